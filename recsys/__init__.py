@@ -1,0 +1,68 @@
+"""Recommend from a file of ratings or views with Item2Vec, and say honestly how well.
+
+Names are resolved when first used: `from recsys import recommend` imports neither pandas nor
+gensim, so that a script has its first recommendation in a fraction of a second.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from recsys.data import load_items, load_ratings
+    from recsys.errors import (
+        ColdUserError,
+        DataError,
+        DownloadError,
+        ModelError,
+        NotFittedError,
+        UnknownItemError,
+        UnknownUserError,
+    )
+    from recsys.item2vec import ItemVectors, train_item2vec
+    from recsys.recommendations import Recommendation, Recommendations
+    from recsys.recommender import Recommender, recommend
+    from recsys.sequences import Sequences, build_sequences, training_pairs
+    from recsys.splits import TimeSplit, split_by_time
+    from recsys.users import user_vectors
+
+_HOMES = {
+    "data": ("load_items", "load_ratings"),
+    "errors": (
+        "ColdUserError",
+        "DataError",
+        "DownloadError",
+        "ModelError",
+        "NotFittedError",
+        "UnknownItemError",
+        "UnknownUserError",
+    ),
+    "item2vec": ("ItemVectors", "train_item2vec"),
+    "recommendations": ("Recommendation", "Recommendations"),
+    "recommender": ("Recommender", "recommend"),
+    "sequences": ("Sequences", "build_sequences", "training_pairs"),
+    "splits": ("TimeSplit", "split_by_time"),
+    "users": ("user_vectors",),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "__version__",
+    *_HOME_OF,
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module at first use (PEP 562)."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'recsys' has no attribute {name!r}")
+    value = getattr(import_module(f"recsys.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

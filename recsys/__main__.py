@@ -1,0 +1,86 @@
+"""`python -m recsys VERB`, also installed as `recsys VERB`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from recsys import __version__, cli, evaluate, train
+from recsys.download import DATASETS, fetch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from recsys.recommendations import Recommendations
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status (see `recsys.cli.run`)."""
+    parser = argparse.ArgumentParser(
+        prog="recsys", description="Item2Vec recommendations from a file of ratings or views."
+    )
+    parser.add_argument("--version", action="version", version=f"recsys {__version__}")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    common = cli.common_arguments()
+    for name, module, text in (
+        ("evaluate", evaluate, "measure recall@K on a split by time, beside baselines"),
+        ("train", train, "train on all ratings and save the model"),
+    ):
+        verb = verbs.add_parser(name, parents=[common], help=text, description=module.__doc__)
+        module.add_arguments(verb)
+        verb.set_defaults(run=module.run)
+
+    verb = verbs.add_parser("recommend", parents=[common], help="recommend items to a user")
+    verb.add_argument("user", help="a user id")
+    cli.add_model_folder(verb)
+    verb.add_argument("-k", type=int, default=10, help="how many (default: 10)")
+    verb.add_argument("--fallback", choices=["popularity"], help="for users without a vector")
+    verb.set_defaults(run=_recommend)
+
+    verb = verbs.add_parser("similar", parents=[common], help="find items like an item")
+    verb.add_argument("item", help="an item id or an exact title")
+    cli.add_model_folder(verb)
+    verb.add_argument("-k", type=int, default=10, help="how many (default: 10)")
+    verb.set_defaults(run=_similar)
+
+    verb = verbs.add_parser("download", parents=[common], help="fetch a MovieLens data set")
+    verb.add_argument("name", metavar="NAME", help=", ".join(DATASETS))
+    verb.add_argument("--from-file", metavar="PATH", help="take a zip that you have already")
+    verb.set_defaults(run=_download)
+    return cli.run(parser, argv)
+
+
+def _recommend(args: argparse.Namespace) -> None:
+    from recsys.recommender import Recommender
+
+    model = Recommender.load(cli.model_folder(args))
+    user_id = cli.convert_id(args.user, model.users)
+    _show(args, {"user_id": user_id}, model.recommend(user_id, args.k, fallback=args.fallback))
+
+
+def _similar(args: argparse.Namespace) -> None:
+    from recsys.recommender import Recommender
+
+    model = Recommender.load(cli.model_folder(args))
+    item_id = cli.convert_id(args.item, model.items)
+    _show(args, {"item": item_id}, model.similar_items(item_id, args.k))
+
+
+def _show(args: argparse.Namespace, asked: dict[str, object], answer: Recommendations) -> None:
+    if args.json:
+        cli.print_json({**asked, "recommendations": [row._asdict() for row in answer]})
+    else:
+        print(answer)
+
+
+def _download(args: argparse.Namespace) -> None:
+    path = fetch(args.name, from_file=args.from_file)
+    if args.json:
+        cli.print_json({"name": args.name, "path": str(path)})
+    else:
+        print(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

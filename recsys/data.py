@@ -1,0 +1,519 @@
+"""Read ratings and items from data sets, folders, zips and files: the one file that knows layouts.
+
+Nothing is unpacked: `.gz` files and members of a zip are read as streams. Text goes through
+pyarrow's reader and not through pandas', which with `usecols` takes a row of too many or too few
+fields without a word.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import itertools
+import logging
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pa_compute
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pa_parquet
+
+from recsys.errors import DataError
+from recsys.frames import (
+    GENRES,
+    ITEM,
+    RATING,
+    TIMESTAMP,
+    TITLE,
+    USER,
+    YEAR,
+    check_items,
+    check_ratings,
+    ids_from_text,
+    rename_columns,
+    rename_item_columns,
+    split_title,
+    summarise,
+)
+
+logger = logging.getLogger(__name__)
+
+_RATINGS_FILES = ("ratings.csv", "u.data", "ratings.dat", "*.inter")
+_ITEMS_FILES = ("movies.csv", "items.csv", "u.item", "movies.dat", "*.item")
+_TABLES = ("*.csv", "*.tsv", "*.parquet", "*.pq")  # read where a folder has one table only
+_DELIMITERS = ("\t", "::", ";", "|", ",")
+_PART = "\x1f"  # stands in for `::`, since pyarrow wants one character
+_BLOCK = 2**20  # bytes read at a time; no row may be longer
+_NUMBER = r"\s*[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?\s*"
+_TYPED = r"^(.+):(?:token|float)(?:_seq)?$"  # a column in the header of a RecBole file
+_ML_100K_GENRES = (
+    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary",
+    "Drama", "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi",
+    "Thriller", "War", "Western",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file, or a member of a zip."""
+
+    path: Path
+    member: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Name without folders and `.gz`, in lower case."""
+        return Path(self.member or self.path).name.lower().removesuffix(".gz")
+
+    def __str__(self) -> str:
+        return f"'{self.path}'" + (f" ({self.member})" if self.member else "")
+
+    @contextmanager
+    def open(self) -> Iterator[IO[bytes]]:
+        """Open for reading, decompressed."""
+        with ExitStack() as stack:
+            stream: IO[bytes] = stack.enter_context(self.path.open("rb"))
+            if self.member is not None:
+                archive = stack.enter_context(zipfile.ZipFile(stream))
+                stream = stack.enter_context(archive.open(self.member))
+            if (self.member or self.path.name).lower().endswith(".gz"):
+                stream = stack.enter_context(gzip.open(stream))  # type: ignore[arg-type]
+            yield stream
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a text file of ratings is written."""
+
+    delimiter: str
+    quoted: bool
+    names: list[str]
+    n_skip: int  # lines before the first row
+
+
+def load_ratings(
+    source: str | os.PathLike[str],
+    *,
+    user_col: str | None = None,
+    item_col: str | None = None,
+    rating_col: str | None = None,
+    timestamp_col: str | None = None,
+    text_ids: bool = False,
+) -> pd.DataFrame:
+    """Load and check ratings or views.
+
+    Parameters
+    ----------
+    source : str or path
+        Name of a data set (`sample` or one of `recsys.download.DATASETS`); a folder or `.zip` in a
+        layout of MovieLens or RecBole, or with one table in it; a text file with the delimiter
+        tab, `,`, `;`, `|` or `::`, with or without header, perhaps `.gz`; or a parquet file.
+        `ml-100k` is the data set and `./ml-100k` a path.
+    user_col, item_col, rating_col, timestamp_col : str, optional
+        Name of a column that goes by none of the usual names.
+    text_ids : bool
+        Take the ids as text, as written. Otherwise ids that are all plain numbers become numbers.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As from `recsys.frames.check_ratings`.
+
+    Raises
+    ------
+    DataError
+        If there is nothing to read, or something in it is wrong.
+    """
+    options = {
+        "user_col": user_col,
+        "item_col": item_col,
+        "rating_col": rating_col,
+        "timestamp_col": timestamp_col,
+    }
+    with _one_line_errors(source):
+        file = _find(_locate(source), _RATINGS_FILES)
+        if file.name.endswith((".parquet", ".pq")):
+            ratings = check_ratings(_read_parquet(file, options), source=str(file))
+        else:
+            ratings = _read_text(file, options, text_ids)
+    if text_ids:
+        ratings = ratings.astype({USER: "str", ITEM: "str"})
+    if logger.isEnabledFor(logging.INFO):  # counting takes about a third as long as reading
+        logger.info("%s: %s", source, summarise(ratings))
+    return ratings
+
+
+def load_items(source: str | os.PathLike[str], *, text_ids: bool = False) -> pd.DataFrame:
+    """Load and check the items table that comes with ratings.
+
+    Parameters
+    ----------
+    source : str or path
+        As for `load_ratings`; a file only if it is an items table itself, such as `movies.csv`.
+    text_ids : bool
+        As for `load_ratings`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As from `recsys.frames.check_items`; the year is taken off the titles.
+
+    Raises
+    ------
+    DataError
+        If there is no items table, or something in it is wrong.
+    """
+    with _one_line_errors(source):
+        file = _find(_locate(source), _ITEMS_FILES)
+        lines, items = _read_items(file)
+        if not text_ids:
+            items[ITEM] = ids_from_text(items[ITEM], source=str(file), line_of=lines.__getitem__)
+        items = check_items(items, source=str(file), line_of=lines.__getitem__)
+    logger.info("%s: %s items", source, f"{len(items):,}")
+    return items
+
+
+@contextmanager
+def _one_line_errors(source: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn what goes wrong in reading into a `DataError` of one line."""
+    try:
+        yield
+    except DataError:
+        raise
+    # RuntimeError: a zip with a password, or packed in a way that zipfile does not know.
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, pa.ArrowInvalid) as e:
+        if isinstance(e, RuntimeError) or (isinstance(e, OSError) and e.strerror):
+            problem = f"cannot be read: {getattr(e, 'strerror', None) or e}"
+        else:
+            problem = f"is corrupt or cut short, get it again: {e}"
+        raise DataError(" ".join(f"'{source}' {problem}".split())) from e
+
+
+def _locate(source: str | os.PathLike[str]) -> Path:
+    """Return the path that a source names, fetched first if it is the name of a data set."""
+    from recsys.download import DATASETS, fetch
+    from recsys.sample import sample_folder
+
+    name = os.fspath(source)
+    if isinstance(source, str) and (name in DATASETS or name == "sample"):
+        if Path(name).exists():
+            logger.info("'%s' is the data set; for the path of that name write './%s'", name, name)
+        return sample_folder() if name == "sample" else fetch(name)
+    if not name or not Path(name).exists():
+        known = ", ".join(["sample", *DATASETS])
+        raise DataError(f"'{name}' is no file or folder, nor the name of a data set ({known})")
+    return Path(name)
+
+
+def _find(path: Path, patterns: Sequence[str]) -> _File:
+    """Find the file to read: the path itself, or one of a known layout in a folder or zip."""
+    kind = "items" if patterns is _ITEMS_FILES else "ratings"
+    if path.is_file() and path.suffix.lower() != ".zip":
+        if kind == "items" and not _having(_File(path), patterns):
+            raise DataError(f"'{path}' is a ratings file; it has no items table")
+        return _File(path)
+    levels = _levels(path)
+    tries = [(level, [pattern]) for level in levels for pattern in patterns]
+    tries += [(level, list(_TABLES)) for level in levels if kind == "ratings"]
+    for level, wanted in tries:
+        found = [file for file in level if _having(file, wanted)]
+        if len(found) > 1:
+            names = ", ".join(sorted(str(file) for file in found))
+            raise DataError(f"'{path}' holds more than one {kind} table; name the file: {names}")
+        if found:
+            return found[0]
+    looked = ", ".join(patterns) + (" or a single csv, tsv or parquet file" * (kind == "ratings"))
+    raise DataError(f"no {kind} found in '{path}'; looked for {looked}")
+
+
+def _having(file: _File, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(file.name, pattern) for pattern in patterns)
+
+
+def _levels(path: Path) -> list[list[_File]]:
+    """List the files at the top of a folder or zip, and those one folder down."""
+    if path.is_dir():
+        inside = [list(path.iterdir()), list(path.glob("*/*"))]
+        return [[_File(p) for p in ps if p.name[0] != "." and p.is_file()] for ps in inside]
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name[-1] != "/"]
+    # Hidden members and those whose path leads out of the zip are not looked at.
+    plain = [name for name in names if not re.search(r"(^|/)(\.|__MACOSX/|/)", name)]
+    return [[_File(path, name) for name in plain if name.count("/") == depth] for depth in (0, 1)]
+
+
+def _read_parquet(file: _File, options: Mapping[str, str | None]) -> pd.DataFrame:
+    with file.open() as stream:
+        table = pa_parquet.ParquetFile(stream)
+        names = list(table.schema_arrow.names)
+        positions = _positions(names, file, options)
+        wanted = [names[position] for position in positions.values()]
+        frame: pd.DataFrame = table.read(columns=wanted).to_pandas(ignore_metadata=True)
+    return frame[wanted].set_axis(list(positions), axis="columns")
+
+
+def _positions(
+    names: Sequence[str], file: _File, options: Mapping[str, str | None]
+) -> dict[str, int]:
+    """Find the columns to read by the rules of `rename_columns`: name -> position."""
+    numbered = pd.DataFrame([range(len(names))], columns=list(names))
+    renamed = rename_columns(numbered, source=str(file), **options)
+    return {str(name): int(position) for name, position in renamed.iloc[0].items()}
+
+
+def _read_text(file: _File, options: Mapping[str, str | None], text_ids: bool) -> pd.DataFrame:
+    layout = _sniff(file)
+    positions = _positions(layout.names, file, options)
+    kinds = {RATING: pa.float32(), TIMESTAMP: pa.int64()}
+    ids = None if text_ids else pa.int64()
+    columns = {name: _Column(kinds.get(name, ids)) for name in positions}
+    for batch in _ahead(_batches(file, layout, positions.values())):
+        for name, position in positions.items():
+            columns[name].add(batch.column(str(position)))
+    frame = pd.DataFrame({name: columns.pop(name).series() for name in positions}, copy=False)
+
+    def line_of(position: int) -> int:
+        return _line_of(file, layout, position)
+
+    for name in (USER, ITEM):
+        if not text_ids and not pd.api.types.is_integer_dtype(frame[name].dtype):
+            frame[name] = ids_from_text(frame[name], source=str(file), line_of=line_of)
+    return check_ratings(frame, source=str(file), line_of=line_of)
+
+
+def _sniff(file: _File) -> _Layout:
+    """Tell delimiter and columns from the first two lines that are not blank."""
+    with file.open() as stream:
+        written = ((n, line) for n, line in enumerate(stream) if line.strip())
+        head = list(itertools.islice(written, 2))
+    if not head:
+        raise DataError(f"no ratings in {file}")
+    header, *rows = [line.decode("utf-8-sig", "replace").rstrip("\r\n") for _, line in head]
+    if "\ufffd" in header or "\0" in header:
+        raise _not_utf8(file, head[0][0] + 1)
+    delimiter = _delimiter(header)
+    quoted = delimiter != "::" and not file.name.endswith(".inter")
+    names = [re.sub(_TYPED, r"\1", name) for name in _split(header, delimiter)]
+    filled = [name for name in names if name.strip()]
+    if len(filled) > 1 and all(re.fullmatch(_NUMBER, name) for name in filled):
+        usual = [USER, ITEM, RATING, TIMESTAMP][: len(filled)]
+        return _Layout(delimiter, quoted, usual + [""] * (len(names) - len(usual)), n_skip=0)
+    if not rows:
+        raise DataError(f"no ratings in {file}")
+    # A delimiter at the end of every row makes one more column, with no name and no values.
+    names += [field for field in _split(rows[0], delimiter)[len(names) :] if not field]
+    return _Layout(delimiter, quoted, names, n_skip=head[0][0] + 1)
+
+
+def _delimiter(header: str) -> str:
+    return max(_DELIMITERS, key=lambda delimiter: len(_split(header, delimiter)))
+
+
+def _split(line: str, delimiter: str) -> list[str]:
+    if delimiter == "::":
+        return line.split("::")
+    return next(csv.reader([line], delimiter=delimiter), [])
+
+
+def _not_utf8(file: _File, line: int) -> DataError:
+    hint = "it may be in UTF-16 or latin-1: save it as UTF-8"
+    return DataError(f"{file}, line {line}: not text in UTF-8; {hint}")
+
+
+def _batches(file: _File, layout: _Layout, positions: Iterable[int]) -> Iterator[pa.RecordBatch]:
+    """Read columns as text, block by block."""
+    columns = [str(position) for position in range(len(layout.names))]
+    wanted = [str(position) for position in positions]
+    wrong: list[Any] = []
+
+    def refuse(row: Any) -> str:
+        wrong.append(row)
+        return "error"
+
+    with file.open() as stream:
+        for _ in range(layout.n_skip):
+            stream.readline()
+        try:
+            yield from pa_csv.open_csv(
+                _SingleDelimiter(stream) if layout.delimiter == "::" else stream,
+                # Only without threads pyarrow knows which row is wrong.
+                pa_csv.ReadOptions(use_threads=False, block_size=_BLOCK, column_names=columns),
+                pa_csv.ParseOptions(
+                    delimiter=_PART if layout.delimiter == "::" else layout.delimiter,
+                    quote_char='"' if layout.quoted else False,
+                    newlines_in_values=layout.quoted,
+                    invalid_row_handler=refuse,
+                ),
+                pa_csv.ConvertOptions(
+                    include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string())
+                ),
+            )
+        except pa.ArrowInvalid as error:
+            raise _bad_row(error, wrong, file, layout) from error
+
+
+def _bad_row(error: Exception, wrong: list[Any], file: _File, layout: _Layout) -> DataError:
+    row = re.search(r"Row #(\d+)", str(error))
+    line = _line_of(file, layout, int(row[1]) - 1) if row else 0
+    if wrong:
+        found, expected = wrong[0].actual_columns, wrong[0].expected_columns
+        return DataError(f"{file}, line {line}: {found} fields where there should be {expected}")
+    if row and "UTF8" in str(error):
+        return _not_utf8(file, line)
+    reason = " ".join(str(error).split())
+    return DataError(f"{file} cannot be split into rows; is a quote never closed? ({reason})")
+
+
+def _line_of(file: _File, layout: _Layout, position: int) -> int:
+    """Count again up to the line of a row, past blank lines and line ends in quotes."""
+    n_rows = n_quotes = 0
+    with file.open() as stream:
+        for number, line in enumerate(stream, 1):
+            inside = n_quotes % 2 == 1
+            if number <= layout.n_skip or (not inside and not line.strip(b"\r\n")):
+                continue
+            n_rows += not inside
+            if n_rows > position:
+                return number
+            n_quotes += line.count(b'"') if layout.quoted else 0
+    return layout.n_skip + position + 1
+
+
+def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Read the next batch in a thread while this one is worked on."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        coming = pool.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = pool.submit(next, batches, None)
+            yield batch
+
+
+class _SingleDelimiter(io.RawIOBase):
+    """A stream in which each `::` has become one character."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Read up to `size` bytes, never half a `::`."""
+        block = self._stream.read(size // 2 if size > 1 else size)
+        while block.endswith(b":") and (more := self._stream.read(1)):
+            block += more
+        return block.replace(b"::", _PART.encode())
+
+
+class _Column:
+    """A column put together block by block: numbers as long as all are numbers, else text.
+
+    Numbers are kept in a `bytearray`, which grows in place: to join a list of blocks at the end
+    would take the memory twice.
+    """
+
+    def __init__(self, kind: pa.DataType | None) -> None:
+        self._kind = kind  # None: text
+        self._numbers = bytearray()
+        self._texts: list[pa.Array] = []
+
+    def add(self, text: pa.Array) -> None:
+        """Add the next block."""
+        if self._kind is not None:
+            numbers = _parse(text, self._kind)
+            if numbers is not None:
+                self._numbers += memoryview(numbers)
+                return
+            if self._numbers:
+                self._texts.append(pa.array(self._array()).cast(pa.string()))
+            self._kind = None
+        self._texts.append(text)
+
+    def series(self) -> pd.Series:
+        """Return the whole column."""
+        if self._kind is not None:
+            return pd.Series(self._array(), copy=False)
+        return pd.Series(pa.chunked_array(self._texts).to_pandas(), dtype="str")
+
+    def _array(self) -> npt.NDArray[Any]:
+        kind: Any = self._kind
+        return np.frombuffer(self._numbers, dtype=kind.to_pandas_dtype())
+
+
+def _parse(text: pa.Array, kind: pa.DataType) -> Any:
+    """Turn text into numbers, an array (n,); None if one is no number or would lose its zeros."""
+    try:
+        numbers = text.cast(kind)
+    except pa.ArrowInvalid:
+        return None
+    values = numbers.to_numpy()
+    if kind == pa.int64():  # pyarrow reads 007 as 7, and 0x1f as 31
+        zero = pa_compute.any(pa_compute.starts_with(text, "0")).as_py()
+        if (zero or values.min() < 0) and not numbers.cast(pa.string()).equals(text):
+            return None
+    return values
+
+
+def _read_items(file: _File) -> tuple[list[int], pd.DataFrame]:
+    """Read an items table as text, with the line of each row."""
+    with file.open() as stream:
+        data = stream.read()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        if file.name not in ("u.item", "movies.dat"):
+            raise _not_utf8(file, data.count(b"\n", 0, error.start) + 1) from error
+        text = data.decode("latin-1")
+    if file.name == "u.item":
+        lines, rows = _rows(text, "|", file, 5 + len(_ML_100K_GENRES))
+        items = pd.DataFrame([row[:2] for row in rows], columns=[ITEM, TITLE])
+        flags = [[flag == "1" for flag in row[5:]] for row in rows]
+        items[GENRES] = ["|".join(itertools.compress(_ML_100K_GENRES, flag)) for flag in flags]
+    elif file.name == "movies.dat":
+        lines, rows = _rows(text, "::", file, 3)
+        items = pd.DataFrame(rows, columns=[ITEM, TITLE, GENRES])
+    else:
+        header, _, _ = text.partition("\n")
+        (_, *lines), (names, *rows) = _rows(text, _delimiter(header), file)
+        table = pd.DataFrame(rows, columns=[re.sub(_TYPED, r"\1", name) for name in names])
+        items = rename_item_columns(table, source=str(file))
+    if file.name.endswith(".item") and GENRES in items:  # RecBole's
+        items[GENRES] = items[GENRES].str.replace(" ", "|")
+    if TITLE in items and YEAR not in items:
+        items[TITLE], items[YEAR] = split_title(items[TITLE])
+    return lines, items
+
+
+def _rows(
+    text: str, delimiter: str, file: _File, width: int | None = None
+) -> tuple[list[int], list[list[str]]]:
+    """Split text into rows of `width` fields, by default as many as the first has."""
+    if file.name.endswith(".csv") and delimiter != "::":
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        numbered = [(reader.line_num, row) for row in reader if row]
+    else:
+        written = enumerate(text.split("\n"), 1)
+        numbered = [(n, line.rstrip("\r").split(delimiter)) for n, line in written if line.strip()]
+    if not numbered:
+        raise DataError(f"no items in {file}")
+    width = width or len(numbered[0][1])
+    for line, row in numbered:
+        if len(row) < width or any(row[width:]):
+            fields = f"{len(row)} fields where there should be {width}"
+            raise DataError(f"{file}, line {line}: {fields}")
+    return [line for line, _ in numbered], [row[:width] for _, row in numbered]

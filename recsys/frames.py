@@ -1,0 +1,599 @@
+"""Bring ratings and items tables from anywhere into one checked form; no file is opened here."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import numbers
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from recsys.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+USER, ITEM, RATING, TIMESTAMP = "user_id", "item_id", "rating", "timestamp"
+TITLE, GENRES, YEAR = "title", "genres", "year"
+
+#: Other names of each column, in lower case and stripped of all but letters and digits.
+_ALIASES = {
+    USER: ("user", "userid", "uid"),
+    ITEM: ("item", "itemid", "movieid", "productid"),
+    RATING: ("rating", "score", "stars"),
+    TIMESTAMP: ("timestamp", "time", "ts", "date"),
+    TITLE: ("title", "movietitle", "name"),
+    GENRES: ("genres", "genre", "class"),
+    YEAR: ("year", "releaseyear"),
+}
+_NO_GENRE = ("", "unknown", "(no genres listed)")
+_INT64_MAX, _UINT64_MAX = 2**63 - 1, 2**64 - 1
+_ID_KINDS = "ids are whole numbers or text"
+_UTC_SECONDS = pd.DatetimeTZDtype("s", "UTC")
+#: A time written as a number is in seconds below the first limit, in ms from there, and so on.
+_TIME_UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
+_TIME_LIMITS = (1e11, 1e14, 1e17, 1e20)
+
+#: Gives the line in its file of the row at a position.
+LineOf = Callable[[int], int]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a table came from, for messages: rows are counted from 1 where there is no file."""
+
+    source: str
+    line_of: LineOf | None
+
+    def at(self, positions: Sequence[int]) -> str:
+        numbers = [self.line_of(p) if self.line_of else p + 1 for p in positions]
+        word = "line" if self.line_of else "row"
+        return f"{word}{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+
+    def error(self, bad: npt.ArrayLike, problem: str) -> DataError:
+        """Make the error that names the first rows of a mask, bool (n_rows,)."""
+        positions = np.flatnonzero(bad).tolist()
+        more = f" and {len(positions) - 3:,} more" if len(positions) > 3 else ""
+        return DataError(f"{self.source}, {self.at(positions[:3])}{more}: {problem}")
+
+
+def rename_columns(
+    frame: pd.DataFrame,
+    *,
+    user_col: str | None = None,
+    item_col: str | None = None,
+    rating_col: str | None = None,
+    timestamp_col: str | None = None,
+    source: str = "the frame",
+) -> pd.DataFrame:
+    """Keep the columns of a ratings table, recognised by their usual names.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        A ratings table. It is not modified.
+    user_col, item_col, rating_col, timestamp_col : str, optional
+        Name of a column that goes by none of the usual names.
+    source : str
+        What to call the table in messages.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns `user_id`, `item_id` and, where there, `rating` and `timestamp`, unchecked.
+
+    Raises
+    ------
+    DataError
+        If a required or a named column is missing, or if two columns could be meant.
+
+    Examples
+    --------
+    >>> rename_columns(pd.DataFrame({"movieId": [1], "tag": ["funny"], "userId": [7]}))
+       user_id  item_id
+    0        7        1
+    """
+    wanted = {USER: user_col, ITEM: item_col, RATING: rating_col, TIMESTAMP: timestamp_col}
+    return _pick_columns(frame, wanted, source)
+
+
+def _pick_columns(
+    frame: pd.DataFrame, wanted: Mapping[str, str | None], source: str
+) -> pd.DataFrame:
+    names = [str(name) for name in frame.columns]
+    found = ", ".join(f"'{name}'" for name in names) or "none"
+    columns: dict[str, pd.Series] = {}
+    for column, name in wanted.items():
+        option = column.removesuffix("_id") + "_col"
+        ways = f"{option}= (--{option.replace('_', '-')})"
+        others = {other for key, other in wanted.items() if key != column}
+        matches = _matches(names, column, name, others)
+        if name is not None and not matches:
+            raise DataError(f"{source} has no column '{name}' as {ways} says; found: {found}")
+        if not matches and column in (USER, ITEM):
+            raise DataError(f"{source} has no column '{column}'; found: {found}; name it by {ways}")
+        if len(matches) > 1:
+            both = " and ".join(f"'{names[p]}'" for p in matches)
+            raise DataError(f"{source}: {both} could both be '{column}'; choose one by {ways}")
+        if matches:
+            columns[column] = frame.iloc[:, matches[0]].reset_index(drop=True)
+    return pd.DataFrame(columns, copy=False)
+
+
+def _matches(
+    names: Sequence[str], column: str, name: str | None, others: set[str | None]
+) -> list[int]:
+    """Positions of a column: by the name asked for, else by its own name, else by an alias."""
+    if name is not None:
+        return [p for p, found in enumerate(names) if found == name]
+    free = [p for p, found in enumerate(names) if found not in others]
+    own = [p for p in free if names[p] == column]
+    return own or [p for p in free if re.sub(r"[\W_]+", "", names[p]).lower() in _ALIASES[column]]
+
+
+def check_ratings(
+    frame: pd.DataFrame, *, source: str = "the frame", line_of: LineOf | None = None
+) -> pd.DataFrame:
+    """Check a table of ratings or views and bring it into the form that all else relies on.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Columns `user_id`, `item_id` and perhaps `rating` and `timestamp`, or their other usual
+        names; more columns are left out. Times are datetimes (without a zone: UTC), whole seconds
+        since 1970 (ms, us and ns are recognised by their size), or ISO text. It is not modified.
+    source : str
+        What to call the table in messages.
+    line_of : callable, optional
+        Gives the line in its file of the row at a position; without it messages count rows from 1.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A new frame, rows in the same order and numbered from 0: `user_id` and `item_id` (int64,
+        uint64 or text) and, where there, `rating` (float32) and `timestamp`
+        (datetime64[s, UTC]). Rows that repeat an earlier one in every column are dropped where
+        there are times; without times a repeat is an event.
+
+    Raises
+    ------
+    DataError
+        If a column is missing, there are no rows, or an id, a rating or a time is no such thing.
+    TypeError
+        If `frame` is no data frame.
+    """
+    if not isinstance(frame, pd.DataFrame):
+        kind = type(frame).__name__
+        raise TypeError(f"ratings must be a pandas DataFrame, not {kind}; see load_ratings")
+    ratings = rename_columns(frame, source=source)
+    if ratings.empty:
+        raise DataError(f"no ratings in {source}")
+    place = _Place(source, line_of)
+    checked = {column: _check_ids(ratings[column], place) for column in (USER, ITEM)}
+    if RATING in ratings:
+        checked[RATING] = _check_rating(ratings[RATING], place)
+    if TIMESTAMP in ratings:
+        checked[TIMESTAMP] = _check_times(ratings[TIMESTAMP], place)
+    return _drop_repeats(pd.DataFrame(checked, copy=False), source)
+
+
+def _check_ids(ids: pd.Series, place: _Place) -> pd.Series:
+    missing = ids.isna()
+    if missing.any():
+        raise place.error(missing, f"{ids.name} is missing; every row needs one")
+    if isinstance(ids.dtype, pd.CategoricalDtype):
+        ids = ids.astype(ids.cat.categories.dtype)
+    if ids.dtype == object:
+        ids = _unbox_ids(ids, place)
+    if pd.api.types.is_integer_dtype(ids.dtype):
+        unsigned = ids.dtype != np.int64 and ids.max() > _INT64_MAX
+        return ids.astype("uint64" if unsigned else "int64")
+    if pd.api.types.is_float_dtype(ids.dtype):
+        values = ids.to_numpy(dtype="float64")
+        bad = ~((np.floor(values) == values) & (np.abs(values) < 2.0**63))
+        if bad.any():
+            raise place.error(
+                bad, f"{ids.name} {values[bad][0]} is not a whole number; {_ID_KINDS}"
+            )
+        return ids.astype("int64")
+    if ids.dtype != object and not pd.api.types.is_string_dtype(ids.dtype):
+        raise DataError(f"{place.source}: {ids.name} holds {ids.dtype} values; {_ID_KINDS}")
+    blank = ids.str.strip() == ""
+    if blank.any():
+        raise place.error(blank, f"{ids.name} is blank; every row needs one")
+    return ids.astype("str")
+
+
+def _unbox_ids(ids: pd.Series, place: _Place) -> pd.Series:
+    """Give a column of Python objects the type that its values have in common."""
+    kind = pd.api.types.infer_dtype(ids, skipna=False)
+    if kind == "integer":
+        low, high = ids.min(), ids.max()
+        if low >= -_INT64_MAX - 1 and high <= _INT64_MAX:
+            return ids.astype("int64")
+        return ids.astype("uint64" if low >= 0 and high <= _UINT64_MAX else "str")
+    if kind in ("floating", "mixed-integer-float"):
+        return ids.astype("float64")
+    if kind == "string":
+        return ids.astype("str")
+    is_text = np.array([isinstance(value, str) for value in ids])
+    is_bool = np.array([isinstance(value, bool) for value in ids])
+    is_number = np.array([isinstance(value, numbers.Real) for value in ids]) & ~is_bool
+    other = ~(is_text | is_number)
+    if other.any():
+        first = ids[other].iloc[0]
+        raise place.error(other, f"{ids.name} {first!r} is a {type(first).__name__}; {_ID_KINDS}")
+    raise _mixed_ids(ids, is_number, is_text, place)
+
+
+def _mixed_ids(
+    ids: pd.Series, is_number: npt.NDArray[np.bool_], is_text: npt.NDArray[np.bool_], place: _Place
+) -> DataError:
+    number, text = int(is_number.argmax()), int(is_text.argmax())
+    return DataError(
+        f"{place.source}: {ids.name} mixes numbers ({ids.iloc[number]} in {place.at([number])}) "
+        f"and text ('{ids.iloc[text]}' in {place.at([text])}); make them one kind, or read both id "
+        "columns of a file as text with text_ids=True (--text-ids)"
+    )
+
+
+def ids_from_text(
+    ids: pd.Series, *, source: str = "the frame", line_of: LineOf | None = None
+) -> pd.Series:
+    """Turn ids read from a text file into numbers where all are plain whole numbers.
+
+    Parameters
+    ----------
+    ids : pandas.Series of str
+        Ids as written. It is not modified.
+    source, line_of
+        As in `check_ratings`.
+
+    Returns
+    -------
+    pandas.Series
+        int64 or uint64 where every id is a number that fits (`1.0` is one); the text as written
+        where none is a number, or one has leading zeros or is too large. Blank ids stay.
+
+    Raises
+    ------
+    DataError
+        If some ids are numbers and some are text, or a number is not whole.
+
+    Examples
+    --------
+    >>> ids_from_text(pd.Series(["7", "12"])).tolist()
+    [7, 12]
+    >>> ids_from_text(pd.Series(["007", "12"])).tolist()
+    ['007', '12']
+    """
+    place = _Place(source, line_of)
+    plain = ids.str.strip()
+    is_number = plain.str.fullmatch(r"-?[0-9]+(\.[0-9]*)?").to_numpy(dtype=bool)
+    is_blank = (plain == "").to_numpy(dtype=bool)
+    if is_blank.any() or not is_number.any():
+        return ids
+    if not is_number.all():
+        raise _mixed_ids(ids, is_number, ~is_number, place)
+    fraction = plain.str.fullmatch(r".*\.0*[1-9][0-9]*").to_numpy(dtype=bool)
+    if fraction.any():
+        raise place.error(
+            fraction, f"{ids.name} {plain[fraction].iloc[0]} is not a whole number; {_ID_KINDS}"
+        )
+    if plain.str.match(r"-?0[0-9]").any():
+        return ids
+    whole = pd.to_numeric(plain.str.replace(r"\..*", "", regex=True))
+    return whole if pd.api.types.is_integer_dtype(whole.dtype) else ids
+
+
+def _check_rating(rating: pd.Series, place: _Place) -> pd.Series:
+    parsed = rating
+    if not pd.api.types.is_numeric_dtype(rating.dtype):
+        parsed = pd.to_numeric(rating.astype(object), errors="coerce")
+    if pd.api.types.is_bool_dtype(parsed.dtype):
+        raise DataError(f"{place.source}: rating holds true and false; ratings are numbers")
+    with np.errstate(over="ignore"):
+        values = parsed.to_numpy(dtype="float32", na_value=np.nan)
+    if not (values.min() >= 0 and values.max() < np.inf):  # nan fails both
+        bad = ~((values >= 0) & (values < np.inf))
+        raise place.error(bad, f"rating '{rating[bad].iloc[0]}' is not a number of 0 or more")
+    return rating if rating.dtype == np.float32 else pd.Series(values)
+
+
+def _check_times(times: pd.Series, place: _Place) -> pd.Series:
+    parsed = _parse_times(times, place)
+    is_date = pd.api.types.is_datetime64_any_dtype(parsed.dtype)
+    if is_date:
+        values = parsed.to_numpy(dtype="M8[s]").view(np.int64)  # in UTC; a missing time is negative
+    elif pd.api.types.is_integer_dtype(parsed.dtype) and not parsed.hasnans:
+        values = parsed.to_numpy(dtype="int64")
+    else:
+        values = parsed.to_numpy(dtype="float64", na_value=np.nan)
+    if not (values.min() >= 1 and values.max() < _TIME_LIMITS[-1]):  # nan fails both
+        bad = ~((values >= 1) & (values < _TIME_LIMITS[-1]))
+        raise place.error(
+            bad,
+            f"timestamp '{times[bad].iloc[0]}' is no time after 1970; where only the order is "
+            "known, leave the time column out and evaluate with --split last-out",
+        )
+    if times.dtype == _UTC_SECONDS:
+        return times
+    seconds = values if is_date else _to_seconds(values, place)
+    return pd.Series(seconds.astype(np.int64), copy=False).astype(_UTC_SECONDS)
+
+
+def _parse_times(times: pd.Series, place: _Place) -> pd.Series:
+    """Turn text and Python objects into datetimes or numbers, missing where they are neither."""
+    dtype = times.dtype
+    if pd.api.types.is_bool_dtype(dtype) or pd.api.types.is_timedelta64_dtype(dtype):
+        raise DataError(f"{place.source}: timestamp holds {dtype} values, which are no times")
+    if pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_datetime64_any_dtype(dtype):
+        return times
+    boxed = times.astype(object)
+    if pd.api.types.infer_dtype(boxed) in ("datetime", "datetime64", "date"):
+        return pd.to_datetime(boxed, utc=True, errors="coerce")
+    as_numbers = pd.to_numeric(boxed, errors="coerce")
+    if as_numbers.notna().any():
+        return as_numbers
+    parsed = pd.to_datetime(boxed, utc=True, format="ISO8601", errors="coerce")
+    logger.info("%s: timestamps read as ISO dates and times, in UTC unless they say", place.source)
+    return parsed
+
+
+def _to_seconds(values: npt.NDArray[Any], place: _Place) -> npt.NDArray[Any]:
+    """Bring positive numbers (n_rows,) of one unit to seconds."""
+    low, high = np.searchsorted(_TIME_LIMITS, [values.min(), values.max()], side="right")
+    if low != high:
+        first, last = int(values.argmin()), int(values.argmax())
+        raise DataError(
+            f"{place.source}: timestamps mix units: {values[first]} in {place.at([first])} is in "
+            f"{_TIME_UNITS[low]}, {values[last]} in {place.at([last])} in {_TIME_UNITS[high]}"
+        )
+    if low > 0:
+        logger.info("%s: timestamps converted from %s", place.source, _TIME_UNITS[low])
+        values = np.floor_divide(values, 1000**low)
+    return values
+
+
+def _drop_repeats(ratings: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Drop rows equal to an earlier one; `duplicated` on all rows would take as long as reading."""
+    if TIMESTAMP not in ratings:
+        return ratings
+    columns = {name: _codes(ratings[name]) for name in ratings}
+    users, items = columns[USER], columns[ITEM]
+    same_user, later_item = users[1:] == users[:-1], items[1:] > items[:-1]
+    if ((users[1:] > users[:-1]) | (same_user & later_item)).all():  # as in MovieLens' files
+        return ratings
+    hashes = np.zeros(len(ratings), dtype=np.uint64)
+    for codes in columns.values():
+        hashes ^= hashes >> np.uint64(29)
+        hashes *= np.uint64(0x9E3779B97F4A7C15)
+        hashes += codes.astype(np.uint64, copy=False)
+    ordered = np.sort(hashes)
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    if len(twice) == 0:
+        return ratings
+    suspects = np.flatnonzero(np.isin(hashes, twice))  # equal hashes need not be equal rows
+    keep = np.ones(len(ratings), dtype=bool)
+    keep[suspects[ratings.iloc[suspects].duplicated()]] = False
+    if not keep.all():
+        logger.info("%s: %s exact duplicate rows dropped", source, f"{np.sum(~keep):,}")
+    return ratings[keep].reset_index(drop=True)
+
+
+def _codes(column: pd.Series, *, ranks: bool = False) -> npt.NDArray[Any]:
+    """Turn a checked column into whole numbers (n_rows,), equal where its values are.
+
+    Texts are numbered as they come, or by rank.
+    """
+    codes: npt.NDArray[Any]
+    if column.name == TIMESTAMP:  # to_numpy would make a million objects a second of these
+        codes = column.astype("int64").to_numpy()
+    elif column.name == RATING:
+        codes = np.abs(column.to_numpy()).view(np.uint32)  # makes 0 of -0
+    elif pd.api.types.is_integer_dtype(column.dtype):
+        codes = column.to_numpy()
+    else:
+        codes = pd.factorize(column, sort=ranks)[0]
+    return codes
+
+
+def rename_item_columns(frame: pd.DataFrame, *, source: str = "the frame") -> pd.DataFrame:
+    """Keep the columns of an items table, recognised as in `rename_columns`, unchecked."""
+    return _pick_columns(frame, dict.fromkeys((ITEM, TITLE, GENRES, YEAR)), source)
+
+
+def check_items(
+    frame: pd.DataFrame, *, source: str = "the frame", line_of: LineOf | None = None
+) -> pd.DataFrame:
+    """Check a table of items and bring it into the form that all else relies on.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Column `item_id` and perhaps `title`, `genres` (sequences of text, or text separated by
+        `|`) and `year`, or their other usual names. It is not modified.
+    source, line_of
+        As in `check_ratings`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A new frame, rows in the same order and numbered from 0: `item_id` (as in
+        `check_ratings`), `title` (text, empty where not known), `genres` (tuples of text) and
+        `year` (Int16, may be missing).
+
+    Raises
+    ------
+    DataError
+        If there is no `item_id`, an id is no such thing, or an item is there twice.
+    """
+    items = rename_item_columns(frame, source=source)
+    place = _Place(source, line_of)
+    ids = _check_ids(items[ITEM], place)
+    twice = ids.duplicated()
+    if twice.any():
+        raise place.error(twice, f"item '{ids[twice].iloc[0]}' is there already")
+    empty = pd.Series(pd.NA, index=items.index, dtype=object)
+    titles = items.get(TITLE, empty).astype(object)
+    years = pd.to_numeric(items.get(YEAR, empty).astype(object), errors="coerce").astype("float64")
+    return pd.DataFrame(
+        {
+            ITEM: ids,
+            TITLE: titles.where(titles.notna(), "").astype("str"),
+            GENRES: items.get(GENRES, empty).astype(object).map(_as_tuple),
+            YEAR: years.where(years.between(1, 9999)).floordiv(1).astype("Int16"),
+        }
+    )
+
+
+def _as_tuple(genres: object) -> tuple[str, ...]:
+    if isinstance(genres, str):
+        genres = genres.split("|")
+    if not isinstance(genres, (Sequence, np.ndarray)):
+        return ()
+    return tuple(genre for genre in map(str, genres) if genre.strip().lower() not in _NO_GENRE)
+
+
+def split_title(titles: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Take the year off the end of titles.
+
+    Parameters
+    ----------
+    titles : pandas.Series of str
+        Titles such as `Toy Story (1995)`. The series is not modified.
+
+    Returns
+    -------
+    title : pandas.Series of str
+        Titles without the year and the space around them.
+    year : pandas.Series of Int16
+        Year, the first of a range; missing where a title has none.
+
+    Examples
+    --------
+    >>> title, year = split_title(pd.Series(["Toy Story (1995)", "Fargo", "Friends (1994-2004) "]))
+    >>> title.tolist(), year.tolist()
+    (['Toy Story', 'Fargo', 'Friends'], [1995, <NA>, 1994])
+    """
+    parts = titles.str.extract(r"^\s*(.*\S)\s*\((\d{4})(?:\s*[-\u2013]\s*(?:\d{4})?)?\s*\)\s*$")
+    year = pd.to_numeric(parts[1]).astype("Int16")
+    return parts[0].where(parts[0].notna(), titles.str.strip()), year
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a ratings table holds, in numbers; prints as one line.
+
+    Attributes
+    ----------
+    n_ratings, n_users, n_items : int
+    first, last : pandas.Timestamp or None
+        Times of the earliest and the latest rating; None where there are no times.
+    share_tied : float or None
+        Share of the ratings, 0 to 1, that have the time of another rating of the same user.
+    """
+
+    n_ratings: int
+    n_users: int
+    n_items: int
+    first: pd.Timestamp | None
+    last: pd.Timestamp | None
+    share_tied: float | None
+
+    def __str__(self) -> str:
+        counts = ((self.n_ratings, "rating"), (self.n_users, "user"), (self.n_items, "item"))
+        ratings, users, items = (f"{n:,} {word}{'s' if n != 1 else ''}" for n, word in counts)
+        text = f"{ratings} by {users} on {items}"
+        if self.first is None or self.last is None or self.share_tied is None:
+            return f"{text}, no times"
+        return (
+            f"{text}, {self.first:%Y-%m-%d} to {self.last:%Y-%m-%d}; "
+            f"{self.share_tied:.0%} share a timestamp with another rating of the same user"
+        )
+
+
+def summarise(ratings: pd.DataFrame) -> Summary:
+    """Count what a checked ratings table holds.
+
+    Parameters
+    ----------
+    ratings : pandas.DataFrame
+        A frame as `check_ratings` returns it, or a part of one. It is not modified.
+
+    Returns
+    -------
+    Summary
+    """
+    counts = (len(ratings), ratings[USER].nunique(), ratings[ITEM].nunique())
+    if TIMESTAMP not in ratings or ratings.empty:
+        return Summary(*counts, first=None, last=None, share_tied=None)
+    moments = _moments(ratings)
+    moments.sort()
+    tied = np.count_nonzero(_tied(moments)) / len(ratings)
+    times = ratings[TIMESTAMP]
+    return Summary(*counts, first=times.min(), last=times.max(), share_tied=tied)
+
+
+def _moments(ratings: pd.DataFrame) -> npt.NDArray[np.uint64]:
+    """Give each pair of user and time its number, uint64 (n_rows,), by user and then time."""
+    users = pd.factorize(ratings[USER], sort=True)[0].astype(np.uint64)
+    times = _codes(ratings[TIMESTAMP])
+    elapsed = (times - times.min()).view(np.uint64)
+    users *= elapsed.max() + np.uint64(1)
+    users += elapsed
+    return users
+
+
+def _tied(ordered: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+    """Mark the values that a sorted array (n,) holds more than once, bool (n,)."""
+    same = np.pad(ordered[1:] == ordered[:-1], 1)
+    tied: npt.NDArray[np.bool_] = same[1:] | same[:-1]
+    return tied
+
+
+def fingerprint(ratings: pd.DataFrame) -> str:
+    """Hash a checked ratings table; the same on every machine and for every row order.
+
+    Parameters
+    ----------
+    ratings : pandas.DataFrame
+        A frame as `check_ratings` returns it. Without times the order of its rows counts, since
+        then it is the order of events. It is not modified.
+
+    Returns
+    -------
+    str
+        sha256 in hex of the rows in order of user, time, item and rating.
+    """
+    digest = hashlib.sha256(b"recsys ratings 1")
+    columns = {str(name): _codes(column, ranks=True) for name, column in ratings.items()}
+    for name, codes in columns.items():
+        text = name in (USER, ITEM) and not pd.api.types.is_integer_dtype(ratings[name].dtype)
+        digest.update(f"|{name} {'text' if text else codes.dtype.name}".encode())
+        for value in sorted(ratings[name].unique()) if text else ():
+            encoded = value.encode("utf-8", "surrogatepass")
+            digest.update(len(encoded).to_bytes(8, "little") + encoded)
+    if TIMESTAMP in ratings:
+        order = _canonical_order(_moments(ratings), columns)
+        columns = {name: codes[order] for name, codes in columns.items()}
+    for codes in columns.values():
+        digest.update(np.ascontiguousarray(codes, codes.dtype.newbyteorder("<")).data)
+    return digest.hexdigest()
+
+
+def _canonical_order(
+    moments: npt.NDArray[np.uint64], columns: Mapping[str, npt.NDArray[Any]]
+) -> npt.NDArray[np.intp]:
+    """Order rows by user, time, item and rating; 7 times as fast as sorting by all at once."""
+    order = np.argsort(moments, kind="stable")
+    tied = np.flatnonzero(_tied(moments[order]))
+    rows = order[tied]
+    keys = [columns[name][rows] for name in (RATING, ITEM) if name in columns]
+    order[tied] = rows[np.lexsort([*keys, moments[rows]])]
+    return order

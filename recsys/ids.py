@@ -1,0 +1,104 @@
+"""Map between outside ids, integers or text, and rows of a matrix.
+
+A vocabulary is an ascending column of ids, so that an id is found by bisection: nothing has to be
+built when a model is opened, and nothing outside ever becomes a row by itself.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pandas as pd
+
+    Ids = npt.NDArray[Any]
+    Rows = npt.NDArray[np.int64]
+
+
+class TextColumn(Sequence[str]):
+    """A column of texts as two arrays, so that it can be mapped from a file without a pickle.
+
+    Parameters
+    ----------
+    data : uint8 array
+        All texts in UTF-8, one after the other.
+    ends : int64 array, shape (n,)
+        Where each text ends in `data`.
+    """
+
+    def __init__(self, data: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64]) -> None:
+        self.data, self.ends = data, ends
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> TextColumn:
+        """Encode texts, of any number and length."""
+        encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
+        ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
+        return cls(np.frombuffer(b"".join(encoded), dtype=np.uint8), ends)
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, row: Any) -> Any:
+        if isinstance(row, slice):
+            return [self[i] for i in range(*row.indices(len(self)))]
+        start = 0 if row in (0, -len(self.ends)) else self.ends[row - 1]
+        return self.data[start : self.ends[row]].tobytes().decode("utf-8", "surrogatepass")
+
+
+def id_array(ids: pd.Index | pd.Series[Any]) -> Ids:
+    """Return ids of a frame as a plain array: integers, or `str` in an object array."""
+    from pandas.api.types import is_string_dtype
+
+    return ids.to_numpy(dtype=object) if is_string_dtype(ids) else ids.to_numpy()
+
+
+def to_column(ids: Ids) -> Ids | TextColumn:
+    """Keep integer ids as they are and turn text ids into a column that can be mapped."""
+    return TextColumn.of(ids) if ids.dtype == object else ids
+
+
+def take(column: Ids | TextColumn, rows: npt.NDArray[np.integer] | None = None) -> Ids:
+    """Return the ids at some rows, or all, as a plain array again."""
+    if isinstance(column, TextColumn):
+        texts = column[:] if rows is None else [column[row] for row in rows.tolist()]
+        return np.array(texts, dtype=object)
+    return np.array(column if rows is None else column[rows])
+
+
+def find(column: Ids | TextColumn, wanted: Any) -> int | None:
+    """Return the row of an id in an ascending column, None if it is not there.
+
+    Examples
+    --------
+    >>> find(np.array([10, 20, 30]), 20), find(np.array([10, 20, 30]), "20")
+    (1, None)
+    """
+    # Python's numbers compare exactly at any size; numpy's go through float64.
+    value = str if isinstance(column, TextColumn) else int
+    wanted = wanted.item() if isinstance(wanted, np.generic) else wanted
+    try:
+        row = bisect_left(column, wanted, key=value)
+        return row if row < len(column) and value(column[row]) == wanted else None
+    except (TypeError, ValueError):  # text among numbers, a list, and the like
+        return None
+
+
+def rows_of(ids: Ids, vocabulary: Ids) -> Rows:
+    """Return the row of each id in a vocabulary, -1 where it is not there.
+
+    Examples
+    --------
+    >>> rows_of(np.array([30, 7, 10]), np.array([10, 20, 30]))
+    array([ 2, -1,  0])
+    """
+    import pandas as pd
+
+    # pandas compares int64 with uint64 exactly, where numpy goes through float64.
+    wanted = pd.Index(ids, dtype=ids.dtype)
+    return pd.Index(vocabulary, dtype=vocabulary.dtype).get_indexer(wanted).astype(np.int64)

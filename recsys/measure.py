@@ -1,0 +1,198 @@
+"""Rank for the same users with every model, and average what comes out, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recsys import metrics
+from recsys.ids import rows_of
+from recsys.index import top_k
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from recsys.baselines import Baseline
+    from recsys.recommender import Recommender
+    from recsys.sequences import Sequences
+    from recsys.splits import Cases
+
+    Rows = npt.NDArray[np.integer[Any]]
+    PerUser = npt.NDArray[np.float64]
+
+# The key of our own model among the models of a report.
+MODEL = "item2vec"
+# Scores that a baseline may hold at a time, 64 MB of float32.
+BLOCK = 1 << 24
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model that takes part in the comparison.
+
+    Attributes
+    ----------
+    item_ids : integer or str array, shape (n_items,)
+        Ascending; what it can recommend.
+    rank : function (histories, watched) -> (rows, scores)
+        Both Sequences over `item_ids`, the same users row by row; what was watched is not to be
+        found. The answer is as `recsys.index.top_k` gives it.
+    needs_history : bool
+        Whether a user without any known item is left unserved.
+    """
+
+    item_ids: npt.NDArray[Any]
+    rank: Callable[[Sequences, Sequences], tuple[Rows, npt.NDArray[np.float32]]]
+    needs_history: bool = True
+
+
+def contender_of_model(model: Recommender, k: int) -> Contender:
+    """Let a fitted model take part, with the code of `recommend_many`."""
+    return Contender(
+        model.items, lambda histories, watched: model.rank(histories, k, exclude=watched)
+    )
+
+
+def contender_of_baseline(
+    baseline: Baseline, item_ids: npt.NDArray[Any], k: int, *, needs_history: bool
+) -> Contender:
+    """Let a baseline take part: score block by block, strike out what was watched, order."""
+
+    def rank(histories: Sequences, watched: Sequences) -> tuple[Rows, npt.NDArray[np.float32]]:
+        size = max(1, BLOCK // len(item_ids))
+        parts = []
+        for start in range(0, len(histories), size):
+            users = np.arange(start, min(start + size, len(histories)))
+            scores = baseline(histories.take_users(users))
+            seen = watched.take_users(users)
+            scores[seen.user_rows, seen.codes] = -np.inf
+            parts.append(top_k(scores, k))
+        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+    return Contender(item_ids, rank, needs_history)
+
+
+def measure(
+    cases: Cases, contenders: dict[str, Contender], train: Sequences, ks: Sequence[int]
+) -> dict[str, Any]:
+    """Measure every contender on the users of one protocol.
+
+    Parameters
+    ----------
+    cases : Cases
+    contenders : dict of name -> Contender
+        One of them is `MODEL`; the differences are model - contender, user by user.
+    train : Sequences
+        The interactions all were trained on; they give the popularity that novelty needs.
+    ks : ascending whole numbers
+
+    Returns
+    -------
+    dict
+        n_users, n_targets, n_targets_without_vector, models, differences; see
+        `recsys.evaluate.evaluate`.
+    """
+    per_user: dict[str, dict[str, PerUser]] = {}
+    coverage: dict[str, dict[str, float | None]] = {}
+    unserved: dict[str, int] = {}
+    for name, contender in contenders.items():
+        rows, listed, served = _ranked(contender, cases, ks[-1])
+        coverage[name] = {
+            f"coverage@{k}": metrics.coverage(rows[:, :k], listed[:, :k], len(contender.item_ids))
+            if len(cases)
+            else None
+            for k in ks
+        }
+        unserved[name] = int((~served).sum())
+        targets = cases.targets.recode(contender.item_ids)
+        counts = train.counts()[rows_of(contender.item_ids, train.item_ids)]
+        share = counts / len(train.codes)
+        per_user[name] = {
+            f"novelty@{k}": metrics.novelty(rows[:, :k], listed[:, :k], share) for k in ks
+        }
+        hits = listed & _among(rows, targets)
+        per_user[name] |= _accuracy(hits, cases.targets.lengths, ks)
+    n_known = len(cases.targets.recode(contenders[MODEL].item_ids).codes)
+    return {
+        "n_users": len(cases),
+        "n_targets": len(cases.targets.codes),
+        "n_targets_without_vector": len(cases.targets.codes) - n_known,
+        **_averaged(per_user, coverage, unserved),
+    }
+
+
+def _ranked(
+    contender: Contender, cases: Cases, k: int
+) -> tuple[Rows, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return ranked rows (n_users, k), where a list has an entry, and who is served at all."""
+    histories = cases.histories.recode(contender.item_ids)
+    served = (histories.lengths > 0) | (not contender.needs_history)
+    rows = np.zeros((len(cases), k), np.int64)
+    listed = np.zeros((len(cases), k), bool)
+    users = np.flatnonzero(served)
+    if len(users):
+        watched = cases.watched.recode(contender.item_ids)
+        found, scores = contender.rank(histories.take_users(users), watched.take_users(users))
+        rows[users, : found.shape[1]] = found
+        listed[users, : found.shape[1]] = scores > -np.inf
+    return rows, listed, served
+
+
+def _among(rows: Rows, targets: Sequences) -> npt.NDArray[np.bool_]:
+    """Mark the entries of ranked lists (n_users, k) that are among their user's targets."""
+    n_items = len(targets.item_ids)
+    wanted = targets.user_rows * n_items + targets.codes
+    return np.isin(np.arange(len(rows))[:, None] * n_items + rows, wanted)
+
+
+def _accuracy(
+    hits: npt.NDArray[np.bool_], n_targets: npt.NDArray[np.int64], ks: Sequence[int]
+) -> dict[str, PerUser]:
+    values = {"mrr": metrics.mrr(hits)}
+    for k in ks:
+        values[f"recall@{k}"] = metrics.recall(hits, n_targets, k)
+        values[f"hit_rate@{k}"] = metrics.hit_rate(hits, k)
+        values[f"ndcg@{k}"] = metrics.ndcg(hits, n_targets, k)
+    return values
+
+
+def _averaged(
+    per_user: dict[str, dict[str, PerUser]],
+    coverage: dict[str, dict[str, float | None]],
+    unserved: dict[str, int],
+) -> dict[str, Any]:
+    """Average every metric of every model, and every difference to a baseline, in one bootstrap."""
+    columns: dict[tuple[str, str | None, str], PerUser] = {}
+    for name in per_user:
+        columns |= {(name, None, metric): v for metric, v in per_user[name].items()}
+        if name != MODEL:
+            for metric, values in per_user[MODEL].items():
+                columns[MODEL, name, metric] = values - per_user[name][metric]
+    entries = _entries(np.column_stack(list(columns.values())))
+    models: dict[str, dict[str, Any]] = {name: {} for name in per_user}
+    differences: dict[str, dict[str, Any]] = {name: {} for name in per_user if name != MODEL}
+    for (name, other, metric), entry in zip(columns, entries, strict=True):
+        (models[name] if other is None else differences[other])[metric] = entry
+    for name, found in models.items():
+        for metric, share in coverage[name].items():
+            found[metric] = {"mean": share, "ci95": None}
+        found["n_users_unserved"] = unserved[name]
+    return {"models": models, "differences": differences}
+
+
+def _entries(table: PerUser) -> list[dict[str, Any]]:
+    """Average the columns of a (n_users, n_columns) table; null where nobody has a value."""
+    if len(table) == 0:
+        return [{"mean": None, "ci95": None}] * table.shape[1]
+    means, intervals = metrics.means_with_ci95(table)
+    return [
+        {"mean": None, "ci95": None}
+        if np.isnan(mean)
+        else {"mean": float(mean), "ci95": interval.tolist()}
+        for mean, interval in zip(means, intervals, strict=True)
+    ]

@@ -1,0 +1,93 @@
+"""Hold a list of recommendations: light to make, readable when shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pandas as pd
+
+
+class Recommendation(NamedTuple):
+    """One row of a list."""
+
+    rank: int
+    item_id: Any
+    title: str | None
+    score: float
+    reason: str | None
+
+
+class Recommendations(Sequence[Recommendation]):
+    """A ranked list of items, best first, ranks from 1.
+
+    It prints as an aligned table. A pandas frame alone would cost more than the search for the
+    items, so one is made only when asked for.
+
+    Attributes
+    ----------
+    item_ids : array, shape (n,)
+        Ids as they came in the ratings.
+    scores : float32 array, shape (n,)
+    """
+
+    def __init__(
+        self,
+        item_ids: npt.NDArray[Any],
+        scores: npt.NDArray[np.float32],
+        titles: list[str] | None = None,
+    ) -> None:
+        self.item_ids, self.scores, self._titles = item_ids, scores, titles
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        place = range(len(self))[place]
+        item_id = self.item_ids[place]
+        title = self._titles[place] if self._titles is not None else None
+        score = float(self.scores[place])
+        # A Python int or str, as it was in the data; never a numpy scalar.
+        item_id = item_id.item() if isinstance(item_id, np.generic) else item_id
+        return Recommendation(place + 1, item_id, title, score, None)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a frame with the columns rank, item_id, title, score, reason."""
+        import pandas as pd
+
+        return pd.DataFrame(list(self), columns=list(Recommendation._fields))
+
+    def _cells(self) -> list[list[str]]:
+        """Header and rows as text, without the columns that are empty."""
+        shown = ["rank", "item_id", *(["title"] if self._titles is not None else []), "score"]
+        rows = [[getattr(r, name) for name in shown] for r in self]
+        return [shown, *([*map(str, row[:-1]), f"{row[-1]:.4f}"] for row in rows)]
+
+    def __repr__(self) -> str:
+        cells = self._cells()
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        left = cells[0].index("title") if "title" in cells[0] else -1
+        lines = (
+            "  ".join(
+                cell.ljust(width) if i == left else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in cells
+        )
+        return "\n".join(line.rstrip() for line in lines)
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        head, *rows = self._cells()
+        table = ["<table>", "<tr>" + "".join(f"<th>{name}</th>" for name in head) + "</tr>"]
+        table += [
+            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+        ]
+        return "\n".join([*table, "</table>"])

@@ -1,0 +1,102 @@
+"""Print an evaluation as a table that one can read in one look."""
+
+from __future__ import annotations
+
+from typing import Any
+
+MEANING = {
+    "warm": "users with a history, asked at the cutoff for what they watched later and not before",
+    "fold-in": "users amid their later events: the first half joins the history (no retraining), "
+    "the rest is to be found",
+    "last-out": "each user's last event is to be found; training holds other users' future, "
+    "so compare it with papers only",
+}
+LEGEND = (
+    "recall@K: the share of a user's items to be found that is in the user's top K, "
+    "averaged over users"
+)
+
+
+def as_text(report: dict[str, Any]) -> str:
+    """Lay the dict of `recsys.evaluate.evaluate` out as text, at most 115 columns wide."""
+    data, seconds = report["dataset"], report["seconds"]
+    lines = [
+        f"{data['name']}: {data['n_ratings']:,} ratings, {data['n_users']:,} users, "
+        f"{data['n_items']:,} items",
+        *_split_lines(report["split"]),
+        LEGEND,
+    ]
+    for protocol, result in report["protocols"].items():
+        lines += ["", *_protocol_lines(protocol, result)]
+    lines += ["", _index_line(report["ann"])]
+    lines.append("seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in seconds.items()))
+    return "\n".join(lines)
+
+
+def _split_lines(split: dict[str, Any]) -> list[str]:
+    if split["cutoff"] is None:
+        tested = f"{split['n_validation']:,} last events"
+        first = f"split by each user's last event: trained on {split['n_train']:,} ratings"
+    else:
+        tested = f"{split['n_validation']:,} ratings"
+        moment = split["cutoff"].replace("T", " ")[:16]
+        first = f"split at {moment} UTC: trained on the {split['n_train']:,} ratings before"
+    n_users = split["n_users_cold"] + split["n_users_warm"]
+    return [
+        f"{first}, tested on {tested} of {n_users:,} users",
+        f"not in training: {split['n_users_cold']:,} of these users, and the items of "
+        f"{split['share_cold_item_events']:.1%} of the {tested}",
+    ]
+
+
+def _protocol_lines(protocol: str, result: dict[str, Any]) -> list[str]:
+    lines = [f"{protocol}: {MEANING[protocol]}"]
+    if result["n_users"] == 0:
+        return [*lines, "no such users in this data"]
+    lines.append(
+        f"{result['n_users']:,} users, {result['n_targets']:,} items to be found, of which "
+        f"{result['n_targets_without_vector']:,} have no vector and count as misses"
+    )
+    models = result["models"]
+    ks = [name.removeprefix("recall") for name in models["item2vec"] if name.startswith("recall@")]
+    k = ks[len(ks) // 2]  # the one with intervals and differences
+    others = [f"ndcg{k}", "mrr", f"coverage{k}"]
+    rows = [
+        ["", "recall", *[""] * (len(ks) - 1), "95% of", "ndcg", "mrr", "coverage",
+         "item2vec minus this,"],
+        ["", *ks, f"recall{k}", k, "", k, f"recall{k} and 95%"],
+    ]  # fmt: skip
+    for name, values in models.items():
+        row = [name, *(f"{values[f'recall{k}']['mean']:.3f}" for k in ks)]
+        row.append("{:.3f}-{:.3f}".format(*values[f"recall{k}"]["ci95"]))
+        row += [f"{values[metric]['mean']:.3f}" for metric in others]
+        difference = result["differences"].get(name)
+        rows.append([*row, _difference(difference[f"recall{k}"]) if difference else ""])
+    lines += _aligned(rows)
+    unserved = [f"{v['n_users_unserved']:,} in {name}" for name, v in models.items()
+                if v["n_users_unserved"]]  # fmt: skip
+    if unserved:
+        lines.append(f"users without a known item count as 0: {', '.join(unserved)}")
+    return lines
+
+
+def _difference(entry: dict[str, Any]) -> str:
+    return "{:+.3f} ({:+.3f}, {:+.3f})".format(entry["mean"], *entry["ci95"])
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
+        for row in rows
+    ]
+
+
+def _index_line(ann: dict[str, Any]) -> str:
+    if ann["recall_vs_exact"] is None:
+        return f"index ({ann['backend']}): nobody to ask it for"
+    return (
+        f"index ({ann['backend']}): finds {ann['recall_vs_exact']:.1%} of what exact search finds, "
+        f"{ann['microseconds_per_query']:.0f} microseconds a query, "
+        f"{ann['bytes'] / 1e6:.1f} MB, built in {ann['build_seconds']:.2f} s"
+    )

@@ -1,0 +1,277 @@
+"""Split ratings into what a model may see and what it is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recsys.errors import DataError
+from recsys.frames import ITEM, RATING, TIMESTAMP, USER
+from recsys.ids import id_array
+from recsys.sequences import Sequences, offsets_from, seconds_of, sort_events
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class TimeSplit:
+    """Ratings before one moment, and ratings from it on.
+
+    Attributes
+    ----------
+    train, validation : DataFrame
+        Every time in `train` < `cutoff` <= every time in `validation`.
+    cutoff : Timestamp, UTC
+    """
+
+    train: pd.DataFrame
+    validation: pd.DataFrame
+    cutoff: pd.Timestamp
+
+
+@dataclass(frozen=True)
+class Cases:
+    """The users to evaluate on: what is known of each, and what is to be found.
+
+    Row u of all three is the same user, and all three share one vocabulary: every item of the
+    ratings, those that no model can know included.
+
+    Attributes
+    ----------
+    histories : Sequences
+        What the user vector is made of, oldest first.
+    watched : Sequences
+        What is excluded from the ranking; the history and, under `min_rating`, the disliked.
+    targets : Sequences
+        What is to be found: at least one item a user, none twice.
+    """
+
+    histories: Sequences
+    watched: Sequences
+    targets: Sequences
+
+    def __len__(self) -> int:
+        """Return the number of users."""
+        return len(self.targets)
+
+
+def split_by_time(ratings: pd.DataFrame, *, validation_fraction: float = 0.2) -> TimeSplit:
+    """Cut the ratings at one moment, the same for all users.
+
+    A cut per user, or a random one, lets a model see how other users acted after the moment that
+    it is asked about; recall then comes out several times too high.
+
+    Parameters
+    ----------
+    ratings : DataFrame
+        A checked frame with a `timestamp` column.
+    validation_fraction : float in (0, 1)
+        About this share of the ratings is validation; all ratings of the cutoff's second are.
+
+    Raises
+    ------
+    DataError
+        There are no times, or all ratings fall into one second.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> ratings = pd.DataFrame(
+    ...     {
+    ...         "user_id": [1, 1, 2, 2, 3],
+    ...         "item_id": [10, 20, 10, 30, 20],
+    ...         "timestamp": pd.to_datetime([10, 40, 20, 30, 50], unit="s", utc=True),
+    ...     }
+    ... )
+    >>> split = split_by_time(ratings, validation_fraction=0.4)
+    >>> split.cutoff
+    Timestamp('1970-01-01 00:00:30+0000', tz='UTC')
+    >>> len(split.train), split.validation["item_id"].tolist()
+    (2, [20, 30, 20])
+    """
+    if not 0 < validation_fraction < 1:
+        raise ValueError(f"validation_fraction must lie in (0, 1), got {validation_fraction!r}")
+    if TIMESTAMP not in ratings:
+        raise DataError(
+            "a split by time needs a timestamp column and there is none; for data that has an "
+            "order only, use --split last-out (split='last-out')"
+        )
+    import pandas as pd
+
+    times = seconds_of(ratings)
+    second = int(np.quantile(times, 1 - validation_fraction, method="lower"))
+    late = times >= second
+    if late.all():
+        raise DataError(
+            f"too little data: all of the first {1 - validation_fraction:.0%} of the "
+            f"{len(ratings)} ratings fall into one second, so that none lie before the cutoff"
+        )
+    return TimeSplit(ratings[~late], ratings[late], pd.Timestamp(second, unit="s", tz="UTC"))
+
+
+@dataclass(frozen=True)
+class _Events:
+    """Ratings in sequence order as arrays, each of shape (n_events,)."""
+
+    frame: pd.DataFrame
+    users: npt.NDArray[np.int64]
+    items: npt.NDArray[np.int64]
+    liked: npt.NDArray[np.bool_]
+    user_ids: npt.NDArray[Any]
+    item_ids: npt.NDArray[Any]
+
+    @classmethod
+    def of(cls, ratings: pd.DataFrame, min_rating: float | None) -> _Events:
+        import pandas as pd
+
+        frame = sort_events(ratings)
+        users, user_ids = pd.factorize(frame[USER], sort=True)
+        items, item_ids = pd.factorize(frame[ITEM], sort=True)
+        return cls(
+            frame,
+            users.astype(np.int64),
+            items.astype(np.int64),
+            liked(frame, min_rating),
+            id_array(user_ids),
+            id_array(item_ids),
+        )
+
+    @property
+    def pairs(self) -> npt.NDArray[np.int64]:
+        """One number per (user, item)."""
+        return self.users * len(self.item_ids) + self.items
+
+    def places(
+        self, mask: npt.NDArray[np.bool_]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Count each user's marked events; place every event among them (marked ones from 0)."""
+        counts = np.bincount(self.users[mask], minlength=len(self.user_ids))
+        before = np.cumsum(mask, dtype=np.int64) - mask
+        return counts, before - np.repeat(offsets_from(counts)[:-1], np.bincount(self.users))
+
+    def sequences(self, mask: npt.NDArray[np.bool_]) -> Sequences:
+        counts = np.bincount(self.users[mask], minlength=len(self.user_ids))
+        codes = self.items[mask].astype(np.int32)
+        return Sequences(self.user_ids, self.item_ids, codes, offsets_from(counts))
+
+    def cases(
+        self,
+        watched: npt.NDArray[np.bool_],
+        target: npt.NDArray[np.bool_],
+        *,
+        rewatched: bool = False,
+        cold_users: bool = True,
+    ) -> Cases:
+        """Pair what is known (`watched`) with what is asked (`target`), two marks on the events."""
+        target, pairs = target & self.liked, self.pairs
+        if not rewatched:
+            target &= ~np.isin(pairs, pairs[watched])
+        once = np.zeros(len(pairs), dtype=bool)
+        once[np.flatnonzero(target)[np.unique(pairs[target], return_index=True)[1]]] = True
+        histories, targets = self.sequences(watched & self.liked), self.sequences(once)
+        users = np.flatnonzero((targets.lengths > 0) & ((histories.lengths > 0) | cold_users))
+        return Cases(
+            histories.take_users(users),
+            self.sequences(watched).take_users(users),
+            targets.take_users(users),
+        )
+
+
+def liked(ratings: pd.DataFrame, min_rating: float | None) -> npt.NDArray[np.bool_]:
+    """Mark the ratings that count as interactions, bool array of shape (n_ratings,).
+
+    Raises
+    ------
+    DataError
+        `min_rating` is asked for and there are no ratings, or none reaches it.
+    """
+    if min_rating is None:
+        return np.ones(len(ratings), dtype=bool)
+    if RATING not in ratings:
+        raise DataError(f"min_rating={min_rating} needs a rating column and there is none")
+    mask = ratings[RATING].to_numpy() >= min_rating
+    if not mask.any():
+        raise DataError(
+            f"too little data: 0 of {len(ratings)} ratings are left after min_rating={min_rating}"
+        )
+    return np.asarray(mask)
+
+
+def time_cases(
+    ratings: pd.DataFrame, cutoff: pd.Timestamp, *, min_rating: float | None = None
+) -> dict[str, Cases]:
+    """Make the cases of the two protocols of a split by time.
+
+    `warm`: users with training history and at least one item after the cutoff that they had not
+    watched before. History = their training items, targets = those new items.
+
+    `fold-in`: every user with two or more events from the cutoff on, brand-new users included.
+    History = training items and the earlier ceil(n/2) of the n later events; targets = the rest,
+    as far as they are not in the history; users left without a target are dropped.
+
+    Parameters
+    ----------
+    ratings : DataFrame
+        A checked frame: training and validation together.
+    cutoff : Timestamp
+        As `split_by_time` gives it.
+    min_rating : float
+        Events below it are watched, but are neither history nor target.
+
+    Returns
+    -------
+    dict of protocol -> Cases
+    """
+    events = _Events.of(ratings, min_rating)
+    late = (events.frame[TIMESTAMP] >= cutoff).to_numpy()
+    n_late, place = events.places(late)
+    n_late = n_late[events.users]
+    rest = late & (n_late >= 2) & (place >= (n_late + 1) // 2)
+    return {
+        "warm": events.cases(~late, late, cold_users=False),
+        "fold-in": events.cases(~late | (late & ~rest), rest),
+    }
+
+
+def last_out(
+    ratings: pd.DataFrame, *, min_rating: float | None = None
+) -> tuple[pd.DataFrame, Cases]:
+    """Leave out each user's last events, as papers on sequential recommendation do.
+
+    Target = the last event, history = all before it; training has neither it nor the event
+    before (which papers tune on). Since every user ends at another time, the training part
+    holds other users' future. A last item that was watched before stays, as a sure miss.
+
+    Parameters
+    ----------
+    ratings : DataFrame
+        A checked frame; without a timestamp column the rows are taken to be in order.
+    min_rating : float
+        "Last" means the last event that reaches it.
+
+    Returns
+    -------
+    train : DataFrame
+    cases : Cases
+
+    Raises
+    ------
+    DataError
+        No user has three events, so that nothing is left to train on.
+    """
+    events = _Events.of(ratings, min_rating)
+    n_liked, place = events.places(events.liked)
+    left = n_liked[events.users] - place
+    last = events.liked & (left == 1)
+    before = (left >= 1) & ~last
+    train = events.frame[left > 2]
+    if train.empty:
+        raise DataError(
+            f"too little data: none of {len(n_liked)} users has three events"
+            + ("" if min_rating is None else f" after min_rating={min_rating}")
+        )
+    return train, events.cases(before, last, rewatched=True, cold_users=False)

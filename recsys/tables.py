@@ -1,0 +1,194 @@
+"""Hold what a fitted model knows: ids, vectors, histories, titles; find rows by id or title."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recsys.errors import UnknownItemError, UnknownUserError
+from recsys.ids import TextColumn, find, to_column
+from recsys.index import unit_length
+from recsys.sequences import Sequences
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy.typing as npt
+    import pandas as pd
+
+    from recsys.item2vec import ItemVectors
+
+    Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """A fitted model as columns; codes of the sequences are rows of the item columns.
+
+    Attributes
+    ----------
+    item_ids, user_ids : integer array or TextColumn, shapes (n_items,) and (n_users,)
+        Ascending.
+    vectors : float32 array, shape (n_items, d)
+        Input vectors.
+    contexts : float32 array, shape (n_items, d), or None
+        Output vectors.
+    counts : int64 array, shape (n_items,)
+        Interactions of each item.
+    titles : TextColumn, shape (n_items,), or None
+    histories : Sequences
+        What user vectors are made of.
+    watched : Sequences
+        What is not recommended again; the same as `histories` unless there is a `min_rating`.
+    """
+
+    item_ids: Any
+    user_ids: Any
+    vectors: npt.NDArray[np.float32]
+    contexts: npt.NDArray[np.float32] | None
+    counts: npt.NDArray[np.int64]
+    titles: TextColumn | None
+    histories: Sequences
+    watched: Sequences
+
+    @classmethod
+    def of(
+        cls,
+        trained: ItemVectors,
+        histories: Sequences,
+        watched: Sequences,
+        items: pd.DataFrame | None,
+    ) -> Tables:
+        """Bring what `fit` made onto the vocabulary of the items that have a vector."""
+        titles = None
+        if items is not None:
+            from recsys.frames import ITEM, TITLE
+
+            by_id = items.set_index(ITEM)[TITLE]
+            titles = TextColumn.of(by_id.reindex(trained.item_ids, fill_value="").tolist())
+        same = watched is histories
+        histories = histories.recode(trained.item_ids)
+        return cls(
+            item_ids=to_column(trained.item_ids),
+            user_ids=to_column(histories.user_ids),
+            vectors=trained.vectors,
+            contexts=trained.contexts,
+            counts=histories.counts(),
+            titles=titles,
+            histories=histories,
+            watched=histories if same else watched.recode(trained.item_ids),
+        )
+
+    def to_columns(self) -> dict[str, Any]:
+        """Return the columns by the names under which they are stored."""
+        columns = {
+            "item_ids": self.item_ids,
+            "user_ids": self.user_ids,
+            "vectors": self.vectors,
+            "contexts": self.contexts,
+            "counts": self.counts,
+            "titles": self.titles,
+            "history_codes": self.histories.codes,
+            "history_offsets": self.histories.offsets,
+        }
+        if self.watched is not self.histories:
+            columns["watched_codes"] = self.watched.codes
+            columns["watched_offsets"] = self.watched.offsets
+        return {name: column for name, column in columns.items() if column is not None}
+
+    @classmethod
+    def from_columns(cls, columns: dict[str, Any], *, deep: bool) -> Tables:
+        """Take stored columns back.
+
+        Parameters
+        ----------
+        columns : dict of name -> array or TextColumn
+        deep : bool
+            Look at every number of the vectors too, not at their shapes alone.
+
+        Raises
+        ------
+        ValueError, KeyError
+            The columns contradict each other, or one is missing.
+        """
+        n_users, n_items = len(columns["user_ids"]), len(columns["item_ids"])
+        histories = _sequences(columns, "history", n_users, n_items)
+        watched = histories
+        if "watched_codes" in columns:
+            watched = _sequences(columns, "watched", n_users, n_items)
+        names = ("item_ids", "user_ids", "vectors", "contexts", "counts", "titles")
+        given: dict[str, Any] = {name: columns.get(name) for name in names}
+        tables = cls(**given, histories=histories, watched=watched)
+        for name in ("vectors", "contexts"):
+            matrix = getattr(tables, name)
+            shape = columns["vectors"].shape
+            if matrix is None:
+                continue
+            if matrix.dtype != np.float32 or matrix.shape != shape or len(matrix) != n_items:
+                raise ValueError(f"{name} has shape {matrix.shape} and dtype {matrix.dtype}")
+            if deep and not np.isfinite(matrix).all():
+                raise ValueError(f"{name} holds NaN or infinity")
+        for name in ("counts", "titles"):
+            column = getattr(tables, name)
+            if column is not None and len(column) != n_items:
+                raise ValueError(f"{name} has {len(column)} rows for {n_items} items")
+        return tables
+
+    @functools.cached_property
+    def unit_vectors(self) -> npt.NDArray[np.float32]:
+        """Input vectors scaled to length 1, float32 array of shape (n_items, d)."""
+        return unit_length(self.vectors)
+
+    def user_row(self, user_id: Any) -> int:
+        """Return the row of a user id, or raise UnknownUserError."""
+        row = find(self.user_ids, user_id)
+        if row is None:
+            raise UnknownUserError(
+                f"unknown user {user_id!r}; for a history at hand use recommend_for(item_ids), "
+                "or fallback='popularity'"
+            )
+        return row
+
+    def item_row(self, item_id: Any) -> int:
+        """Return the row of an item id, or raise UnknownItemError."""
+        row = find(self.item_ids, item_id)
+        if row is None:
+            raise UnknownItemError(f"unknown item {item_id!r}: it has no vector in this model")
+        return row
+
+    def item_rows(self, item_ids: Iterable[Any]) -> Rows:
+        """Return the rows of those ids that have one, in their order."""
+        rows = (find(self.item_ids, item_id) for item_id in item_ids)
+        return np.array([row for row in rows if row is not None], dtype=np.int64)
+
+    def row_of_title(self, title: Any) -> int:
+        """Return the row of the item with exactly this title, or raise UnknownItemError."""
+        titles = [] if self.titles is None else self.titles[:]
+        rows = [row for row, text in enumerate(titles) if text and text == title]
+        if len(rows) == 1:
+            return rows[0]
+        if rows:
+            ids = ", ".join(str(self.item_ids[row]) for row in rows)
+            raise UnknownItemError(f"{title!r} is the title of several items, with the ids {ids}")
+        from difflib import get_close_matches
+
+        close = ", ".join(map(repr, get_close_matches(str(title), titles)))
+        hint = f"; close titles: {close}" if close else ""
+        raise UnknownItemError(f"unknown item {title!r}: neither an id nor a title{hint}")
+
+
+def _sequences(columns: dict[str, Any], kind: str, n_users: int, n_items: int) -> Sequences:
+    """Check a CSR matrix in full: scipy reads past the end of memory where it is wrong."""
+    codes, offsets = columns[f"{kind}_codes"], columns[f"{kind}_offsets"]
+    if codes.dtype != np.int32 or offsets.dtype != np.int64:
+        raise ValueError(f"{kind}_codes and {kind}_offsets are no codes and offsets")
+    if len(offsets) != n_users + 1 or offsets[0] != 0 or offsets[-1] != len(codes):
+        raise ValueError(f"{kind}_offsets do not fit {kind}_codes")
+    if len(codes) and not 0 <= codes.min() <= codes.max() < n_items:
+        raise ValueError(f"{kind}_codes point outside the items")
+    if (np.diff(offsets) < 0).any():
+        raise ValueError(f"{kind}_offsets do not ascend")
+    return Sequences(np.arange(n_users), np.arange(n_items), codes, offsets)

@@ -1,0 +1,112 @@
+"""Make user vectors: a weighted average of the vectors of what each user watched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recsys.errors import ColdUserError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from recsys.sequences import Sequences
+
+
+def history_weights(
+    offsets: npt.NDArray[np.int64], *, half_life: float | None
+) -> npt.NDArray[np.float32]:
+    """Weigh the events of each history; the weights of a user sum to 1.
+
+    An event that lies s steps back weighs 0.5 ** (s / half_life) before it is divided by the
+    user's sum; the newest event lies 0 steps back. Without a half-life all weigh the same.
+
+    Parameters
+    ----------
+    offsets : int64 array, shape (n_users + 1,)
+        Where each user starts in the flat array of events.
+    half_life : float, items; None for the plain mean
+
+    Returns
+    -------
+    float32 array, shape (n_events,)
+
+    Examples
+    --------
+    >>> print(history_weights(np.array([0, 2, 5]), half_life=1).round(3))
+    [0.333 0.667 0.143 0.286 0.571]
+    """
+    lengths = np.diff(offsets)
+    if half_life is None:
+        return np.repeat(1 / np.maximum(lengths, 1), lengths).astype(np.float32)
+    steps_back = np.repeat(offsets[1:], lengths) - 1 - np.arange(offsets[0], offsets[-1])
+    # With q = 0.5 ** (1 / half_life), 1 + q + ... + q^(n-1) = (1 - q^n) / (1 - q).
+    log_q = -np.log(2) / half_life
+    totals = np.expm1(lengths * log_q) / np.expm1(log_q)
+    return np.asarray(np.exp(steps_back * log_q) / np.repeat(totals, lengths), dtype=np.float32)
+
+
+def user_vectors(
+    histories: Sequences, vectors: npt.NDArray[np.float32], *, half_life: float | None = None
+) -> npt.NDArray[np.float32]:
+    """Average the vectors of each history, for all users at once.
+
+    Parameters
+    ----------
+    histories : Sequences
+        Codes are rows of `vectors`.
+    vectors : float32 array, shape (n_items, d)
+    half_life : float, items
+        Recency weighting, see `history_weights`; None for the plain mean.
+
+    Returns
+    -------
+    float32 array, shape (n_users, d)
+
+    Raises
+    ------
+    ColdUserError
+        A history is empty: there is nothing to average, and zeros would be a lie.
+
+    References
+    ----------
+    Barkan & Koenigstein 2016, "Item2Vec: Neural Item Embedding for Collaborative Filtering";
+    average pooling of watched videos: Covington et al. 2016.
+    """
+    from scipy.sparse import csr_array
+
+    empty = np.flatnonzero(histories.lengths == 0)
+    if len(empty):
+        raise ColdUserError(
+            f"{len(empty)} users have no item with a vector, the first is "
+            f"{histories.user_ids[empty[0]]}: leave them out before averaging"
+        )
+    weights = history_weights(histories.offsets, half_life=half_life)
+    shape = (len(histories), len(vectors))
+    matrix = csr_array((weights, histories.codes, histories.offsets), shape=shape)
+    return np.asarray(matrix @ vectors, dtype=np.float32)
+
+
+def user_vector(
+    history: npt.NDArray[np.integer],
+    vectors: npt.NDArray[np.float32],
+    *,
+    half_life: float | None = None,
+) -> npt.NDArray[np.float32]:
+    """Average the vectors of one history, oldest item first; as `user_vectors` does for many.
+
+    Parameters
+    ----------
+    history : integer array, shape (n_events,)
+        Rows of `vectors`, not empty.
+    vectors : float32 array, shape (n_items, d)
+    half_life : float, items
+
+    Returns
+    -------
+    float32 array, shape (d,)
+    """
+    weights = history_weights(np.array([0, len(history)]), half_life=half_life)
+    # Summed row by row as the sparse product does it, so that one user and all users agree.
+    return np.asarray((weights[:, None] * vectors[history]).sum(axis=0))

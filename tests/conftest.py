@@ -1,0 +1,38 @@
+"""Real data and a fitted model, made once for all tests."""
+
+from __future__ import annotations
+
+import pytest
+
+from recsys import DownloadError, Recommender, load_items, load_ratings
+
+
+@pytest.fixture(scope="session")
+def ml_100k():
+    """MovieLens 100K, fetched into the data folder at the first use."""
+    try:
+        return load_ratings("ml-100k")
+    except DownloadError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def ml_100k_items(ml_100k):
+    return load_items("ml-100k")
+
+
+@pytest.fixture(scope="session")
+def sample():
+    """The synthetic sample's ratings: 20,000 by 500 users."""
+    return load_ratings("sample")
+
+
+@pytest.fixture(scope="session")
+def sample_items():
+    return load_items("sample")
+
+
+@pytest.fixture(scope="session")
+def model(sample, sample_items):
+    """A model of the sample, trained briefly; tests must not change it."""
+    return Recommender(epochs=3, vector_size=16).fit(sample, sample_items)

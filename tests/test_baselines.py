@@ -1,0 +1,182 @@
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+
+from recsys import baselines as module
+from recsys.baselines import baselines, ease, history_matrix, item_knn, popularity, random, svd
+from recsys.sequences import Sequences, build_sequences, offsets_from
+
+RNG_VIEWS = np.random.default_rng(3).random((30, 12)) < 0.3
+NAMES = ["popularity", "recent-popularity", "item-knn", "svd", "ease", "random"]
+
+
+def sequences(lists, n_items):
+    """Histories of the users 0, 1, ... as lists of codes."""
+    lengths = np.array([len(codes) for codes in lists])
+    codes = np.array([code for codes in lists for code in codes], dtype=np.int32)
+    return Sequences(np.arange(len(lists)), np.arange(n_items), codes, offsets_from(lengths))
+
+
+def of_matrix(views):
+    return sequences([np.flatnonzero(row).tolist() for row in views], views.shape[1])
+
+
+def recent_half_life_3(lists, n_items):
+    """Weigh histories as `baselines` says, user by user."""
+    weights = np.zeros((len(lists), n_items))
+    for user, codes in enumerate(lists):
+        for steps_back, code in enumerate(reversed(codes)):
+            weights[user, code] += 0.5 ** (steps_back / 3)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+HISTORIES = [[0, 4, 11], [7], [3, 3, 1], list(range(12))]
+
+
+def test_recent_items_of_a_history_weigh_more_and_repeats_add_up():
+    weights = history_matrix(sequences([[2, 0, 2], [1]], 3), half_life=1).toarray()
+    assert_allclose(weights, [[2 / 7, 0, 5 / 7], [0, 1, 0]], rtol=1e-6)
+
+
+def test_an_item_watched_twice_counts_once_in_training():
+    assert history_matrix(sequences([[2, 0, 2], [1]], 3)).toarray().tolist() == [
+        [1, 0, 1],
+        [0, 1, 0],
+    ]
+
+
+def test_popularity_scores_all_users_alike():
+    scores = popularity(np.array([5, 0, 9]))(sequences([[0], [2]], 3))
+    assert scores.tolist() == [[5, 0, 9], [5, 0, 9]]
+
+
+def test_item_knn_is_the_cosine_of_the_items_users():
+    # watched by: item 0 by users 0 and 1, item 1 by all three, item 2 by user 2
+    score = item_knn(sequences([[0, 1], [1, 0], [1, 2]], 3), shrinkage=0)
+    expected = [[0, 2 / np.sqrt(6), 0], [2 / np.sqrt(6), 0, 1 / np.sqrt(3)]]
+    assert_allclose(score(sequences([[0], [1]], 3)), expected, rtol=1e-6)
+
+
+def test_item_knn_of_a_history_is_the_weighted_sum_over_its_items():
+    score = item_knn(sequences([[0, 1], [1, 0], [1, 2]], 3))
+    older, newer = 0.5 ** (1 / 3), 1
+    to_item_1 = older * 2 / (np.sqrt(6) + 5) + newer * 1 / (np.sqrt(3) + 5)
+    assert_allclose(score(sequences([[0, 2]], 3))[0, 1], to_item_1 / (older + newer), rtol=1e-6)
+
+
+def test_recent_popularity_goes_by_recent_counts_and_then_by_all():
+    train = sequences([[0, 0, 0, 1, 1, 2, 3]], 4)
+    fits = baselines(train, np.array([1, 1, 0, 2]))
+    assert np.argsort(-fits["recent-popularity"]()(train)[0]).tolist() == [3, 0, 1, 2]
+
+
+def test_recent_popularity_tells_apart_what_float32_would_not():
+    train = sequences([[0] * 50_000 + [1] * 50_001], 2)
+    score = baselines(train, np.array([200, 200]))["recent-popularity"]()
+    before, after = score(train)[0]
+    assert before < after
+
+
+def test_without_times_there_is_no_recent_popularity():
+    assert list(baselines(of_matrix(RNG_VIEWS), None)) == [
+        "popularity", "item-knn", "svd", "ease", "random"]  # fmt: skip
+
+
+def test_ease_is_left_out_by_name_above_its_limit(monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    train, recent = of_matrix(RNG_VIEWS), np.ones(12, int)
+    monkeypatch.setattr(module, "EASE_LIMIT", 12)
+    assert list(baselines(train, recent)) == NAMES
+    assert not caplog.messages
+    monkeypatch.setattr(module, "EASE_LIMIT", 11)
+    assert list(baselines(train, recent)) == [name for name in NAMES if name != "ease"]
+    assert caplog.messages == ["ease is left out: more than 11 items"]
+
+
+def test_random_is_seeded_and_even():
+    train = of_matrix(RNG_VIEWS)
+    first, again, other = (random(12, seed=seed)(train) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).all()
+    draws = random(1000)(sequences([[0]] * 100, 1000))
+    assert_allclose(np.histogram(draws, 10, (0, 1))[0], 10_000, rtol=0.05)
+
+
+@pytest.mark.parametrize(("name", "fit"), [("svd", svd), ("random", None)])
+def test_the_seed_reaches_what_draws(name, fit):
+    train = of_matrix(np.random.default_rng(0).random((80, 80)) < 0.3)
+    expected = fit(train, seed=5) if fit else random(80, seed=5)
+    scores = baselines(train, None, seed=5)[name]()(train)
+    np.testing.assert_array_equal(scores, expected(train))
+    assert (baselines(train, None, seed=6)[name]()(train) != scores).any()
+
+
+@pytest.mark.parametrize("views", [
+    pd.DataFrame({"user_id": [1, 1, 1, 1, 1], "item_id": [1, 2, 3, 4, 5]}),
+    pd.DataFrame({"user_id": [1, 1, 1, 2, 2, 2], "item_id": [1, 2, 3, 3, 4, 5]}),
+    pd.DataFrame({"user_id": [1, 1, 2, 2], "item_id": [1, 2, 1, 2]}),
+    pd.DataFrame({"user_id": [1, 2], "item_id": ["a", "a"]}),
+], ids=["one user", "two users", "the same views", "one item"])  # fmt: skip
+@pytest.mark.parametrize("name", NAMES)
+def test_every_baseline_works_on_a_catalogue_of_five_items_or_fewer(views, name):
+    train = build_sequences(views)
+    scores = baselines(train, train.counts())[name]()(train)
+    assert (scores.shape, scores.dtype) == ((len(train), len(train.item_ids)), np.float32)
+    assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scores_belong_to_the_caller_and_do_not_depend_on_who_else_is_asked(name):
+    train = of_matrix(RNG_VIEWS)
+    score = baselines(train, train.counts())[name]()
+    scores = score(sequences(HISTORIES, 12))
+    scores[:] = -np.inf  # the caller strikes out what was watched
+    assert np.isfinite(score(sequences(HISTORIES, 12))).all()
+    if name != "random":
+        alone = score(sequences(HISTORIES[2:3], 12))
+        assert_allclose(score(sequences(HISTORIES, 12))[2:3], alone, rtol=1e-6)
+
+
+@pytest.mark.parametrize("n_neighbours", [2, 500])
+def test_item_knn_equals_its_dense_formula(n_neighbours):
+    train = RNG_VIEWS.astype(float)
+    n_users = train.sum(axis=0)
+    similar = train.T @ train / (np.sqrt(np.outer(n_users, n_users)) + 5)
+    np.fill_diagonal(similar, 0)
+    for row in similar:
+        row[row < np.sort(row)[::-1][min(n_neighbours, 12) - 1]] = 0
+    score = item_knn(of_matrix(RNG_VIEWS), n_neighbours=n_neighbours)
+    expected = recent_half_life_3(HISTORIES, 12) @ similar
+    assert_allclose(score(sequences(HISTORIES, 12)), expected, atol=1e-6)
+
+
+def test_item_knn_is_the_same_across_its_blocks_of_items():
+    views = np.random.default_rng(0).random((40, 1100)) < 0.05
+    n_users = views.sum(axis=0)
+    similar = views.T.astype(float) @ views / (np.sqrt(np.outer(n_users, n_users)) + 5)
+    np.fill_diagonal(similar, 0)
+    lists = [[0, 1050], [1030, 1023, 1024]]
+    score = item_knn(of_matrix(views), n_neighbours=1100)
+    expected = recent_half_life_3(lists, 1100) @ similar
+    assert_allclose(score(sequences(lists, 1100)), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_components", [1, 4, 32])
+def test_svd_equals_the_projection_on_the_first_directions(n_components):
+    directions = np.linalg.svd(RNG_VIEWS.astype(float))[2][: min(n_components, 11)]
+    expected = recent_half_life_3(HISTORIES, 12) @ directions.T @ directions
+    score = svd(of_matrix(RNG_VIEWS), n_components=n_components)
+    assert_allclose(score(sequences(HISTORIES, 12)), expected, atol=1e-5)
+
+
+def test_ease_equals_a_ridge_regression_of_each_item_on_all_others():
+    train, between = RNG_VIEWS.astype(float), np.zeros((12, 12))
+    for item in range(12):
+        rest = np.delete(np.arange(12), item)
+        gram = train[:, rest].T @ train[:, rest] + 500 * np.eye(11)
+        between[rest, item] = np.linalg.solve(gram, train[:, rest].T @ train[:, item])
+    expected = recent_half_life_3(HISTORIES, 12) @ between
+    assert_allclose(ease(of_matrix(RNG_VIEWS))(sequences(HISTORIES, 12)), expected, atol=1e-7)

@@ -1,0 +1,462 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recsys import ColdUserError, DataError, Recommender, split_by_time
+from recsys.evaluate import evaluate, main
+from recsys.frames import fingerprint
+from recsys.recommender import TEXTBOOK
+from recsys.sequences import sort_events
+
+BRIEF = {"epochs": 3, "vector_size": 16}
+TINY = {"epochs": 1, "vector_size": 4, "index": "exact"}
+KS = (10, 20, 50)
+PER_USER = ["mrr", *(f"{m}@{k}" for m in ("recall", "hit_rate", "ndcg", "novelty") for k in KS)]
+COVERAGE = [f"coverage@{k}" for k in KS]
+BASELINES = ["popularity", "recent-popularity", "item-knn", "svd", "ease", "random"]
+
+
+def frame(rows):
+    """Ratings as text: user item rating, one second apart."""
+    users, items, stars = zip(*(map(int, row.split()) for row in rows), strict=True)
+    return pd.DataFrame(
+        {"user_id": users, "item_id": items, "rating": stars, "timestamp": range(1, len(rows) + 1)}
+    )
+
+
+# Eleven ratings, of which the first eight are training. Item 6 comes after it, item 5 has only
+# bad ratings, user 3 is new.
+LIKES = frame(["2 1 5", "2 2 5", "2 4 5", "4 2 5", "4 3 5", "1 1 5", "1 2 1", "1 3 4",
+               "1 4 5", "3 5 1", "1 6 5"])  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sample_report(sample, sample_items):
+    return evaluate(sample, sample_items, params=BRIEF, name="sample")
+
+
+@pytest.fixture(scope="module")
+def sample_last_out(sample):
+    return evaluate(sample, params=BRIEF, split="last-out")
+
+
+@pytest.fixture(scope="module")
+def ml_report(ml_100k, ml_100k_items):
+    return evaluate(ml_100k, ml_100k_items, name="ml-100k")
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Collect what `evaluate` hands to `measure`: (cases, contenders, train) a protocol."""
+    from recsys import measure as module
+
+    calls, measure = [], module.measure
+
+    def spy(cases, contenders, train, ks):
+        calls.append((cases, contenders, train))
+        return measure(cases, contenders, train, ks)
+
+    monkeypatch.setattr(module, "measure", spy)
+    return calls
+
+
+def item_sets(sequences):
+    """User id -> ids of a user's items."""
+    return {
+        int(user): sequences.item_ids[sequences.items_of(row)].tolist()
+        for row, user in enumerate(sequences.user_ids)
+    }
+
+
+# ---- hand-worked
+
+
+def test_cold_users_and_items_are_counted():
+    split = evaluate(LIKES, params=TINY)["split"]
+    assert split == {
+        "protocol": "time", "cutoff": "1970-01-01T00:00:09+00:00", "n_train": 8, "n_validation": 3,
+        "n_users_warm": 1, "n_users_cold": 1, "share_cold_item_events": 2 / 3,
+    }  # fmt: skip
+
+
+def test_cold_users_and_items_of_last_out_are_counted():
+    views = frame(["1 1 1", "1 2 1", "1 3 1", "1 4 1", "2 1 1", "2 2 1", "2 4 1", "3 1 1", "3 2 1"])
+    report = evaluate(views, params=TINY, split="last-out")
+    # trained on items 1 and 2 of user 1, and 1 of user 2; asked for 4, 4 and 2
+    assert report["split"] == {
+        "protocol": "last-out", "cutoff": None, "n_train": 3, "n_validation": 3,
+        "n_users_warm": 2, "n_users_cold": 1, "share_cold_item_events": 2 / 3,
+    }  # fmt: skip
+    assert report["protocols"]["last-out"]["n_users"] == 3
+    assert report["protocols"]["last-out"]["n_targets_without_vector"] == 2
+
+
+def test_min_rating_goes_for_training_history_and_relevance_but_not_for_watched(measured):
+    evaluate(LIKES, params=TINY | {"min_rating": 4})
+    (warm, contenders, train), (fold_in, _, _) = measured
+    assert dict(zip(train.item_ids.tolist(), train.counts().tolist(), strict=True)) == {
+        1: 2, 2: 2, 3: 2, 4: 1}  # fmt: skip
+    assert item_sets(warm.histories) == {1: [1, 3]}
+    assert item_sets(warm.watched) == {1: [1, 2, 3]}
+    assert item_sets(warm.targets) == {1: [4, 6]}
+    assert item_sets(fold_in.histories) == {1: [1, 3, 4]}
+    assert item_sets(fold_in.watched) == {1: [1, 2, 3, 4]}
+    assert item_sets(fold_in.targets) == {1: [6]}
+    for contender in contenders.values():
+        assert contender.item_ids.tolist() == [1, 2, 3, 4]
+        watched, histories = warm.watched, warm.histories
+        rows, scores = contender.rank(
+            histories.recode(contender.item_ids), watched.recode(contender.item_ids)
+        )
+        assert contender.item_ids[rows[scores > -np.inf]].tolist() == [4]
+
+
+def test_last_out_asks_for_the_last_liked_rating(measured):
+    views = frame(["1 1 5", "1 2 5", "1 3 1", "1 4 5", "1 5 5", "1 6 1", "2 1 5", "2 2 5"])
+    evaluate(views, params=TINY | {"min_rating": 4}, split="last-out")
+    [(cases, _, train)] = measured
+    assert item_sets(train) == {1: [1, 2]}
+    assert item_sets(cases.histories) == {1: [1, 2, 4], 2: [1]}
+    assert item_sets(cases.watched) == {1: [1, 2, 3, 4], 2: [1]}
+    assert item_sets(cases.targets) == {1: [5], 2: [2]}
+
+
+def test_who_has_watched_only_unknown_items_is_served_what_is_popular():
+    rows = ["1 1 1", "1 2 1", "2 1 1", "2 2 1", "3 1 1", "3 3 1", "4 3 1", "4 1 1"]
+    report = evaluate(frame([*rows, "9 8 1", "9 1 1"]), params=TINY, ks=[1])
+    models = report["protocols"]["fold-in"]["models"]
+    served = {name for name in models if models[name]["n_users_unserved"] == 0}
+    assert served == {"popularity", "recent-popularity", "random"}
+    assert models["popularity"]["recall@1"]["mean"] == 1
+
+
+def test_popularity_goes_by_liked_ratings_only():
+    """Item 7 is watched most and liked least."""
+    rows = [f"{user} 7 1" for user in range(10, 20)] + ["10 8 5", "11 8 5", "10 9 5", "12 9 5"]
+    rows += ["13 8 5", "14 2 5", "5 2 5", "5 3 5", "5 8 5", "5 9 5"]
+    report = evaluate(frame(rows), params=TINY | {"min_rating": 3}, ks=[1], validation_fraction=0.1)
+    for name in ("popularity", "recent-popularity"):
+        assert report["protocols"]["fold-in"]["models"][name]["recall@1"]["mean"] == 1
+
+
+def test_recent_popularity_begins_30_days_before_the_cutoff(measured):
+    day = 24 * 60 * 60
+    start = 1_000 * day
+    items = [1, 1, 1, 2, 2, 3, 4, 4, 9, 9, 9]
+    days = [0, 1, 2, 69, 69.99, 70, 80, 99, 100, 101, 102]  # the cutoff is day 100
+    ratings = pd.DataFrame({
+        "user_id": range(11), "item_id": items,
+        "timestamp": [int(start + d * day) for d in days],
+    })  # fmt: skip
+    evaluate(ratings, params=TINY)
+    _, contenders, train = measured[0]
+    nobody = train.take_users(np.array([0])).where(np.zeros(1, bool))
+    for name, best_first in (("popularity", [1, 2, 4, 3]), ("recent-popularity", [4, 3, 1, 2])):
+        rows, _ = contenders[name].rank(nobody, nobody)
+        assert train.item_ids[rows[0]].tolist() == best_first
+
+
+def test_without_users_means_are_null():
+    ratings = frame(["1 1 1", "2 1 1", "1 2 1", "2 2 1", "1 3 1", "3 2 1", "4 1 1", "5 2 1"])
+    report = evaluate(ratings, params=TINY)
+    for result in report["protocols"].values():
+        assert result["n_users"] == 0
+        for entries in result["models"].values():
+            assert all(entries[m] == {"mean": None, "ci95": None} for m in PER_USER + COVERAGE)
+        for entries in result["differences"].values():
+            assert all(entry == {"mean": None, "ci95": None} for entry in entries.values())
+    assert report["ann"]["recall_vs_exact"] is None
+    json.dumps(report, allow_nan=False)
+
+
+def test_data_without_times_is_sent_to_last_out(sample):
+    views = sample.drop(columns="timestamp").head(2000)
+    with pytest.raises(DataError, match="--split last-out"):
+        evaluate(views, params=TINY)
+    models = evaluate(views, params=TINY, split="last-out")["protocols"]["last-out"]["models"]
+    assert list(models) == ["item2vec", *(b for b in BASELINES if b != "recent-popularity")]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"split": "random"}, "split must be 'time' or 'last-out', got 'random'"),
+        ({"ks": [0]}, "k must be"),
+        ({"ks": []}, "k must be"),
+        ({"ks": [10, -1]}, "k must be"),
+        ({"validation_fraction": 1.0}, "validation_fraction"),
+        ({"params": {"window": 0}}, "window"),
+    ],
+)
+def test_wrong_arguments_are_value_errors(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate(LIKES, **wrong)
+
+
+def test_parameters_are_those_of_the_recommender():
+    params = TINY | {"window": 3, "half_life": None, "scoring": "cosine"}
+    assert evaluate(LIKES, params=params)["params"] == Recommender(**params).params
+    with pytest.raises(TypeError, match="windw"):
+        evaluate(LIKES, params={"windw": 3})
+
+
+def test_lists_of_any_length_work_on_five_items_with_either_index():
+    for index in ("annoy", "exact"):
+        report = evaluate(LIKES, params=TINY | {"index": index}, ks=[1, 1000, 1])
+        assert report["ann"]["backend"] == index
+        recalls = [m for m in report["protocols"]["warm"]["models"]["svd"] if "recall" in m]
+        assert recalls == ["recall@1", "recall@1000"]
+
+
+def test_ids_may_be_text():
+    renamed = LIKES.assign(user_id="u" + LIKES["user_id"].astype(str),
+                           item_id="i" + LIKES["item_id"].astype(str))  # fmt: skip
+    assert evaluate(renamed, params=TINY)["split"] == evaluate(LIKES, params=TINY)["split"]
+
+
+# ---- the report
+
+
+def check_entry(entry):
+    assert list(entry) == ["mean", "ci95"]
+    low, high = entry["ci95"]
+    assert low <= entry["mean"] <= high
+
+
+@pytest.mark.parametrize("split", ["time", "last-out"])
+def test_report_has_the_layout_of_the_contract(split, request, sample):
+    report = request.getfixturevalue("sample_report" if split == "time" else "sample_last_out")
+    assert list(report) == ["dataset", "params", "split", "protocols", "ann", "calibration",
+                            "seconds", "versions"]  # fmt: skip
+    assert report["dataset"] == {
+        "name": "sample" if split == "time" else "ratings", "n_ratings": 20_000, "n_users": 500,
+        "n_items": sample["item_id"].nunique(), "sha256": fingerprint(sample),
+    }  # fmt: skip
+    assert report["params"] == Recommender(**BRIEF).params
+    assert set(report["split"]) == {
+        "protocol", "cutoff", "n_train", "n_validation", "n_users_warm", "n_users_cold",
+        "share_cold_item_events"}  # fmt: skip
+    assert report["split"]["protocol"] == split
+    positive = {"microseconds_per_query", "bytes", "build_seconds"}
+    assert set(report["ann"]) == {"backend", "recall_vs_exact", *positive}
+    assert report["ann"]["backend"] == "annoy"
+    assert 0.9 < report["ann"]["recall_vs_exact"] <= 1
+    assert min(report["ann"][name] for name in positive) > 0
+    assert list(report["seconds"]) == ["sequences", "train", "index", "evaluate"]
+    assert {"recsys", "gensim", "numpy"} <= set(report["versions"])
+
+    assert list(report["protocols"]) == (["warm", "fold-in"] if split == "time" else [split])
+    for result in report["protocols"].values():
+        counts = {"n_users", "n_targets", "n_targets_without_vector"}
+        assert set(result) == {*counts, "models", "differences"}
+        assert list(result["models"]) == ["item2vec", *BASELINES]
+        assert list(result["differences"]) == BASELINES
+        for entries in result["models"].values():
+            assert set(entries) == {*PER_USER, *COVERAGE, "n_users_unserved"}
+            for metric in PER_USER:
+                check_entry(entries[metric])
+            for metric in COVERAGE:
+                assert entries[metric]["ci95"] is None
+                assert 0 < entries[metric]["mean"] <= 1
+        for entries in result["differences"].values():
+            assert set(entries) == set(PER_USER)
+            for metric in PER_USER:
+                check_entry(entries[metric])
+
+
+def test_report_is_json_without_nan(sample_report):
+    assert json.loads(json.dumps(sample_report, allow_nan=False)) == sample_report
+
+
+def test_counts_agree_with_each_other(sample_report, sample_last_out):
+    split = sample_report["split"]
+    assert split["n_train"] + split["n_validation"] == 20_000
+    assert sample_report["protocols"]["warm"]["n_users"] <= split["n_users_warm"]
+    fold_in = sample_report["protocols"]["fold-in"]
+    assert fold_in["n_users"] <= split["n_users_warm"] + split["n_users_cold"]
+    last_out = sample_last_out["protocols"]["last-out"]
+    assert last_out["n_users"] == last_out["n_targets"] == sample_last_out["split"]["n_validation"]
+
+
+def without_timings(report):
+    fast = {k: v for k, v in report["ann"].items() if k in ("backend", "recall_vs_exact", "bytes")}
+    return {k: v for k, v in report.items() if k != "seconds"} | {"ann": fast}
+
+
+def test_another_run_on_shuffled_rows_gives_the_same_report(sample_report, sample, sample_items):
+    shuffled = sample.sample(frac=1, random_state=0)
+    before = shuffled.copy()
+    again = evaluate(shuffled, sample_items, params=BRIEF, name="sample")
+    assert without_timings(again) == without_timings(sample_report)
+    pd.testing.assert_frame_equal(shuffled, before)
+
+
+# ---- no leak
+
+
+def rankings(ratings, monkeypatch):
+    """Rank by all contenders for the histories of training, before anything is measured."""
+    found = []
+
+    def rank_only(cases, contenders, train, ks):
+        histories = {n: train.recode(c.item_ids) for n, c in contenders.items()}
+        found.append({n: c.rank(histories[n], histories[n]) for n, c in contenders.items()})
+        return {}
+
+    monkeypatch.setattr("recsys.measure.measure", rank_only)
+    evaluate(ratings, params=BRIEF)
+    return found[0]
+
+
+def test_nothing_after_the_cutoff_reaches_a_model(sample, monkeypatch):
+    """Other users, items and ratings at the same later times: all rankings stay, bit by bit."""
+    late = (sample["timestamp"] >= split_by_time(sample).cutoff).to_numpy()
+    rng, n = np.random.default_rng(0), late.sum()
+    altered = sample.copy()
+    altered.loc[late, "user_id"] = rng.integers(1, 2000, n)
+    altered.loc[late, "item_id"] = rng.integers(1, 2000, n)
+    altered.loc[late, "rating"] = rng.integers(1, 6, n).astype(np.float32)
+    before, after = rankings(sample, monkeypatch), rankings(altered, monkeypatch)
+    assert list(before) == list(after) == ["item2vec", *BASELINES]
+    for name in before:
+        for one, other in zip(before[name], after[name], strict=True):
+            np.testing.assert_array_equal(one, other, err_msg=name)
+
+
+# ---- oracles: the recall of the report, once more, by other code
+
+
+def averages(outcomes, n_users):
+    """Mean metrics from (targets, list) of each served user."""
+    totals = dict.fromkeys(["mrr", *(f"recall@{k}" for k in KS)], 0.0)
+    for targets, listed in outcomes:
+        for k in KS:
+            totals[f"recall@{k}"] += len(targets & set(listed[:k])) / len(targets)
+        ranks = [rank for rank, item in enumerate(listed, start=1) if item in targets]
+        totals["mrr"] += 1 / ranks[0] if ranks else 0
+    return {metric: total / n_users for metric, total in totals.items()}
+
+
+def check_warm(ratings, report, model):
+    """Compare the report with the model of the training part, `recommend_many` and sets."""
+    split = split_by_time(ratings)
+    assert model.params == report["params"]
+    lists = model.recommend_many(k=50).groupby("user_id")["item_id"].agg(list)
+    watched = split.train.groupby("user_id")["item_id"].agg(set)
+    later = split.validation.groupby("user_id")["item_id"].agg(set)
+    outcomes = [(later[user] - watched[user], lists[user])
+                for user in later.index if user in watched.index]  # fmt: skip
+    outcomes = [(targets, listed) for targets, listed in outcomes if targets]
+    result = report["protocols"]["warm"]
+    assert result["n_users"] == len(outcomes)
+    assert result["n_targets"] == sum(len(targets) for targets, _ in outcomes)
+    for metric, mean in averages(outcomes, len(outcomes)).items():
+        assert result["models"]["item2vec"][metric]["mean"] == pytest.approx(mean, abs=1e-9)
+
+
+def check_fold_in(ratings, report, model):
+    """Compare the report with `recommend_for` on the first halves."""
+    cutoff = split_by_time(ratings).cutoff
+    outcomes, n_users, n_unserved = [], 0, 0
+    for _, events in sort_events(ratings).groupby("user_id"):
+        late = (events["timestamp"] >= cutoff).to_numpy()
+        items = events["item_id"].tolist()
+        known = (~late).sum() + (late.sum() + 1) // 2
+        targets = set(items[known:]) - set(items[:known])
+        if late.sum() < 2 or not targets:
+            continue
+        n_users += 1
+        try:
+            outcomes.append((targets, list(model.recommend_for(items[:known], k=50).item_ids)))
+        except ColdUserError:
+            n_unserved += 1
+    result = report["protocols"]["fold-in"]
+    assert result["n_users"] == n_users
+    assert result["models"]["item2vec"]["n_users_unserved"] == n_unserved
+    for metric, mean in averages(outcomes, n_users).items():
+        assert result["models"]["item2vec"][metric]["mean"] == pytest.approx(mean, abs=1e-9)
+
+
+def test_recall_on_the_sample_is_that_of_its_lists(sample, sample_report):
+    model = Recommender(**sample_report["params"]).fit(split_by_time(sample).train)
+    check_warm(sample, sample_report, model)
+    exact = Recommender(**sample_report["params"] | {"index": "exact"})
+    check_fold_in(sample, sample_report, exact.fit(split_by_time(sample).train))
+
+
+def test_recall_on_ml_100k_is_that_of_its_lists(ml_100k, ml_report):
+    model = Recommender(**ml_report["params"]).fit(split_by_time(ml_100k).train)
+    check_warm(ml_100k, ml_report, model)
+
+
+# ---- end to end
+
+
+def test_checkerboard_is_solved():
+    """Two groups of users, each with items of its own: whoever knows the group finds the rest.
+
+    The items of a group are watched in an order of each user's own, and all of them in the end, so
+    that a user's targets are the items of the group that the history lacks.
+    """
+    rng = np.random.default_rng(0)
+    ratings = pd.concat([
+        pd.DataFrame({
+            "user_id": user, "item_id": rng.permutation(20) + 20 * (user % 2),
+            "timestamp": 1000 * np.arange(1, 21) + user,
+        })
+        for user in range(60)
+    ])  # fmt: skip
+    report = evaluate(ratings, params={"vector_size": 8, "epochs": 100}, ks=[2])
+    result = report["protocols"]["fold-in"]
+    recall = {name: entries["recall@2"]["mean"] for name, entries in result["models"].items()}
+    assert result["n_users"] == 60
+    assert recall["item2vec"] > 0.95
+    assert recall["popularity"] < 0.3
+    assert result["differences"]["popularity"]["recall@2"]["ci95"][0] > 0.6
+
+
+def test_default_is_far_better_than_the_textbook_on_ml_100k(ml_100k, ml_report):
+    textbook = evaluate(ml_100k, params=TEXTBOOK)
+    ours, theirs = (
+        report["protocols"]["fold-in"]["models"]["item2vec"]["recall@20"]["mean"]
+        for report in (ml_report, textbook)
+    )
+    assert ours >= 2.5 * theirs
+
+
+# ---- the command
+
+
+def test_json_is_one_object_on_stdout(capsys, sample_report):
+    assert main(["--data", "sample", "--json", "--epochs", "3", "--vector-size", "16"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert list(report["seconds"]) == ["load", "sequences", "train", "index", "evaluate"]
+    assert without_timings(report) == without_timings(sample_report)
+
+
+def test_options_of_the_command_are_passed_on(capsys):
+    model = ["--epochs", "1", "--vector-size", "4"]
+    split = ["--split", "time", "--validation-fraction", "0.1", "-k", "3", "7"]
+    assert main(["--data", "sample", "--json", *model, *split]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["split"]["n_validation"] - 2000) / 2000 == pytest.approx(0, abs=0.01)
+    assert "recall@3" in report["protocols"]["warm"]["models"]["item2vec"]
+
+
+def test_failure_leaves_stdout_empty(capsys, tmp_path):
+    file = tmp_path / "views.csv"
+    file.write_text("user_id,item_id\n1,2\n1,3\n2,2\n2,3\n")
+    assert main(["--data", str(file), "--json"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "--split last-out" in captured.err
+
+
+def test_importing_the_command_imports_neither_numpy_nor_pandas():
+    code = "import sys, recsys.evaluate; print({'numpy', 'pandas'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

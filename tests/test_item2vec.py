@@ -1,0 +1,126 @@
+"""Word2Vec on sequences: both matrices, every item, the same each time."""
+
+from __future__ import annotations
+
+import gensim
+import numpy as np
+import pandas as pd
+import pytest
+
+from recsys.errors import DataError
+from recsys.item2vec import MAX_SENTENCE, _Corpus, train_item2vec
+from recsys.sequences import Sequences, build_sequences, offsets_from
+
+
+def two_groups(n_users: int = 200, length: int = 8) -> Sequences:
+    """Users of group 0 watch items 0-9, users of group 1 watch items 10-19."""
+    rng = np.random.default_rng(0)
+    views = [(u, 10 * (u % 2) + i) for u in range(n_users) for i in rng.integers(0, 10, length)]
+    return build_sequences(pd.DataFrame(views, columns=["user_id", "item_id"]))
+
+
+QUICK = {"vector_size": 8, "window": 3, "epochs": 5, "sample": 0}
+
+
+@pytest.mark.parametrize("sg", [0, 1])
+def test_items_watched_together_get_near_vectors_and_large_inner_products(sg):
+    trained = train_item2vec(two_groups(), sg=sg, **QUICK)
+    for left, right in ((trained.vectors, trained.vectors), (trained.vectors, trained.contexts)):
+        scores = left @ right.T
+        same = np.arange(20)[:, None] // 10 == np.arange(20) // 10
+        assert scores[same].mean() > scores[~same].mean() + 0.5
+
+
+def test_rows_follow_item_ids_whatever_gensim_sorts_by():
+    # gensim sorts by count; item "b" is the most frequent and comes second here all the same.
+    views = pd.DataFrame({"user_id": [1] * 6, "item_id": list("bbbbca")})
+    trained = train_item2vec(build_sequences(views), epochs=1, vector_size=4)
+    assert trained.item_ids.tolist() == ["a", "b", "c"]
+    assert trained.vectors.shape == trained.contexts.shape == (3, 4)
+    assert trained.vectors.dtype == trained.contexts.dtype == np.float32
+
+
+def test_vectors_are_those_of_bare_gensim_on_the_same_corpus():
+    sequences = two_groups()
+    sentences = [[str(code) for code in sequences.items_of(u)] for u in range(len(sequences))]
+    bare = gensim.models.Word2Vec(
+        sentences, min_count=1, negative=20, ns_exponent=0.25, seed=1, workers=1,
+        alpha=0.05, **QUICK,
+    )  # fmt: skip
+    trained = train_item2vec(sequences, seed=1, **QUICK)
+    rows = [bare.wv.key_to_index[str(code)] for code in range(20)]
+    # Items of equal count may be initialised in another order, so compare what they have learned.
+    ours = trained.vectors @ trained.contexts.T
+    theirs = bare.wv.vectors[rows] @ bare.syn1neg[rows].T
+    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.95
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others():
+    first, again, other = (train_item2vec(two_groups(), seed=s, **QUICK) for s in (1, 1, 2))
+    assert np.array_equal(first.vectors, again.vectors)
+    assert np.array_equal(first.contexts, again.contexts)
+    assert not np.array_equal(first.vectors, other.vectors)
+
+
+def test_rare_items_get_no_vector():
+    views = pd.DataFrame({"user_id": [1] * 5, "item_id": [1, 1, 2, 2, 3]})
+    trained = train_item2vec(build_sequences(views), min_count=2, epochs=1, vector_size=4)
+    assert trained.item_ids.tolist() == [1, 2]
+
+
+def test_nothing_left_after_min_count_is_an_error_that_counts():
+    views = pd.DataFrame({"user_id": [1, 2], "item_id": [1, 2]})
+    with pytest.raises(DataError, match="2 users, 0 of 2 items after min_count=5"):
+        train_item2vec(build_sequences(views), min_count=5)
+
+
+def test_one_user_with_one_item_trains():
+    views = pd.DataFrame({"user_id": [1], "item_id": [1]})
+    trained = train_item2vec(build_sequences(views), vector_size=4)
+    assert np.isfinite(trained.vectors).all()
+
+
+def test_hierarchical_softmax_has_no_output_vectors():
+    trained = train_item2vec(two_groups(), hs=1, **QUICK)
+    assert trained.contexts is None
+    scores = trained.vectors @ trained.vectors.T
+    assert scores[:10, :10].mean() > scores[:10, 10:].mean()
+
+
+def test_a_history_longer_than_gensims_limit_is_trained_on_to_its_end():
+    # The last items of a long history appear nowhere else: gensim alone would never see them.
+    n = 2 * MAX_SENTENCE + 500
+    codes = np.concatenate([np.zeros(n, np.int32), np.tile([1, 2], 250).astype(np.int32)])
+    sequences = Sequences(np.arange(1), np.arange(3), codes, offsets_from([len(codes)]))
+    tokens = [token for sentence in _Corpus(sequences) for token in sentence]
+    assert tokens == [str(code) for code in codes]
+    assert max(len(sentence) for sentence in _Corpus(sequences)) <= MAX_SENTENCE
+    trained = train_item2vec(sequences, vector_size=8, sample=0, epochs=10)
+    untrained = np.abs(trained.contexts).sum(axis=1) == 0  # output vectors start at zero
+    assert not untrained.any()
+
+
+def test_the_corpus_shares_one_text_per_item():
+    tokens = [token for sentence in _Corpus(two_groups()) for token in sentence]
+    assert len(tokens) == 1600
+    assert len({id(token) for token in tokens}) == 20
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("window", 0), ("window", -1), ("vector_size", 0), ("epochs", 0), ("negative", 0),
+        ("negative", -5), ("min_count", 0), ("workers", 0), ("sg", 2), ("hs", -1), ("alpha", 0),
+        ("alpha", float("nan")), ("alpha", float("inf")), ("sample", -1e-3), ("sample", 2),
+        ("ns_exponent", float("inf")), ("window", 2.5), ("epochs", "5"), ("seed", -1),
+        ("seed", 2**32), ("shrink_windows", 2), ("vector_size", None),
+    ],
+)  # fmt: skip
+def test_parameters_that_gensim_would_hang_on_or_misread_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be a"):
+        train_item2vec(two_groups(4), **{name: value})
+
+
+def test_training_says_nothing_on_stderr_where_it_is_no_terminal(capfd):
+    train_item2vec(two_groups(4), **QUICK)
+    assert capfd.readouterr().err == ""

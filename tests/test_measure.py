@@ -1,0 +1,200 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from recsys import measure as module
+from recsys.measure import Contender, contender_of_baseline, contender_of_model, measure
+from recsys.metrics import means_with_ci95
+from recsys.sequences import Sequences, build_sequences, offsets_from
+from recsys.splits import Cases
+
+ITEMS = [10, 20, 30, 40, 50, 60]  # nothing knows item 60: it comes after training
+
+
+def sequences(lists, items=ITEMS):
+    """Histories of the users 1, 2, ... as lists of item ids."""
+    codes = np.array([items.index(item) for one in lists for item in one], dtype=np.int32)
+    offsets = offsets_from(np.array([len(one) for one in lists], dtype=np.int64))
+    return Sequences(np.arange(1, len(lists) + 1), np.array(items), codes, offsets)
+
+
+def in_order(items, best_first, k=2, *, needs_history=True):
+    """A contender that ranks its items in one order for everybody."""
+    scores = -np.array([best_first.index(item) for item in items], dtype=np.float32)
+    return contender_of_baseline(
+        lambda histories: np.tile(scores, (len(histories), 1)),
+        np.array(items),
+        k,
+        needs_history=needs_history,
+    )
+
+
+def listing(lists):
+    """A contender that gives the users 1, 2, ... the lists, an (n_users, k) array of item ids."""
+    scores = np.zeros((len(lists), len(ITEMS)), dtype=np.float32)
+    np.put_along_axis(scores, np.searchsorted(ITEMS, lists), [[2, 1]], axis=1)
+    return contender_of_baseline(
+        lambda histories: scores[histories.user_ids - 1], np.array(ITEMS), 2, needs_history=True
+    )
+
+
+# User 2's only item has no vector in the model, user 3 disliked item 30, user 4 is asked for an
+# item that he has watched before.
+CASES = Cases(
+    histories=sequences([[10], [50], [20], [10, 20]]),
+    watched=sequences([[10], [50], [20, 30], [10, 20]]),
+    targets=sequences([[20, 60], [10], [40, 50], [10]]),
+)
+# 16 events: shares 1/2, 1/4, 1/8, 1/16, 1/16, and so 1, 2, 3, 4, 4 bits.
+TRAIN = sequences([[10] * 8 + [20] * 4 + [30] * 2 + [40, 50]], ITEMS[:5])
+CONTENDERS = {
+    # lists of two: user 1 [20, 30], user 3 [10, 40], user 4 [30, 40]
+    "item2vec": in_order([10, 20, 30, 40], [10, 20, 30, 40]),
+    # lists of two: [50, 40], [10, 40], [50, 10], [50, 40]
+    "other": in_order([10, 20, 30, 40, 50], [50, 10, 40, 30, 20], needs_history=False),
+}
+
+
+@pytest.fixture(scope="module")
+def result():
+    return measure(CASES, CONTENDERS, TRAIN, [1, 2])
+
+
+def means(entries):
+    return {name: entry["mean"] for name, entry in entries.items() if name != "n_users_unserved"}
+
+
+def test_all_numbers_of_a_small_comparison_by_hand(result):
+    ideal = 1 + 1 / np.log2(3)
+    assert means(result["models"]["item2vec"]) == pytest.approx({
+        "recall@1": (1 / 2 + 0 + 0 + 0) / 4, "recall@2": (1 / 2 + 0 + 1 / 2 + 0) / 4,
+        "hit_rate@1": 1 / 4, "hit_rate@2": 2 / 4, "mrr": (1 + 0 + 1 / 2 + 0) / 4,
+        "ndcg@1": 1 / 4, "ndcg@2": (1 / ideal + 1 / np.log2(3) / ideal) / 4,
+        "coverage@1": 3 / 4, "coverage@2": 4 / 4,
+        "novelty@1": (2 + 1 + 3) / 3, "novelty@2": (2.5 + 2.5 + 3.5) / 3,
+    })  # fmt: skip
+    assert means(result["models"]["other"]) == pytest.approx({
+        "recall@1": (0 + 1 + 1 / 2 + 0) / 4, "recall@2": (0 + 1 + 1 / 2 + 0) / 4,
+        "hit_rate@1": 2 / 4, "hit_rate@2": 2 / 4, "mrr": 2 / 4,
+        "ndcg@1": 2 / 4, "ndcg@2": (1 + 1 / ideal) / 4,
+        "coverage@1": 2 / 5, "coverage@2": 3 / 5,
+        "novelty@1": (4 + 1 + 4 + 4) / 4, "novelty@2": (4 + 2.5 + 2.5 + 4) / 4,
+    })  # fmt: skip
+
+
+def test_unserved_user_scores_zero_and_is_counted(result):
+    assert result["n_users"] == 4
+    assert result["models"]["item2vec"]["n_users_unserved"] == 1
+    assert result["models"]["other"]["n_users_unserved"] == 0
+
+
+def test_targets_without_a_vector_are_counted(result):
+    assert (result["n_targets"], result["n_targets_without_vector"]) == (6, 2)
+
+
+def test_differences_are_model_minus_contender_user_by_user(result):
+    differences = result["differences"]["other"]
+    assert list(result["differences"]) == ["other"]
+    assert "coverage@1" not in differences
+    by_user = np.array([[1 / 2 - 0], [0 - 1], [1 / 2 - 1 / 2], [0 - 0]])
+    expected, interval = means_with_ci95(by_user)
+    assert differences["recall@2"] == {"mean": expected[0], "ci95": interval[0].tolist()}
+
+
+def test_novelty_difference_is_over_the_users_served_by_both(result):
+    assert result["differences"]["other"]["novelty@1"]["mean"] == pytest.approx(
+        ((2 - 4) + (1 - 4) + (3 - 4)) / 3
+    )
+
+
+def test_coverage_has_no_interval_and_every_other_metric_has_one(result):
+    for entries in result["models"].values():
+        for name, entry in entries.items():
+            if name.startswith("coverage"):
+                assert entry["ci95"] is None
+            elif name != "n_users_unserved":
+                low, high = entry["ci95"]
+                assert low <= entry["mean"] <= high
+
+
+def test_watched_items_are_never_ranked():
+    for contender in CONTENDERS.values():
+        everything = Cases(CASES.histories, CASES.watched, CASES.watched)
+        models = measure(everything, {"item2vec": contender}, TRAIN, [2])["models"]
+        assert models["item2vec"]["recall@2"]["mean"] == 0
+
+
+def test_a_list_longer_than_the_catalogue_ends_with_it():
+    ranked = measure(CASES, CONTENDERS | {"other": in_order(ITEMS[:5], ITEMS[:5], 50)}, TRAIN, [50])
+    # all but what was watched: 4, 4, 3 and 3 of 5 items; item 60 and the rewatched 10 are missed
+    assert means(ranked["models"]["other"])["recall@50"] == (1 / 2 + 1 + 1 + 0) / 4
+    assert means(ranked["models"]["other"])["coverage@50"] == 1
+
+
+def test_without_users_all_means_are_null_and_no_model_is_asked():
+    def rank(histories, watched):
+        raise AssertionError("nobody to rank for")
+
+    nobody = Cases(sequences([]), sequences([]), sequences([]))
+    contenders = {"item2vec": Contender(np.array([10]), rank), "b": Contender(np.array([20]), rank)}
+    result = measure(nobody, contenders, TRAIN, [1, 2])
+    assert (result["n_users"], result["n_targets"], result["n_targets_without_vector"]) == (0, 0, 0)
+    entries = [*result["models"]["item2vec"].items(), *result["differences"]["b"].items()]
+    for name, entry in entries:
+        assert entry == (0 if name == "n_users_unserved" else {"mean": None, "ci95": None})
+
+
+def test_a_model_that_serves_nobody_scores_zero_and_has_no_novelty():
+    cases = Cases(sequences([[60]]), sequences([[60]]), sequences([[10]]))
+    entries = measure(cases, CONTENDERS, TRAIN, [2])["models"]["item2vec"]
+    assert entries["recall@2"] == {"mean": 0, "ci95": [0, 0]}
+    assert entries["novelty@2"] == {"mean": None, "ci95": None}
+    assert entries["coverage@2"]["mean"] == 0
+    assert entries["n_users_unserved"] == 1
+
+
+def test_who_needs_no_history_serves_a_user_of_whom_nothing_is_known():
+    cases = Cases(sequences([[60]]), sequences([[60]]), sequences([[50]]))
+    models = measure(cases, CONTENDERS, TRAIN, [2])["models"]
+    assert models["other"]["recall@2"]["mean"] == 1
+    assert [models[name]["n_users_unserved"] for name in CONTENDERS] == [1, 0]
+
+
+def test_a_baseline_ranks_the_same_block_by_block(monkeypatch):
+    scores = np.random.default_rng(0).random((4, 6))
+    contender = contender_of_baseline(
+        lambda histories: scores[histories.user_ids - 1], np.array(ITEMS), 3, needs_history=True
+    )
+    at_once = contender.rank(CASES.histories, CASES.watched)
+    monkeypatch.setattr(module, "BLOCK", 1)
+    for one, other in zip(at_once, contender.rank(CASES.histories, CASES.watched), strict=True):
+        assert_array_equal(one, other)
+
+
+def test_equal_scores_go_by_item():
+    flat = contender_of_baseline(
+        lambda histories: np.zeros((len(histories), 5)), np.array(ITEMS[:5]), 2, needs_history=True
+    )
+    watched = CASES.watched.recode(np.array(ITEMS[:5]))
+    assert flat.rank(watched, watched)[0].tolist() == [[1, 2], [0, 1], [0, 3], [2, 3]]
+
+
+def test_the_model_ranks_as_recommend_many_does(model, sample):
+    histories = build_sequences(sample).recode(model.items)
+    rows, scores = contender_of_model(model, 20).rank(histories, histories)
+    table = model.recommend_many(k=20)
+    assert_array_equal(model.items[rows].ravel(), table["item_id"])
+    assert_array_equal(scores.ravel(), table["score"])
+
+
+def test_the_interval_of_a_constant_lead_is_a_point():
+    """However much users differ: the differences are taken user by user."""
+    easy = np.arange(30) % 2 == 0
+    model_lists = np.where(easy[:, None], [10, 20], [10, 50])
+    other_lists = np.where(easy[:, None], [10, 50], [40, 50])
+    cases = Cases(sequences([[60]] * 30), sequences([[60]] * 30), sequences([[10, 20]] * 30))
+    contenders = {"item2vec": listing(model_lists), "other": listing(other_lists)}
+    result = measure(cases, contenders, sequences([ITEMS]), [2])
+    assert result["differences"]["other"]["recall@2"] == {"mean": 0.5, "ci95": [0.5, 0.5]}
+    low, high = result["models"]["other"]["recall@2"]["ci95"]
+    assert low < 0.25 < high

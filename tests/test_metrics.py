@@ -1,0 +1,187 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from recsys import metrics
+from recsys.metrics import means_with_ci95
+
+# Three users, lists of three: hits at ranks 1 and 3, none, at rank 2.
+HITS = np.array([[True, False, True], [False, False, False], [False, True, False]])
+N_TARGETS = np.array([4, 1, 1])
+
+some_hits = st.tuples(st.integers(1, 6), st.integers(1, 8)).flatmap(
+    lambda shape: hnp.arrays(bool, shape)
+)
+
+
+def spread(interval):
+    return interval[1] - interval[0]
+
+
+def test_recall_divides_by_all_targets():
+    assert metrics.recall(HITS, N_TARGETS, 1).tolist() == [0.25, 0, 0]
+    assert metrics.recall(HITS, N_TARGETS, 3).tolist() == [0.5, 0, 1]
+
+
+def test_hit_rate_is_one_for_any_number_of_hits():
+    assert metrics.hit_rate(HITS, 1).tolist() == [1, 0, 0]
+    assert metrics.hit_rate(HITS, 3).tolist() == [1, 0, 1]
+
+
+def test_ndcg_discounts_by_log_rank_and_its_ideal_list_ends_at_k():
+    # 1 / log2(2) = 1, 1 / log2(3) = 0.630930, 1 / log2(4) = 0.5; ideal of 4 targets at 3: their sum
+    ndcg = metrics.ndcg(HITS, N_TARGETS, 3)
+    np.testing.assert_allclose(ndcg, [1.5 / 2.130930, 0, 0.630930], atol=1e-6)
+
+
+def test_mrr_is_one_over_the_rank_of_the_first_hit():
+    assert metrics.mrr(HITS).tolist() == [1, 0, 0.5]
+
+
+def test_metrics_read_lists_shorter_than_k_as_ending_there():
+    assert metrics.recall(HITS, N_TARGETS, 50).tolist() == [0.5, 0, 1]
+    assert metrics.hit_rate(HITS, 50).tolist() == [1, 0, 1]
+    ideal_of_four = 1 + 0.630930 + 0.5 + 0.430677
+    np.testing.assert_allclose(
+        metrics.ndcg(HITS, N_TARGETS, 50), [1.5 / ideal_of_four, 0, 0.630930], atol=1e-6
+    )
+
+
+def test_coverage_counts_the_different_items_of_all_lists():
+    rows = np.array([[0, 1], [1, 3], [1, 0]])
+    listed = np.array([[True, True], [True, False], [True, True]])
+    assert metrics.coverage(rows, listed, 5) == 2 / 5
+
+
+def test_novelty_is_the_mean_of_the_bits_of_the_listed_items():
+    share = np.array([0.5, 0.25, 0.125, 0.125])
+    rows = np.array([[0, 1], [2, 0], [0, 0]])
+    listed = np.array([[True, True], [True, False], [False, False]])
+    assert metrics.novelty(rows, listed, share)[:2].tolist() == [1.5, 3]
+    assert np.isnan(metrics.novelty(rows, listed, share)[2])
+
+
+def test_novelty_never_looks_at_an_item_that_is_not_listed():
+    share = np.array([0.0, 1.0])
+    assert metrics.novelty(np.array([[1, 0]]), np.array([[True, False]]), share).tolist() == [0]
+
+
+def test_interval_of_two_users_is_their_range():
+    means, intervals = means_with_ci95(np.array([[0.0, 7.0], [1.0, 7.0]]))
+    assert means.tolist() == [0.5, 7]
+    assert intervals.tolist() == [[0, 1], [7, 7]]
+
+
+def test_interval_of_one_user_is_a_point():
+    means, intervals = means_with_ci95(np.array([[0.25]]))
+    assert (means.tolist(), intervals.tolist()) == ([0.25], [[0.25, 0.25]])
+
+
+def test_nan_is_left_out_of_its_own_column_only():
+    values = np.array([[1.0, np.nan, 0.0], [np.nan, np.nan, 1.0], [3.0, np.nan, 0.5]])
+    means, intervals = means_with_ci95(values)
+    np.testing.assert_array_equal(means, [2, np.nan, 0.5])
+    assert intervals[0].tolist() == [1, 3]
+    assert np.isnan(intervals[1]).all()
+    np.testing.assert_array_equal(intervals[2], means_with_ci95(values[:, 2:])[1][0])
+
+
+@settings(deadline=None)
+@given(some_hits, st.data())
+def test_metrics_lie_between_0_and_1_and_grow_with_k(hits, data):
+    found = hits.sum(axis=1)
+    n_targets = found + np.array(data.draw(st.lists(st.integers(0, 5), min_size=len(hits),
+                                                    max_size=len(hits))))  # fmt: skip
+    n_targets = np.maximum(n_targets, 1)
+    before = np.zeros(len(hits))
+    for k in range(1, hits.shape[1] + 1):
+        recall, hit = metrics.recall(hits, n_targets, k), metrics.hit_rate(hits, k)
+        ndcg = metrics.ndcg(hits, n_targets, k)
+        assert ((before <= recall) & (recall <= hit)).all()
+        assert ((ndcg >= 0) & (ndcg <= hit + 1e-12)).all()
+        assert ((ndcg > 0) == (hit > 0)).all()
+        before = recall
+    assert (metrics.mrr(hits) <= metrics.hit_rate(hits, hits.shape[1])).all()
+
+
+@settings(deadline=None)
+@given(some_hits)
+def test_a_list_that_begins_with_all_targets_is_ideal(hits):
+    best = np.sort(hits, axis=1)[:, ::-1]
+    has_any = hits.any(axis=1)
+    n_targets = np.maximum(hits.sum(axis=1), 1)
+    for k in range(1, hits.shape[1] + 1):
+        np.testing.assert_allclose(metrics.ndcg(best, n_targets, k), has_any)
+    assert (metrics.mrr(best) == has_any).all()
+
+
+@settings(deadline=None)
+@given(hnp.arrays(float, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12),
+                  elements=st.floats(0, 1)))  # fmt: skip
+def test_interval_covers_the_mean_and_stays_within_the_values(values):
+    means, intervals = means_with_ci95(values, n_resamples=200)
+    np.testing.assert_allclose(means, values.mean(axis=0))
+    assert (intervals[:, 0] <= means + 1e-9).all()
+    assert (intervals[:, 1] >= means - 1e-9).all()
+    assert (intervals[:, 0] >= values.min(axis=0) - 1e-9).all()
+    assert (intervals[:, 1] <= values.max(axis=0) + 1e-9).all()
+
+
+def test_same_seed_gives_the_same_interval():
+    values = np.random.default_rng(0).random((50, 3))
+    first, again, other = (means_with_ci95(values, seed=seed)[1] for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_interval_of_paired_differences_is_narrower_than_that_of_strangers():
+    rng = np.random.default_rng(0)
+    one = rng.random(200)
+    other = one + rng.normal(0, 0.02, 200)  # two models that find the same users hard
+    _, (of_one, of_other, paired) = means_with_ci95(np.column_stack([one, other, one - other]))
+    assert spread(paired) < np.hypot(spread(of_one), spread(of_other)) / 10
+
+
+@pytest.mark.parametrize("n_users", [100, 10_000])
+def test_interval_has_the_textbook_width_and_so_shrinks_with_the_root_of_n(n_users):
+    values = np.random.default_rng(0).random((n_users, 20))
+    intervals = means_with_ci95(values)[1]
+    expected = 2 * 1.96 * values.std(axis=0) / np.sqrt(n_users)
+    assert np.mean((intervals[:, 1] - intervals[:, 0]) / expected) == pytest.approx(1, abs=0.03)
+
+
+def test_interval_holds_the_truth_19_times_in_20():
+    values = np.random.default_rng(0).normal(size=(100, 1000))
+    low, high = means_with_ci95(values)[1].T
+    assert np.mean((low <= 0) & (high >= 0)) == pytest.approx(0.95, abs=0.02)
+
+
+def test_accuracy_equals_ir_measures():
+    """Its ideal DCG is cut at k, as ours; it breaks ties by name, so the scores have none."""
+    ir = pytest.importorskip("ir_measures")
+    rng = np.random.default_rng(0)
+    n_users, n_items, length = 60, 25, 12
+    rows = np.array([rng.permutation(n_items)[:length] for _ in range(n_users)])
+    lengths = rng.integers(0, length + 1, n_users)  # some are unserved
+    targets = [set(rng.permutation(n_items + 5)[: rng.integers(1, 20)]) for _ in range(n_users)]
+    hits = np.array(
+        [[place < lengths[u] and rows[u, place] in targets[u] for place in range(length)]
+         for u in range(n_users)]
+    )  # fmt: skip
+    n_targets = np.array([len(t) for t in targets])
+
+    relevant = [ir.Qrel(f"{u:02}", str(item), 1) for u in range(n_users) for item in targets[u]]
+    run = [ir.ScoredDoc(f"{u:02}", str(rows[u, place]), float(-place))
+           for u in range(n_users) for place in range(lengths[u])]  # fmt: skip
+    ours = {ir.RR: metrics.mrr(hits)}
+    for k in (1, 3, 10, 20):
+        ours[ir.R @ k] = metrics.recall(hits, n_targets, k)
+        ours[ir.Success @ k] = metrics.hit_rate(hits, k)
+        ours[ir.nDCG @ k] = metrics.ndcg(hits, n_targets, k)
+    theirs = {measure: np.full(n_users, np.nan) for measure in ours}
+    for one in ir.iter_calc(list(ours), relevant, run):
+        theirs[one.measure][int(one.query_id)] = one.value
+    for measure, values in ours.items():
+        np.testing.assert_allclose(values, theirs[measure], atol=1e-12, err_msg=str(measure))
