@@ -55,8 +55,11 @@ def checkerboard() -> pd.DataFrame:
     return pd.DataFrame(views, columns=["user_id", "item_id"])
 
 
-@pytest.mark.parametrize("params", [{}, {"scoring": "cosine", "half_life": None}, {"sg": 1},
-                                    {"hs": 1, "sg": 1, "scoring": "cosine"}, {"index": "exact"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "params",
+    [{}, {"scoring": "cosine", "half_life": None}, {"sg": 1},
+     {"hs": 1, "sg": 1, "scoring": "cosine"}, {"index": "exact"}],
+)  # fmt: skip
 def test_on_a_checkerboard_everybody_gets_the_rest_of_his_own_colour(params):
     views = checkerboard()
     model = Recommender(vector_size=16, sample=0, **params).fit(views)

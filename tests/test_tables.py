@@ -189,7 +189,7 @@ def test_an_exact_title_finds_its_item() -> None:
 
 
 def test_a_title_of_several_items_is_refused_with_their_ids() -> None:
-    with pytest.raises(UnknownItemError, match="'Heat' is the title of several .* ids 0, 2$"):
+    with pytest.raises(UnknownItemError, match=r"'Heat' is the title of several .* ids 0, 2$"):
         titled("Heat", "Alien", "Heat").row_of_title("Heat")
 
 
@@ -204,5 +204,5 @@ def test_an_unknown_title_is_refused_with_the_closest_as_a_hint() -> None:
 @pytest.mark.parametrize("title", ["Zebra", "", 17, None])
 def test_where_no_title_is_close_none_is_named(title: Any) -> None:
     for made in (titled("Alien", "", ""), tables(None)):
-        with pytest.raises(UnknownItemError, match="neither an id nor a title$"):
+        with pytest.raises(UnknownItemError, match=r"neither an id nor a title$"):
             made.row_of_title(title)
