@@ -324,6 +324,8 @@ def _check_times(times: pd.Series, place: _Place) -> pd.Series:
     if times.dtype == _UTC_SECONDS:
         return times
     seconds = values if is_date else _to_seconds(values, place)
+    if seconds is values and parsed.dtype == np.int64:
+        return parsed.astype(_UTC_SECONDS)  # pandas copies only if one of the two is changed
     return pd.Series(seconds.astype(np.int64), copy=False).astype(_UTC_SECONDS)
 
 

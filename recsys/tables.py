@@ -119,8 +119,8 @@ class Tables:
         watched = histories
         if "watched_codes" in columns:
             watched = _sequences(columns, "watched", n_users, n_items)
-        names = ("item_ids", "user_ids", "vectors", "contexts", "counts", "titles")
-        given: dict[str, Any] = {name: columns.get(name) for name in names}
+        given = {name: columns[name] for name in ("item_ids", "user_ids", "vectors", "counts")}
+        given |= {name: columns.get(name) for name in ("contexts", "titles")}
         tables = cls(**given, histories=histories, watched=watched)
         for name in ("vectors", "contexts"):
             matrix = getattr(tables, name)
@@ -175,7 +175,7 @@ class Tables:
             raise UnknownItemError(f"{title!r} is the title of several items, with the ids {ids}")
         from difflib import get_close_matches
 
-        close = ", ".join(map(repr, get_close_matches(str(title), titles)))
+        close = ", ".join(map(repr, get_close_matches(str(title), {*titles} - {""})))
         hint = f"; close titles: {close}" if close else ""
         raise UnknownItemError(f"unknown item {title!r}: neither an id nor a title{hint}")
 

@@ -30,7 +30,11 @@ def as_dict(cases: Cases) -> dict:
         return sequences.item_ids[sequences.items_of(row)].tolist()
 
     return {
-        user_id: tuple(items(part, row) for part in (cases.histories, cases.watched, cases.targets))
+        user_id: (
+            items(cases.histories, row),
+            items(cases.watched, row),
+            sorted(items(cases.targets, row)),  # a set
+        )
         for row, user_id in enumerate(cases.targets.user_ids.tolist())
     }
 

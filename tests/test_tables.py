@@ -58,7 +58,7 @@ def test_everything_is_brought_onto_the_items_that_have_a_vector() -> None:
 
 
 def test_what_is_watched_is_kept_apart_where_histories_are_a_part_of_it() -> None:
-    made = tables(keep=[False, True, True, False, True, True])  # events by user: a a b b b c
+    made = tables(keep=[False, True, False, True, True, True])  # events by user: a a b b b c
     assert [made.histories.items_of(row).tolist() for row in range(3)] == [[1], [0], []]
     assert [made.watched.items_of(row).tolist() for row in range(3)] == [[1, 1], [1, 0], []]
     assert made.counts.tolist() == [1, 1]
@@ -194,7 +194,7 @@ def test_a_title_of_several_items_is_refused_with_their_ids() -> None:
 
 
 def test_an_unknown_title_is_refused_with_the_closest_as_a_hint() -> None:
-    made = titled("Alien", "Aliens", "Heat")
+    made = titled("Alien", "Aliens", "Heat", "Alien")
     with pytest.raises(UnknownItemError) as caught:
         made.row_of_title("Alein")
     message = "unknown item 'Alein': neither an id nor a title; close titles: 'Alien', 'Aliens'"
