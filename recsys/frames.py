@@ -287,7 +287,8 @@ def ids_from_text(
         )
     if plain.str.match(r"-?0[0-9]").any():
         return ids
-    whole = pd.to_numeric(plain.str.replace(r"\..*", "", regex=True))
+    # What is too large for uint64 becomes nan, so the column no column of integers.
+    whole = pd.to_numeric(plain.str.replace(r"\..*", "", regex=True), errors="coerce")
     return whole if pd.api.types.is_integer_dtype(whole.dtype) else ids
 
 

@@ -1,0 +1,74 @@
+"""What README.md shows is what happens."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.test_imports import FLOORS
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+FENCES = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+NUMBER = re.compile(r"(?<![\w-])[-+]?\d+\.\d{3}")
+
+
+def fences(language: str) -> list[str]:
+    return [text for found, text in FENCES if found == language]
+
+
+def test_it_opens_with_two_commands():
+    language, text = FENCES[0]
+    assert language == "bash"
+    evaluate, tests = text.splitlines()
+    assert evaluate.endswith(".venv/bin/python -m recsys.evaluate")
+    assert ".venv/bin/python -m pytest" in tests
+
+
+def test_the_evaluation_shown_is_what_the_command_prints(ml_100k):
+    done = subprocess.run(
+        [sys.executable, "-m", "recsys.evaluate"], capture_output=True, text=True, check=True
+    )
+    shown, printed = fences("text")[0].splitlines(), done.stdout.splitlines()
+    assert len(shown) == len(printed)
+    for ours, theirs in zip(shown, printed, strict=True):
+        if ours.startswith(("seconds", "index")):
+            continue
+        assert NUMBER.sub("#", ours).split() == NUMBER.sub("#", theirs).split()
+        # Another processor rounds differently, and training carries it into the third decimal.
+        expected = [float(number) for number in NUMBER.findall(ours)]
+        found = [float(number) for number in NUMBER.findall(theirs)]
+        assert found == pytest.approx(expected, abs=0.03)
+
+
+def test_the_scripts_run_as_shown(ml_100k, tmp_path):
+    environment = {k: v for k, v in os.environ.items() if k != "RECSYS_DATA"}
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+            cwd=tmp_path, env=environment,
+        ).stdout
+        for code in fences("python")
+    ]  # fmt: skip
+    shown = fences("text")[1].splitlines()
+    assert len(shown) == len(outputs[0].splitlines())
+    header = "rank  item_id  title"
+    assert [line.startswith(header) for line in shown] == [
+        line.startswith(header) for line in outputs[0].splitlines()
+    ]
+    assert len(outputs[1].splitlines()) == 4
+
+
+def test_the_map_of_the_floors_is_the_one_that_is_checked():
+    rows = [row for row in README.splitlines() if re.match(r"\| \d \|", row)]
+    shown = [" ".join(re.findall(r"`(\w+)`", row.split("|")[2])) for row in rows]
+    assert shown == FLOORS[::-1]
+
+
+def test_links_into_the_repository_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (Path(__file__).parents[1] / target).exists(), target
