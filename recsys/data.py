@@ -47,8 +47,8 @@ from recsys.frames import (
     rename_columns,
     rename_item_columns,
     split_title,
-    summarise,
 )
+from recsys.summary import summarise
 
 logger = logging.getLogger(__name__)
 

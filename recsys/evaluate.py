@@ -69,11 +69,12 @@ def evaluate(
         An unknown split, or a k below 1.
     """
     from recsys import storage
-    from recsys.frames import check_ratings, fingerprint
+    from recsys.frames import check_ratings
     from recsys.measure import measure
     from recsys.recommender import Recommender
     from recsys.sequences import build_sequences
     from recsys.splits import last_out, liked, split_by_time, time_cases
+    from recsys.summary import fingerprint
 
     ks = sorted(set(ks))
     if not ks or ks[0] < 1:

@@ -150,9 +150,10 @@ class Recommender:
         """
         from threadpoolctl import threadpool_limits
 
-        from recsys.frames import check_items, check_ratings, fingerprint
+        from recsys.frames import check_items, check_ratings
         from recsys.sequences import build_sequences, sort_events
         from recsys.splits import liked
+        from recsys.summary import fingerprint
 
         if self.params["index"] == "annoy" and not annoy_available():
             self.params["index"] = "exact"

@@ -17,7 +17,8 @@ import recsys.data
 import recsys.download
 from recsys.data import load_items, load_ratings
 from recsys.errors import DataError
-from recsys.frames import check_ratings, fingerprint, summarise
+from recsys.frames import check_ratings
+from recsys.summary import fingerprint, summarise
 
 HEADER = "user_id,item_id,rating,timestamp\n"
 EXPECTED = check_ratings(

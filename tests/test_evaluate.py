@@ -8,9 +8,9 @@ import pytest
 
 from recsys import ColdUserError, DataError, Recommender, split_by_time
 from recsys.evaluate import evaluate, main
-from recsys.frames import fingerprint
 from recsys.recommender import TEXTBOOK
 from recsys.sequences import sort_events
+from recsys.summary import fingerprint
 
 BRIEF = {"epochs": 3, "vector_size": 16}
 TINY = {"epochs": 1, "vector_size": 4, "index": "exact"}
