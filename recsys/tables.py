@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from recsys.item2vec import ItemVectors
 
     Rows = npt.NDArray[np.int64]
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,10 @@ class Tables:
             from recsys.frames import ITEM, TITLE
 
             by_id = items.set_index(ITEM)[TITLE]
-            titles = TextColumn.of(by_id.reindex(trained.item_ids, fill_value="").tolist())
+            found = by_id.reindex(trained.item_ids, fill_value="").tolist()
+            if not any(found):
+                logger.warning("no item of the ratings has a title: are the ids of one kind?")
+            titles = TextColumn.of(found)
         same = watched is histories
         histories = histories.recode(trained.item_ids)
         return cls(

@@ -71,6 +71,14 @@ def test_titles_are_empty_where_not_known_and_none_without_items() -> None:
     assert tables(None).titles is None
 
 
+def test_titles_that_fit_no_item_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    text_ids = ITEMS.assign(item_id=ITEMS["item_id"].astype(str))
+    made = tables(text_ids)
+    assert made.titles is not None
+    assert made.titles[:] == ["", ""]
+    assert "are the ids of one kind?" in caplog.text
+
+
 def test_unit_vectors_have_length_one() -> None:
     expected = np.array([[0.6, 0.8], [0, 1]], np.float32)
     assert np.array_equal(tables().unit_vectors, expected)
