@@ -101,7 +101,7 @@ def evaluate(
     results = {
         protocol: measure(cases, contenders, known, ks) for protocol, cases in protocols.items()
     }
-    ann = _measure_index(model, list(protocols.values())[-1], ks[0])
+    ann = _measure_ann(model, list(protocols.values())[-1], ks[0])
     data = {
         "name": name,
         "n_ratings": len(ratings),
@@ -181,15 +181,15 @@ def _contenders(
     return contenders
 
 
-def _measure_index(model: Recommender, cases: Cases, k: int) -> dict[str, Any]:
+def _measure_ann(model: Recommender, cases: Cases, k: int) -> dict[str, Any]:
     """Ask the index that `recommend` uses for up to 1,000 of the evaluated users."""
     import numpy as np
 
-    from recsys.index import measure
+    from recsys.index import measure_index
 
     histories = cases.histories.recode(model.items)
     users = np.flatnonzero(histories.lengths > 0)[:1000]
-    return measure(model.index, model.queries(histories.take_users(users)), k)
+    return measure_index(model.index, model.queries(histories.take_users(users)), k)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -263,7 +263,7 @@ def annoy_available() -> bool:
     return _import_annoy() is not None
 
 
-def measure(index: ExactIndex | AnnoyIndex, queries: Vectors, k: int) -> dict[str, Any]:
+def measure_index(index: ExactIndex | AnnoyIndex, queries: Vectors, k: int) -> dict[str, Any]:
     """Measure an index against exact search.
 
     Parameters

@@ -281,7 +281,7 @@ class Recommender:
         if len(rows) == 0:
             raise ColdUserError(
                 f"none of the items of user {user_id!r} has a vector; "
-                "fallback='popularity' recommends what is popular"
+                "fallback='popularity' (--fallback popularity) recommends what is popular"
             )
         return rows
 
@@ -385,7 +385,7 @@ class Recommender:
             targets = self._exact.vectors
             scores = exact_scores(targets, rows, query, np.zeros(len(rows), np.int64))
             return self._best(rows, scores, k)
-        wanted = k + len(excluded)  # so many hold k that are not excluded
+        wanted = k + len(excluded)  # enough to leave k after exclusion
         if self._annoy is not None and wanted < len(self._exact.vectors) // 4:
             rows, scores = self._annoy.query(query, wanted)
             keep = np.flatnonzero(~np.isin(rows[0], excluded))[:k]

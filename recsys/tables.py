@@ -155,7 +155,7 @@ class Tables:
         if row is None:
             raise UnknownUserError(
                 f"unknown user {user_id!r}; for a history at hand use recommend_for(item_ids), "
-                "or fallback='popularity'"
+                "or fallback='popularity' (--fallback popularity)"
             )
         return row
 

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from recsys import index as index_module
-from recsys.index import AnnoyIndex, ExactIndex, exact_scores, measure, top_k, unit_length
+from recsys.index import AnnoyIndex, ExactIndex, exact_scores, measure_index, top_k, unit_length
 
 ROOT = Path(__file__).parents[1]
 needs_annoy = pytest.mark.skipif(
@@ -170,7 +170,7 @@ def test_rows_are_scaled_to_length_one_and_zeros_stay() -> None:
 @pytest.mark.parametrize("spread", [0.0, 1.0, 2.0], ids=["equal", "unequal", "very unequal"])
 def test_annoy_finds_what_exact_search_finds(spread: float) -> None:
     vectors, queries = normal(12_000, 32, seed=9, spread=spread), normal(100, 32, seed=10)
-    report = measure(AnnoyIndex(vectors), queries, 10)
+    report = measure_index(AnnoyIndex(vectors), queries, 10)
     assert report["backend"] == "annoy"
     assert report["recall_vs_exact"] >= 0.95
 
@@ -181,16 +181,16 @@ def test_the_longest_vectors_are_found_though_annoy_misses_them(
 ) -> None:
     vectors, queries = normal(12_000, 32, seed=9, spread=1), normal(20, 32, seed=10)
     monkeypatch.setattr(index_module, "LONGEST", 0)
-    assert measure(AnnoyIndex(vectors), queries, 10)["recall_vs_exact"] < 0.5
+    assert measure_index(AnnoyIndex(vectors), queries, 10)["recall_vs_exact"] < 0.5
     monkeypatch.setattr(index_module, "LONGEST", 1_000)
-    assert measure(AnnoyIndex(vectors), queries, 10)["recall_vs_exact"] == 1
+    assert measure_index(AnnoyIndex(vectors), queries, 10)["recall_vs_exact"] == 1
 
 
 @needs_annoy
 def test_more_trees_and_a_longer_search_find_more() -> None:
     vectors, queries = normal(5_000, 32, seed=11), normal(50, 32, seed=12)
-    poor = measure(AnnoyIndex(vectors, n_trees=1, search_k=1), queries, 10)
-    good = measure(AnnoyIndex(vectors, n_trees=20, search_k=5_000), queries, 10)
+    poor = measure_index(AnnoyIndex(vectors, n_trees=1, search_k=1), queries, 10)
+    good = measure_index(AnnoyIndex(vectors, n_trees=20, search_k=5_000), queries, 10)
     assert poor["recall_vs_exact"] < 0.8 < 0.95 < good["recall_vs_exact"]
     assert poor["bytes"] < good["bytes"]
 
@@ -324,7 +324,7 @@ def run_python(code: str, *args: str, **env: str) -> subprocess.CompletedProcess
 
 
 def test_exact_search_measured_against_itself_is_perfect_and_needs_no_bytes() -> None:
-    report = measure(ExactIndex(normal(50, 4, seed=21)), normal(3, 4, seed=22), 5)
+    report = measure_index(ExactIndex(normal(50, 4, seed=21)), normal(3, 4, seed=22), 5)
     assert report.pop("microseconds_per_query") > 0
     assert report == {"backend": "exact", "recall_vs_exact": 1.0, "bytes": 0}
 
@@ -336,10 +336,10 @@ def test_half_of_the_true_list_is_a_recall_of_a_half() -> None:
             return rows[:, k // 2 : k // 2 + k], scores[:, k // 2 : k // 2 + k]
 
     index = FindsHalf(normal(50, 4, seed=23))
-    assert measure(index, normal(3, 4, seed=24), 6)["recall_vs_exact"] == 0.5
+    assert measure_index(index, normal(3, 4, seed=24), 6)["recall_vs_exact"] == 0.5
 
 
 def test_without_queries_there_is_nothing_to_measure() -> None:
-    report = measure(ExactIndex(normal(5, 4, seed=25)), np.empty((0, 4), np.float32), 5)
+    report = measure_index(ExactIndex(normal(5, 4, seed=25)), np.empty((0, 4), np.float32), 5)
     assert report["recall_vs_exact"] is None
     assert report["microseconds_per_query"] is None
