@@ -63,7 +63,7 @@ def split_by_time(ratings: pd.DataFrame, *, validation_fraction: float = 0.2) ->
     """Cut the ratings at one moment, the same for all users.
 
     A cut per user, or a random one, lets a model see how other users acted after the moment that
-    it is asked about; recall then comes out several times too high.
+    it is asked about; recall then comes out too high.
 
     Parameters
     ----------

@@ -39,10 +39,14 @@ def test_the_evaluation_shown_is_what_the_command_prints(ml_100k):
         if ours.startswith(("seconds", "index")):
             continue
         assert NUMBER.sub("#", ours).split() == NUMBER.sub("#", theirs).split()
-        # Another processor rounds differently, and training carries it into the third decimal.
+        # Another processor rounds differently; training carries that into item2vec's row and
+        # into the differences (the last three numbers of a row), and into nothing else.
+        trained = 0 if ours.startswith("item2vec") else -3
         expected = [float(number) for number in NUMBER.findall(ours)]
         found = [float(number) for number in NUMBER.findall(theirs)]
-        assert found == pytest.approx(expected, abs=0.03)
+        assert found[trained:] == pytest.approx(expected[trained:], abs=0.03)
+        if trained:
+            assert found[:trained] == pytest.approx(expected[:trained], abs=0.002)
 
 
 def test_the_scripts_run_as_shown(ml_100k, tmp_path):
