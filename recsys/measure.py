@@ -39,22 +39,25 @@ class Contender:
     ----------
     item_ids : integer or str array, shape (n_items,)
         Ascending; what it can recommend.
-    rank : function (histories, watched) -> (rows, scores)
-        Both Sequences over `item_ids`, the same users row by row; what was watched is not to be
-        found. The answer is as `recsys.index.top_k` gives it.
+    rank : function (cases) -> (rows, scores)
+        Cases over `item_ids`; what was watched is not to be found, and the targets are not looked
+        at. The answer is as `recsys.index.top_k` gives it.
     needs_history : bool
         Whether a user without any known item is left unserved.
     """
 
     item_ids: npt.NDArray[Any]
-    rank: Callable[[Sequences, Sequences], tuple[Rows, npt.NDArray[np.float32]]]
+    rank: Callable[[Cases], tuple[Rows, npt.NDArray[np.float32]]]
     needs_history: bool = True
 
 
 def contender_of_model(model: Recommender, k: int) -> Contender:
     """Let a fitted model take part, with the code of `recommend_many`."""
     return Contender(
-        model.items, lambda histories, watched: model.rank(histories, k, exclude=watched)
+        model.items,
+        lambda cases: model.rank(
+            cases.histories, k, exclude=cases.watched, staleness=cases.staleness
+        ),
     )
 
 
@@ -63,13 +66,13 @@ def contender_of_baseline(
 ) -> Contender:
     """Let a baseline take part: score block by block, strike out what was watched, order."""
 
-    def rank(histories: Sequences, watched: Sequences) -> tuple[Rows, npt.NDArray[np.float32]]:
+    def rank(cases: Cases) -> tuple[Rows, npt.NDArray[np.float32]]:
         size = max(1, BLOCK // len(item_ids))
         parts = []
-        for start in range(0, len(histories), size):
-            users = np.arange(start, min(start + size, len(histories)))
-            scores = baseline(histories.take_users(users))
-            seen = watched.take_users(users)
+        for start in range(0, len(cases), size):
+            users = np.arange(start, min(start + size, len(cases)))
+            scores = baseline(cases.histories.take_users(users))
+            seen = cases.watched.take_users(users)
             scores[seen.user_rows, seen.codes] = -np.inf
             parts.append(top_k(scores, k))
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
@@ -130,14 +133,13 @@ def _ranked(
     contender: Contender, cases: Cases, k: int
 ) -> tuple[Rows, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Return ranked rows (n_users, k), where a list has an entry, and who is served at all."""
-    histories = cases.histories.recode(contender.item_ids)
-    served = (histories.lengths > 0) | (not contender.needs_history)
+    known = cases.recode(contender.item_ids)
+    served = (known.histories.lengths > 0) | (not contender.needs_history)
     rows = np.zeros((len(cases), k), np.int64)
     listed = np.zeros((len(cases), k), bool)
     users = np.flatnonzero(served)
     if len(users):
-        watched = cases.watched.recode(contender.item_ids)
-        found, scores = contender.rank(histories.take_users(users), watched.take_users(users))
+        found, scores = contender.rank(known.take_users(users))
         rows[users, : found.shape[1]] = found
         listed[users, : found.shape[1]] = scores > -np.inf
     return rows, listed, served

@@ -438,7 +438,12 @@ class Recommender:
         return self._as_queries(vectors)
 
     def rank(
-        self, histories: Sequences, k: int, *, exclude: Sequences | None
+        self,
+        histories: Sequences,
+        k: int,
+        *,
+        exclude: Sequences | None,
+        staleness: npt.NDArray[np.float64],
     ) -> tuple[Rows, Vectors]:
         """Rank the items for many histories at once, exactly: what evaluation measures.
 
@@ -491,7 +496,9 @@ class Recommender:
         if len(warm) < len(user_rows):
             logger.info("%d users without a vector are left out", len(user_rows) - len(warm))
         exclude = None if watched else tables.watched.take_users(warm)
-        rows, scores = self.rank(tables.histories.take_users(warm), k, exclude=exclude)
+        rows, scores = self.rank(
+            tables.histories.take_users(warm), k, exclude=exclude, staleness=np.zeros(len(warm))
+        )
         who, place = np.nonzero(scores > -np.inf)
         return pd.DataFrame(
             {

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+# With fewer users, a protocol says too little to choose by.
+ENOUGH_USERS = 50
+
 
 @dataclass(frozen=True)
 class TimeSplit:
@@ -48,15 +51,36 @@ class Cases:
         What is excluded from the ranking; the history and, under `min_rating`, the disliked.
     targets : Sequences
         What is to be found: at least one item a user, none twice.
+    staleness : float64 array, shape (n_users,)
+        Days between the last event of the history and the moment of asking; 0 = here now.
     """
 
     histories: Sequences
     watched: Sequences
     targets: Sequences
+    staleness: npt.NDArray[np.float64]
 
     def __len__(self) -> int:
         """Return the number of users."""
         return len(self.targets)
+
+    def take_users(self, user_rows: npt.NDArray[np.integer]) -> Cases:
+        """Return the cases of some users, in the order of `user_rows`."""
+        return Cases(
+            self.histories.take_users(user_rows),
+            self.watched.take_users(user_rows),
+            self.targets.take_users(user_rows),
+            self.staleness[user_rows],
+        )
+
+    def recode(self, item_ids: npt.NDArray[Any]) -> Cases:
+        """Return the same users over the items that a model knows; other items are dropped."""
+        return Cases(
+            self.histories.recode(item_ids),
+            self.watched.recode(item_ids),
+            self.targets.recode(item_ids),
+            self.staleness,
+        )
 
 
 def split_by_time(ratings: pd.DataFrame, *, validation_fraction: float = 0.2) -> TimeSplit:
@@ -163,22 +187,27 @@ class _Events:
         watched: npt.NDArray[np.bool_],
         target: npt.NDArray[np.bool_],
         *,
+        now: int | None = None,
         rewatched: bool = False,
         cold_users: bool = True,
     ) -> Cases:
-        """Pair what is known (`watched`) with what is asked (`target`), two marks on the events."""
+        """Pair what is known (`watched`) with what is asked (`target`), two marks on the events.
+
+        The question is asked at the second `now`; None = right after the history.
+        """
         target, pairs = target & self.liked, self.pairs
         if not rewatched:
             target &= ~np.isin(pairs, pairs[watched])
         once = np.zeros(len(pairs), dtype=bool)
         once[np.flatnonzero(target)[np.unique(pairs[target], return_index=True)[1]]] = True
         histories, targets = self.sequences(watched & self.liked), self.sequences(once)
+        staleness = np.zeros(len(self.user_ids))
+        if now is not None:
+            seconds = seconds_of(self.frame)[watched & self.liked]
+            last = histories.offsets[1:][histories.lengths > 0] - 1
+            staleness[histories.lengths > 0] = (now - seconds[last]) / 86_400
         users = np.flatnonzero((targets.lengths > 0) & ((histories.lengths > 0) | cold_users))
-        return Cases(
-            histories.take_users(users),
-            self.sequences(watched).take_users(users),
-            targets.take_users(users),
-        )
+        return Cases(histories, self.sequences(watched), targets, staleness).take_users(users)
 
 
 def liked(ratings: pd.DataFrame, min_rating: float | None) -> npt.NDArray[np.bool_]:
@@ -232,7 +261,7 @@ def time_cases(
     n_late = n_late[events.users]
     rest = late & (n_late >= 2) & (place >= (n_late + 1) // 2)
     return {
-        "warm": events.cases(~late, late, cold_users=False),
+        "warm": events.cases(~late, late, now=int(cutoff.timestamp()), cold_users=False),
         "fold-in": events.cases(~late | (late & ~rest), rest),
     }
 
@@ -275,3 +304,42 @@ def last_out(
             + ("" if min_rating is None else f" after min_rating={min_rating}")
         )
     return train, events.cases(before, last, rewatched=True, cold_users=False)
+
+
+def calibration_split(
+    ratings: pd.DataFrame, *, min_rating: float | None = None
+) -> tuple[pd.DataFrame, dict[str, Cases], pd.Timestamp | None]:
+    """Split what a model is given once more, so that its settings can be chosen on the later part.
+
+    `warm` and `fold-in` on the last 20%; `last-out` where either has fewer than 50 users, or
+    where there are no times.
+
+    Parameters
+    ----------
+    ratings : DataFrame
+        A checked frame: what may be trained on.
+    min_rating : float
+
+    Returns
+    -------
+    train : DataFrame
+    cases : dict of protocol -> Cases
+    cutoff : Timestamp or None
+        None for `last-out`.
+
+    Raises
+    ------
+    DataError
+        Too little data for either.
+    """
+    if TIMESTAMP in ratings:
+        try:
+            split = split_by_time(ratings)
+        except DataError:
+            split = None  # one second holds everything: there is an order only
+        if split is not None:
+            cases = time_cases(ratings, split.cutoff, min_rating=min_rating)
+            if min(map(len, cases.values())) >= ENOUGH_USERS:
+                return split.train, cases, split.cutoff
+    train, last = last_out(ratings, min_rating=min_rating)
+    return train, {"last-out": last}, None

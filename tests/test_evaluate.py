@@ -10,6 +10,7 @@ from recsys import ColdUserError, DataError, Recommender, split_by_time
 from recsys.evaluate import evaluate, main
 from recsys.recommender import TEXTBOOK
 from recsys.sequences import sort_events
+from recsys.splits import Cases
 from recsys.summary import fingerprint
 
 BRIEF = {"epochs": 3, "vector_size": 16}
@@ -108,10 +109,7 @@ def test_min_rating_goes_for_training_history_and_relevance_but_not_for_watched(
     assert item_sets(fold_in.targets) == {1: [6]}
     for contender in contenders.values():
         assert contender.item_ids.tolist() == [1, 2, 3, 4]
-        watched, histories = warm.watched, warm.histories
-        rows, scores = contender.rank(
-            histories.recode(contender.item_ids), watched.recode(contender.item_ids)
-        )
+        rows, scores = contender.rank(warm.recode(contender.item_ids))
         assert contender.item_ids[rows[scores > -np.inf]].tolist() == [4]
 
 
@@ -156,7 +154,7 @@ def test_recent_popularity_begins_30_days_before_the_cutoff(measured):
     _, contenders, train = measured[0]
     nobody = train.take_users(np.array([0])).where(np.zeros(1, bool))
     for name, best_first in (("popularity", [1, 2, 4, 3]), ("recent-popularity", [4, 3, 1, 2])):
-        rows, _ = contenders[name].rank(nobody, nobody)
+        rows, _ = contenders[name].rank(Cases(nobody, nobody, nobody, np.zeros(1)))
         assert train.item_ids[rows[0]].tolist() == best_first
 
 
@@ -303,8 +301,8 @@ def rankings(ratings, monkeypatch):
     found = []
 
     def rank_only(cases, contenders, train, ks):
-        histories = {n: train.recode(c.item_ids) for n, c in contenders.items()}
-        found.append({n: c.rank(histories[n], histories[n]) for n, c in contenders.items()})
+        everybody = Cases(train, train, train, np.zeros(len(train)))
+        found.append({n: c.rank(everybody.recode(c.item_ids)) for n, c in contenders.items()})
         return {}
 
     monkeypatch.setattr("recsys.measure.measure", rank_only)

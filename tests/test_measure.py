@@ -29,6 +29,11 @@ def in_order(items, best_first, k=2, *, needs_history=True):
     )
 
 
+def cases_of(histories, watched, targets):
+    """Cases of users who are here now."""
+    return Cases(histories, watched, targets, np.zeros(len(histories)))
+
+
 def listing(lists):
     """A contender that gives the users 1, 2, ... the lists, an (n_users, k) array of item ids."""
     scores = np.zeros((len(lists), len(ITEMS)), dtype=np.float32)
@@ -40,7 +45,7 @@ def listing(lists):
 
 # User 2's only item has no vector in the model, user 3 disliked item 30, user 4 is asked for an
 # item that he has watched before.
-CASES = Cases(
+CASES = cases_of(
     histories=sequences([[10], [50], [20], [10, 20]]),
     watched=sequences([[10], [50], [20, 30], [10, 20]]),
     targets=sequences([[20, 60], [10], [40, 50], [10]]),
@@ -119,7 +124,7 @@ def test_coverage_has_no_interval_and_every_other_metric_has_one(result):
 
 def test_watched_items_are_never_ranked():
     for contender in CONTENDERS.values():
-        everything = Cases(CASES.histories, CASES.watched, CASES.watched)
+        everything = cases_of(CASES.histories, CASES.watched, CASES.watched)
         models = measure(everything, {"item2vec": contender}, TRAIN, [2])["models"]
         assert models["item2vec"]["recall@2"]["mean"] == 0
 
@@ -132,10 +137,10 @@ def test_a_list_longer_than_the_catalogue_ends_with_it():
 
 
 def test_without_users_all_means_are_null_and_no_model_is_asked():
-    def rank(histories, watched):
+    def rank(cases):
         raise AssertionError("nobody to rank for")
 
-    nobody = Cases(sequences([]), sequences([]), sequences([]))
+    nobody = cases_of(sequences([]), sequences([]), sequences([]))
     contenders = {"item2vec": Contender(np.array([10]), rank), "b": Contender(np.array([20]), rank)}
     result = measure(nobody, contenders, TRAIN, [1, 2])
     assert (result["n_users"], result["n_targets"], result["n_targets_without_vector"]) == (0, 0, 0)
@@ -145,7 +150,7 @@ def test_without_users_all_means_are_null_and_no_model_is_asked():
 
 
 def test_a_model_that_serves_nobody_scores_zero_and_has_no_novelty():
-    cases = Cases(sequences([[60]]), sequences([[60]]), sequences([[10]]))
+    cases = cases_of(sequences([[60]]), sequences([[60]]), sequences([[10]]))
     entries = measure(cases, CONTENDERS, TRAIN, [2])["models"]["item2vec"]
     assert entries["recall@2"] == {"mean": 0, "ci95": [0, 0]}
     assert entries["novelty@2"] == {"mean": None, "ci95": None}
@@ -154,7 +159,7 @@ def test_a_model_that_serves_nobody_scores_zero_and_has_no_novelty():
 
 
 def test_who_needs_no_history_serves_a_user_of_whom_nothing_is_known():
-    cases = Cases(sequences([[60]]), sequences([[60]]), sequences([[50]]))
+    cases = cases_of(sequences([[60]]), sequences([[60]]), sequences([[50]]))
     models = measure(cases, CONTENDERS, TRAIN, [2])["models"]
     assert models["other"]["recall@2"]["mean"] == 1
     assert [models[name]["n_users_unserved"] for name in CONTENDERS] == [1, 0]
@@ -165,9 +170,9 @@ def test_a_baseline_ranks_the_same_block_by_block(monkeypatch):
     contender = contender_of_baseline(
         lambda histories: scores[histories.user_ids - 1], np.array(ITEMS), 3, needs_history=True
     )
-    at_once = contender.rank(CASES.histories, CASES.watched)
+    at_once = contender.rank(CASES)
     monkeypatch.setattr(module, "BLOCK", 1)
-    for one, other in zip(at_once, contender.rank(CASES.histories, CASES.watched), strict=True):
+    for one, other in zip(at_once, contender.rank(CASES), strict=True):
         assert_array_equal(one, other)
 
 
@@ -176,12 +181,17 @@ def test_equal_scores_go_by_item():
         lambda histories: np.zeros((len(histories), 5)), np.array(ITEMS[:5]), 2, needs_history=True
     )
     watched = CASES.watched.recode(np.array(ITEMS[:5]))
-    assert flat.rank(watched, watched)[0].tolist() == [[1, 2], [0, 1], [0, 3], [2, 3]]
+    assert flat.rank(cases_of(watched, watched, watched))[0].tolist() == [
+        [1, 2],
+        [0, 1],
+        [0, 3],
+        [2, 3],
+    ]
 
 
 def test_the_model_ranks_as_recommend_many_does(model, sample):
     histories = build_sequences(sample).recode(model.items)
-    rows, scores = contender_of_model(model, 20).rank(histories, histories)
+    rows, scores = contender_of_model(model, 20).rank(cases_of(histories, histories, histories))
     table = model.recommend_many(k=20)
     assert_array_equal(model.items[rows].ravel(), table["item_id"])
     assert_array_equal(scores.ravel(), table["score"])
@@ -192,7 +202,7 @@ def test_the_interval_of_a_constant_lead_is_a_point():
     easy = np.arange(30) % 2 == 0
     model_lists = np.where(easy[:, None], [10, 20], [10, 50])
     other_lists = np.where(easy[:, None], [10, 50], [40, 50])
-    cases = Cases(sequences([[60]] * 30), sequences([[60]] * 30), sequences([[10, 20]] * 30))
+    cases = cases_of(sequences([[60]] * 30), sequences([[60]] * 30), sequences([[10, 20]] * 30))
     contenders = {"item2vec": listing(model_lists), "other": listing(other_lists)}
     result = measure(cases, contenders, sequences([ITEMS]), [2])
     assert result["differences"]["other"]["recall@2"] == {"mean": 0.5, "ci95": [0.5, 0.5]}

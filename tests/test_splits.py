@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from recsys.errors import DataError
 from recsys.sequences import sort_events
-from recsys.splits import Cases, last_out, liked, split_by_time, time_cases
+from recsys.splits import (
+    Cases,
+    calibration_split,
+    last_out,
+    liked,
+    split_by_time,
+    time_cases,
+)
 
 
 def frame(rows):
@@ -192,3 +199,27 @@ def test_real_ratings_have_the_known_numbers_of_users(ml_100k):
     cases = time_cases(ml_100k, split_by_time(ml_100k).cutoff)
     assert {name: len(found) for name, found in cases.items()} == {"warm": 109, "fold-in": 291}
     assert len(last_out(ml_100k)[1]) == 943
+
+
+def test_staleness_is_the_days_since_the_last_event_of_the_history():
+    day = 86_400
+    days = [(1, 1, 5, 0), (1, 2, 1, 2), (2, 3, 5, 5), (1, 4, 5, 10), (1, 5, 5, 11), (2, 6, 5, 12),
+            (2, 7, 5, 13)]  # fmt: skip
+    ratings = frame([(user, item, rating, d * day) for user, item, rating, d in days])
+    cutoff = seconds(10 * day)
+    cases = time_cases(ratings, cutoff)
+    assert cases["warm"].staleness.tolist() == [8, 5]
+    assert cases["fold-in"].staleness.tolist() == [0, 0]
+    assert cases["warm"].take_users(np.array([1])).staleness.tolist() == [5]
+    assert time_cases(ratings, cutoff, min_rating=3)["warm"].staleness.tolist() == [10, 5]
+
+
+def test_calibration_takes_both_protocols_where_each_has_enough_users(sample):
+    train, cases, cutoff = calibration_split(sample)
+    assert list(cases) == ["warm", "fold-in"]
+    assert train["timestamp"].max() < cutoff
+    few = sample[sample["user_id"].isin(sample["user_id"].unique()[:40])]
+    for ratings in (few, sample.drop(columns="timestamp")):
+        train, cases, cutoff = calibration_split(ratings)
+        assert (list(cases), cutoff) == (["last-out"], None)
+        assert len(train) == len(ratings) - 2 * ratings["user_id"].nunique()
