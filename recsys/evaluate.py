@@ -115,7 +115,7 @@ def evaluate(
         "split": {"protocol": split, **_describe_split(ratings, train, cutoff, protocols)},
         "protocols": results,
         "ann": {**ann, "build_seconds": model.seconds["index"]},
-        "calibration": {},
+        "calibration": model.calibration,
         "seconds": {**model.seconds, "evaluate": time.perf_counter() - started},
         "versions": storage.versions(),
     }

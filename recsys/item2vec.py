@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 # gensim drops what lies beyond this many tokens of one sentence, without a word.
 MAX_SENTENCE = 10_000
 
+# The keywords of `train_item2vec`, gensim's own names.
+WORD2VEC = (
+    "sg", "hs", "negative", "vector_size", "window", "epochs", "alpha", "sample", "ns_exponent",
+    "min_count", "shrink_windows", "seed", "workers",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class ItemVectors:
@@ -50,12 +56,12 @@ def train_item2vec(
     sg: int = 0,
     hs: int = 0,
     negative: int = 20,
-    vector_size: int = 64,
+    vector_size: int = 256,
     window: int = 10,
     epochs: int = 20,
     alpha: float = 0.05,
     sample: float = 1e-3,
-    ns_exponent: float = 0.25,
+    ns_exponent: float = 0.0,
     min_count: int = 1,
     shrink_windows: bool = True,
     seed: int = 42,

@@ -16,8 +16,9 @@ from recsys import storage
 from recsys.download import data_folder
 from recsys.errors import ColdUserError, ModelError, NotFittedError, UnknownUserError
 from recsys.ids import find, take
-from recsys.index import AnnoyIndex, ExactIndex, annoy_available, exact_scores, top_k, unit_length
-from recsys.item2vec import check_parameters, train_item2vec
+from recsys.index import AnnoyIndex, ExactIndex, annoy_available, exact_scores, top_k
+from recsys.item2vec import WORD2VEC, check_parameters, train_item2vec
+from recsys.readout import item_columns, log_popularity, popularity_weights, queries
 from recsys.recommendations import Recommendations
 from recsys.tables import Tables
 from recsys.users import history_weights, user_vector, user_vectors
@@ -37,7 +38,7 @@ logger = logging.getLogger(__name__)
 # vectors, and the cosine between that and the vectors of the items.
 TEXTBOOK = {
     "sg": 1, "negative": 5, "vector_size": 100, "window": 5, "epochs": 5, "alpha": 0.025,
-    "sample": 1e-3, "ns_exponent": 0.75, "min_count": 5, "scoring": "cosine", "half_life": None,
+    "sample": 1e-3, "ns_exponent": 0.75, "min_count": 5, "scoring": "cosine", "calibrate": False,
 }  # fmt: skip
 
 
@@ -45,19 +46,36 @@ class Recommender:
     """Recommend items by Item2Vec.
 
     Word2Vec is trained on viewing sequences; a user is the weighted average of the input vectors
-    of what he watched; an item is scored by the inner product of that average with the item's
-    output vector, which is what Word2Vec was trained to make large for items that go together.
+    of what he watched; an item is scored by the inner product of that average with what the item
+    answers: its output vector, which Word2Vec was trained to make large for items that go
+    together, and the coefficients of a ridge regression that predicts what comes next. How much
+    popularity counts depends on how long ago the user was last here. See `recsys.readout`.
+
+    Settings that are None are chosen on the latest part of the ratings given to `fit`
+    (`recsys.calibrate`), unless `calibrate=False`.
 
     Parameters
     ----------
     sg, hs, negative, vector_size, window, epochs, alpha, sample, ns_exponent, min_count,
     shrink_windows, seed, workers
-        As in `recsys.item2vec.train_item2vec`, and named as in gensim.
+        As in `recsys.item2vec.train_item2vec`, and named as in gensim. `epochs`: None = chosen.
+    calibrate : bool
+        Whether to choose `epochs`, `half_life` and the three settings of popularity where they
+        are None. Otherwise None is 20 epochs, the plain mean, no popularity, and all-time.
     scoring : {"input-output", "cosine"}
         "cosine" scores by the cosine of input vectors: the textbook's way, weaker for users.
+    ridge : float
+        Weight of the ridge regression beside the output vectors, 0 = none; with "cosine" there is
+        none.
     half_life : float, items
-        The weight of a watched item halves with every so many items watched after it; None for
-        the plain mean.
+        The weight of a watched item halves with every so many items watched after it.
+    popularity_weight, stale_popularity_weight : float
+        How much the logarithm of an item's popularity counts for a user who is here now, and for
+        one who was last here long ago; a day after the last event it is the mean of both. Scores
+        have a standard deviation of about 1 without it.
+    popularity_days : float, days
+        Popularity is that of so many last days before the latest rating; None = chosen, and
+        all-time if not.
     min_rating : float
         Ratings below it are no interactions: not for training, user vectors or relevance. Such
         items stay excluded as watched.
@@ -84,43 +102,41 @@ class Recommender:
         sg: int = 0,
         hs: int = 0,
         negative: int = 20,
-        vector_size: int = 64,
+        vector_size: int = 256,
         window: int = 10,
-        epochs: int = 20,
+        epochs: int | None = None,
         alpha: float = 0.05,
         sample: float = 1e-3,
-        ns_exponent: float = 0.25,
+        ns_exponent: float = 0.0,
         min_count: int = 1,
         shrink_windows: bool = True,
         seed: int = 42,
         workers: int = 1,
+        calibrate: bool = True,
         scoring: str = "input-output",
-        half_life: float | None = 3.0,
+        ridge: float = 0.5,
+        half_life: float | None = None,
+        popularity_weight: float | None = None,
+        stale_popularity_weight: float | None = None,
+        popularity_days: float | None = None,
         min_rating: float | None = None,
         index: str = "annoy",
     ) -> None:
         self.params = {name: value for name, value in locals().items() if name != "self"}
-        check_parameters(self._word2vec_params)
-        for name, choices in (
-            ("scoring", ("input-output", "cosine")),
-            ("index", ("annoy", "exact")),
-        ):
-            if self.params[name] not in choices:
-                raise ValueError(f"{name} must be one of {choices}, got {self.params[name]!r}")
-        for name, value in (("half_life", half_life), ("min_rating", min_rating)):
-            if value is not None and not (isinstance(value, int | float) and 0 < value < np.inf):
-                raise ValueError(f"{name} must be a number above 0 or None, got {value!r}")
+        _check_settings(self.params)
         if hs and scoring != "cosine":
             raise ValueError("hs=1 trains no output vectors: use it with scoring='cosine'")
         self.params["negative"] *= not hs  # hierarchical softmax draws no noise
+        self.params["ridge"] *= scoring != "cosine"
         self.seconds: dict[str, float] = {}
         self._about: dict[str, Any] = {}
         self._tables: Tables | None = None
 
     @property
-    def _word2vec_params(self) -> dict[str, Any]:
-        others = ("scoring", "half_life", "min_rating", "index")
-        return {name: value for name, value in self.params.items() if name not in others}
+    def calibration(self) -> dict[str, Any]:
+        """What was chosen at the last `fit` and on what evidence, see `recsys.calibrate`."""
+        self._fitted()
+        return dict(self._about["calibration"])
 
     # ---- fit, save, load
 
@@ -150,44 +166,81 @@ class Recommender:
         """
         from threadpoolctl import threadpool_limits
 
+        from recsys.calibrate import DEFAULTS, calibrate
         from recsys.frames import check_items, check_ratings
-        from recsys.sequences import build_sequences, sort_events
-        from recsys.splits import liked
         from recsys.summary import fingerprint
 
         if self.params["index"] == "annoy" and not annoy_available():
             self.params["index"] = "exact"
-        started = time.perf_counter()
         ratings = check_ratings(ratings)
-        watched = histories = build_sequences(ratings)
-        if self.params["min_rating"] is not None:
-            histories = watched.where(liked(sort_events(ratings), self.params["min_rating"]))
-        sequenced = time.perf_counter()
+        checked = None if items is None else check_items(items)
+        calibration: dict[str, Any] = {}
+        self.seconds = {}
         with threadpool_limits(limits=1):
-            trained = train_item2vec(histories, **self._word2vec_params)
-        self.seconds = {"sequences": sequenced - started, "train": time.perf_counter() - sequenced}
-
+            if self.params["calibrate"]:
+                calibration = calibrate(ratings, self.params)
+                self.params |= calibration["chosen"]
+                self.seconds["calibrate"] = calibration.pop("seconds", 0.0)
+            self.params["calibrate"] = False
+            self.params["epochs"] = self.params["epochs"] or DEFAULTS["epochs"]
+            tables = self._train(ratings, checked)
         self._about = {
             "versions": storage.versions(),
             "data": {"n_ratings": len(ratings), "sha256": fingerprint(ratings)},
+            "calibration": calibration,
         }
-        checked = None if items is None else check_items(items)
-        self._open(Tables.of(trained, histories, watched, checked))
+        self._open(tables)
         return self
+
+    def _train(self, ratings: pd.DataFrame, items: pd.DataFrame | None) -> Tables:
+        from recsys.sequences import lay_out, recent_counts, seconds_of, sort_events
+        from recsys.splits import days_since_last, liked
+
+        started = time.perf_counter()
+        events = sort_events(ratings)
+        watched = histories = lay_out(events)
+        if self.params["min_rating"] is not None:
+            likes = liked(events, self.params["min_rating"])
+            histories, events = watched.where(likes), events[likes]
+        sequenced = time.perf_counter()
+        trained = train_item2vec(histories, **{name: self.params[name] for name in WORD2VEC})
+        read = time.perf_counter()
+        staleness = days_since_last(events, histories, ratings)
+        known = histories.recode(trained.item_ids)
+        columns = item_columns(
+            trained,
+            known,
+            scoring=self.params["scoring"],
+            half_life=self.params["half_life"],
+            ridge=self.params["ridge"],
+        )
+        recent, days = None, self.params["popularity_days"]
+        if days is not None:
+            now = int(seconds_of(ratings).max())
+            recent = recent_counts(events, trained.item_ids, days=days, now=now)
+        popularity = log_popularity(known.counts(), recent)
+        self.seconds |= {
+            "sequences": sequenced - started,
+            "train": read - sequenced,
+            "readout": time.perf_counter() - read,
+        }
+        return Tables.of(
+            trained,
+            np.column_stack([columns, popularity]),
+            known,
+            known if watched is histories else watched.recode(trained.item_ids),
+            staleness,
+            items,
+        )
 
     def _open(self, tables: Tables, index_file: Path | None = None) -> None:
         """Take what `fit` or a folder gives, and index it."""
         self._tables = tables
-        # One vector per item answers queries, whatever the scoring.
-        cosine = self.params["scoring"] == "cosine"
-        targets = tables.unit_vectors if cosine else tables.contexts
-        if targets is None:
-            raise ValueError("output vectors are missing")
         started = time.perf_counter()
-        self._exact = ExactIndex(targets)
+        self._exact = ExactIndex(tables.readout)
         self._annoy: AnnoyIndex | None = None
         if self.params["index"] == "annoy" and annoy_available():
-            self._annoy = _annoy_index(targets, self.params["seed"], index_file)
+            self._annoy = _annoy_index(tables.readout, self.params["seed"], index_file)
         self.seconds["index"] = time.perf_counter() - started
 
     def save(self, folder: str | Path) -> None:
@@ -222,7 +275,9 @@ class Recommender:
         stored = storage.load(Path(folder), verify=verify)
         try:
             model = cls(**stored.manifest["params"])
-            model._about = {name: stored.manifest[name] for name in ("versions", "data")}
+            model._about = {
+                name: stored.manifest[name] for name in ("versions", "data", "calibration")
+            }
             model._open(Tables.from_columns(stored.columns, deep=verify), stored.index)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"the model in '{folder}' does not fit together: {error}") from None
@@ -288,9 +343,9 @@ class Recommender:
     def _pool(self, history: Rows) -> Vectors:
         return user_vector(history, self._fitted().vectors, half_life=self.params["half_life"])
 
-    def _as_queries(self, vectors: Vectors) -> Vectors:
-        """Turn user vectors (n, d) into what the index is asked."""
-        return unit_length(vectors) if self.params["scoring"] == "cosine" else vectors
+    def _popularity_weights(self, staleness: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        fresh, stale = (self.params[f"{s}popularity_weight"] or 0.0 for s in ("", "stale_"))
+        return popularity_weights(np.asarray(staleness, np.float64), fresh=fresh, stale=stale)
 
     # ---- recommendations
 
@@ -339,7 +394,7 @@ class Recommender:
         seen = _NO_ROWS if watched or row is None else tables.watched.items_of(row)
         excluded = self._excluded(seen, block)
         try:
-            return self._recommend(self._history(user_id), k, excluded, allow)
+            return self._recommend(self._history(user_id), k, excluded, allow, self._stale(row))
         except (UnknownUserError, ColdUserError):
             if fallback is None:
                 raise
@@ -369,7 +424,7 @@ class Recommender:
         rows = self._fitted().item_rows(history)
         if len(rows) == 0:
             raise ColdUserError("none of the items of this history has a vector")
-        return self._recommend(rows, k, self._excluded(rows, block), allow)
+        return self._recommend(rows, k, self._excluded(rows, block), allow, 0.0)
 
     def _excluded(self, seen: Rows, block: Iterable[Any] | None) -> Rows:
         if block is not None:
@@ -377,9 +432,10 @@ class Recommender:
         return np.unique(seen)
 
     def _recommend(
-        self, history: Rows, k: int, excluded: Rows, allow: Iterable[Any] | None
+        self, history: Rows, k: int, excluded: Rows, allow: Iterable[Any] | None, staleness: float
     ) -> Recommendations:
-        query = self._as_queries(self._pool(history)[None])
+        weights = self._popularity_weights([staleness])
+        query = queries(self._pool(history)[None], weights, scoring=self.params["scoring"])
         if allow is not None:
             rows = np.setdiff1d(self._fitted().item_rows(allow), excluded)
             targets = self._exact.vectors
@@ -424,18 +480,24 @@ class Recommender:
         self._fitted()
         return self._annoy or self._exact
 
-    def queries(self, histories: Sequences) -> Vectors:
-        """Return what the index is asked for each history, float32 (n_users, d).
+    def queries(
+        self, histories: Sequences, staleness: npt.NDArray[np.float64] | None = None
+    ) -> Vectors:
+        """Return what the index is asked for each history, float32 (n_users, d + 2).
 
         Parameters
         ----------
         histories : Sequences
             Over the vocabulary `items`; none is empty.
+        staleness : float64 array, shape (n_users,), days
+            Since the last event of each; None = all are here now.
         """
-        vectors = user_vectors(
-            histories, self._fitted().vectors, half_life=self.params["half_life"]
+        vectors = self._fitted().vectors
+        averaged = user_vectors(histories, vectors, half_life=self.params["half_life"])
+        weights = self._popularity_weights(
+            np.zeros(len(averaged)) if staleness is None else staleness
         )
-        return self._as_queries(vectors)
+        return queries(averaged, weights, scoring=self.params["scoring"])
 
     def rank(
         self,
@@ -443,7 +505,7 @@ class Recommender:
         k: int,
         *,
         exclude: Sequences | None,
-        staleness: npt.NDArray[np.float64],
+        staleness: npt.NDArray[np.float64] | None = None,
     ) -> tuple[Rows, Vectors]:
         """Rank the items for many histories at once, exactly: what evaluation measures.
 
@@ -452,6 +514,8 @@ class Recommender:
         histories, exclude : Sequences
             Over the vocabulary `items`; row u of both is the same user, no history is empty.
         k : int
+        staleness : float64 array, shape (n_users,), days
+            Since the last event of each; None = all are here now.
 
         Returns
         -------
@@ -461,7 +525,7 @@ class Recommender:
             -inf where a list ends before k.
         """
         excluded = None if exclude is None else (exclude.offsets, exclude.codes)
-        return self._exact.query(self.queries(histories), k, exclude=excluded)
+        return self._exact.query(self.queries(histories, staleness), k, exclude=excluded)
 
     def recommend_many(
         self, k: int = 10, *, users: Iterable[Any] | None = None, watched: bool = False
@@ -496,9 +560,8 @@ class Recommender:
         if len(warm) < len(user_rows):
             logger.info("%d users without a vector are left out", len(user_rows) - len(warm))
         exclude = None if watched else tables.watched.take_users(warm)
-        rows, scores = self.rank(
-            tables.histories.take_users(warm), k, exclude=exclude, staleness=np.zeros(len(warm))
-        )
+        histories, staleness = tables.histories.take_users(warm), tables.staleness[warm]
+        rows, scores = self.rank(histories, k, exclude=exclude, staleness=staleness)
         who, place = np.nonzero(scores > -np.inf)
         return pd.DataFrame(
             {
@@ -539,7 +602,7 @@ class Recommender:
         return self._best(rows, exact_scores(unit, rows, unit[[row]], rows * 0), k)
 
     def explain(self, user_id: Any, item_id: Any) -> pd.DataFrame:
-        """Split the score of an item for a user into one share per watched item.
+        """Split the score of an item for a user: one share a watched item, one for popularity.
 
         The user vector is an average, and the inner product is linear, so the split is exact:
         the contributions sum to the score.
@@ -547,27 +610,34 @@ class Recommender:
         Returns
         -------
         DataFrame
-            item_id, title, contribution, share = contribution / sum of |contributions|; one row a
-            watched item that has a vector, the largest |share| first.
+            item_id, title, contribution, share = contribution / sum of |contributions|; the largest
+            |share| first. One row a watched item that has a vector, and one for popularity, whose
+            item_id is None and whose title is "(popularity)".
 
         Raises
         ------
         UnknownUserError, ColdUserError, UnknownItemError
         """
         tables, history = self._fitted(), self._history(user_id)
-        target = self._exact.vectors[tables.item_row(item_id)]
+        *answer, level, popularity = tables.readout[tables.item_row(item_id)].astype(np.float64)
         weights = history_weights(np.array([0, len(history)]), half_life=self.params["half_life"])
         if self.params["scoring"] == "cosine":
             weights = weights / np.linalg.norm(self._pool(history))
-        parts = weights * (tables.vectors[history].astype(np.float64) @ target)
+        # The weights sum to 1, so that the item's level is part of what each watched item says.
+        parts = weights * (tables.vectors[history].astype(np.float64) @ np.array(answer) + level)
         rows, which = np.unique(history, return_inverse=True)
-        contributions = np.bincount(which, weights=parts)
-        order = np.argsort(-np.abs(contributions), kind="stable")
-        listed = self._listed(rows[order], contributions[order].astype(np.float32)).to_frame()
+        weight = self._popularity_weights(self._stale(find(tables.user_ids, user_id)))
+        contributions = np.append(np.bincount(which, weights=parts), popularity * weight)
+        listed = self._listed(rows, contributions[:-1].astype(np.float32)).to_frame()
+        table = listed[["item_id", "title"]].astype(object)
+        table.loc[len(rows)] = [None, "(popularity)"]
         total = np.abs(contributions).sum() or 1.0
-        return listed[["item_id", "title"]].assign(
-            contribution=contributions[order], share=contributions[order] / total
-        )
+        table = table.assign(contribution=contributions, share=contributions / total)
+        order = np.argsort(-np.abs(contributions), kind="stable")
+        return table.iloc[order].reset_index(drop=True)
+
+    def _stale(self, user_row: int | None) -> float:
+        return 0.0 if user_row is None else float(self._fitted().staleness[user_row])
 
 
 _NO_ROWS = np.empty(0, dtype=np.int64)
@@ -599,6 +669,28 @@ def recommend(user_id: Any, k: int = 10, model: str | Path | None = None) -> Rec
 @functools.lru_cache(maxsize=4)
 def _opened(folder: Path, stamp: tuple[int, ...]) -> Recommender:
     return Recommender.load(folder)
+
+
+def _check_settings(params: dict[str, Any]) -> None:
+    """Raise ValueError for a parameter that is out of range."""
+    given = {name: params[name] for name in WORD2VEC}
+    check_parameters({name: v for name, v in given.items() if (name, v) != ("epochs", None)})
+    for name, choices in (
+        ("scoring", ("input-output", "cosine")),
+        ("index", ("annoy", "exact")),
+        ("calibrate", (False, True)),
+    ):
+        if params[name] not in choices:
+            raise ValueError(f"{name} must be one of {choices}, got {params[name]!r}")
+    positive, any_sign = ("half_life", "min_rating", "popularity_days"), ("popularity_weight",
+                          "stale_popularity_weight", "ridge")  # fmt: skip
+    for name in positive + any_sign:
+        value, low = params[name], 0 if name in positive else -np.inf
+        if value is None and name != "ridge":
+            continue
+        if not isinstance(value, int | float) or not low < value < np.inf:
+            above = " above 0" if name in positive else ""
+            raise ValueError(f"{name} must be a number{above} or None, got {value!r}")
 
 
 def _check_k(k: int) -> None:

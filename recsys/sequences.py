@@ -122,6 +122,28 @@ def seconds_of(ratings: pd.DataFrame) -> npt.NDArray[np.int64]:
     return np.asarray(ratings[TIMESTAMP].dt.as_unit("s").astype("int64"))
 
 
+def recent_counts(
+    ratings: pd.DataFrame, item_ids: npt.NDArray[Any], *, days: float, now: int
+) -> npt.NDArray[np.int64]:
+    """Count each item's events of the last days, int64 array of shape (n_items,).
+
+    Parameters
+    ----------
+    ratings : DataFrame
+        A checked frame with times.
+    item_ids : integer or str array, shape (n_items,)
+        Ascending; the events of other items are left out.
+    days : float
+    now : int
+        The second since 1970 from which the days are reckoned back.
+    """
+    from recsys.frames import ITEM
+
+    late = seconds_of(ratings) > now - days * 86_400
+    codes = rows_of(id_array(ratings[ITEM][late]), item_ids)
+    return np.bincount(codes[codes >= 0], minlength=len(item_ids))
+
+
 def _hash_ids(ids: pd.Index) -> npt.NDArray[np.uint64]:
     """Hash ids to uint64 by value alone: no process seed, no position."""
     import pandas as pd
@@ -161,11 +183,15 @@ def build_sequences(ratings: pd.DataFrame) -> Sequences:
     1 [10 20 30]
     2 [10 20]
     """
+    return lay_out(sort_events(ratings))
+
+
+def lay_out(events: pd.DataFrame) -> Sequences:
+    """Make sequences of events that `sort_events` has put in order."""
     import pandas as pd
 
     from recsys.frames import ITEM, USER
 
-    events = sort_events(ratings)
     users, user_ids = pd.factorize(events[USER], sort=True)
     items, item_ids = pd.factorize(events[ITEM], sort=True)
     return Sequences(

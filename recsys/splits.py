@@ -52,7 +52,8 @@ class Cases:
     targets : Sequences
         What is to be found: at least one item a user, none twice.
     staleness : float64 array, shape (n_users,)
-        Days between the last event of the history and the moment of asking; 0 = here now.
+        Days from the last event of the history to the end of training; 0 where the user is here
+        at the moment of asking.
     """
 
     histories: Sequences
@@ -187,13 +188,13 @@ class _Events:
         watched: npt.NDArray[np.bool_],
         target: npt.NDArray[np.bool_],
         *,
-        now: int | None = None,
+        stale: bool = False,
         rewatched: bool = False,
         cold_users: bool = True,
     ) -> Cases:
         """Pair what is known (`watched`) with what is asked (`target`), two marks on the events.
 
-        The question is asked at the second `now`; None = right after the history.
+        The question is asked right after each history, or (`stale`) after all that is known.
         """
         target, pairs = target & self.liked, self.pairs
         if not rewatched:
@@ -202,10 +203,10 @@ class _Events:
         once[np.flatnonzero(target)[np.unique(pairs[target], return_index=True)[1]]] = True
         histories, targets = self.sequences(watched & self.liked), self.sequences(once)
         staleness = np.zeros(len(self.user_ids))
-        if now is not None:
-            seconds = seconds_of(self.frame)[watched & self.liked]
-            last = histories.offsets[1:][histories.lengths > 0] - 1
-            staleness[histories.lengths > 0] = (now - seconds[last]) / 86_400
+        if stale:
+            staleness = days_since_last(
+                self.frame[watched & self.liked], histories, self.frame[watched]
+            )
         users = np.flatnonzero((targets.lengths > 0) & ((histories.lengths > 0) | cold_users))
         return Cases(histories, self.sequences(watched), targets, staleness).take_users(users)
 
@@ -228,6 +229,27 @@ def liked(ratings: pd.DataFrame, min_rating: float | None) -> npt.NDArray[np.boo
             f"too little data: 0 of {len(ratings)} ratings are left after min_rating={min_rating}"
         )
     return np.asarray(mask)
+
+
+def days_since_last(
+    events: pd.DataFrame, histories: Sequences, ratings: pd.DataFrame
+) -> npt.NDArray[np.float64]:
+    """Return the days from each user's last event to the latest rating of all, (n_users,).
+
+    Parameters
+    ----------
+    events : DataFrame
+        In sequence order (`sort_events`), those of the histories and no other.
+    histories : Sequences
+    ratings : DataFrame
+        Without times, all users are here now: 0 days. So is a user without a history.
+    """
+    days = np.zeros(len(histories))
+    if TIMESTAMP in ratings:
+        some = histories.lengths > 0
+        last = seconds_of(events)[histories.offsets[1:][some] - 1]
+        days[some] = (seconds_of(ratings).max() - last) / 86_400
+    return days
 
 
 def time_cases(
@@ -261,7 +283,7 @@ def time_cases(
     n_late = n_late[events.users]
     rest = late & (n_late >= 2) & (place >= (n_late + 1) // 2)
     return {
-        "warm": events.cases(~late, late, now=int(cutoff.timestamp()), cold_users=False),
+        "warm": events.cases(~late, late, stale=True, cold_users=False),
         "fold-in": events.cases(~late | (late & ~rest), rest),
     }
 

@@ -40,6 +40,8 @@ class Tables:
         Input vectors.
     contexts : float32 array, shape (n_items, d), or None
         Output vectors.
+    readout : float32 array, shape (n_items, d + 2)
+        What the index holds, see `recsys.readout`.
     counts : int64 array, shape (n_items,)
         Interactions of each item.
     titles : TextColumn, shape (n_items,), or None
@@ -47,26 +49,32 @@ class Tables:
         What user vectors are made of.
     watched : Sequences
         What is not recommended again; the same as `histories` unless there is a `min_rating`.
+    staleness : float64 array, shape (n_users,)
+        Days from the last event of each history to the latest event of all.
     """
 
     item_ids: Any
     user_ids: Any
     vectors: npt.NDArray[np.float32]
     contexts: npt.NDArray[np.float32] | None
+    readout: npt.NDArray[np.float32]
     counts: npt.NDArray[np.int64]
     titles: TextColumn | None
     histories: Sequences
     watched: Sequences
+    staleness: npt.NDArray[np.float64]
 
     @classmethod
     def of(
         cls,
         trained: ItemVectors,
+        readout: npt.NDArray[np.float32],
         histories: Sequences,
         watched: Sequences,
+        staleness: npt.NDArray[np.float64],
         items: pd.DataFrame | None,
     ) -> Tables:
-        """Bring what `fit` made onto the vocabulary of the items that have a vector."""
+        """Lay out what `fit` made; the sequences are over the items that have a vector."""
         titles = None
         if items is not None:
             from recsys.frames import ITEM, TITLE
@@ -76,17 +84,17 @@ class Tables:
             if not any(found):
                 logger.warning("no item of the ratings has a title: are the ids of one kind?")
             titles = TextColumn.of(found)
-        same = watched is histories
-        histories = histories.recode(trained.item_ids)
         return cls(
             item_ids=to_column(trained.item_ids),
             user_ids=to_column(histories.user_ids),
             vectors=trained.vectors,
             contexts=trained.contexts,
+            readout=readout,
             counts=histories.counts(),
             titles=titles,
             histories=histories,
-            watched=histories if same else watched.recode(trained.item_ids),
+            watched=watched,
+            staleness=staleness,
         )
 
     def to_columns(self) -> dict[str, Any]:
@@ -96,10 +104,12 @@ class Tables:
             "user_ids": self.user_ids,
             "vectors": self.vectors,
             "contexts": self.contexts,
+            "readout": self.readout,
             "counts": self.counts,
             "titles": self.titles,
             "history_codes": self.histories.codes,
             "history_offsets": self.histories.offsets,
+            "staleness": self.staleness,
         }
         if self.watched is not self.histories:
             columns["watched_codes"] = self.watched.codes
@@ -126,15 +136,19 @@ class Tables:
         watched = histories
         if "watched_codes" in columns:
             watched = _sequences(columns, "watched", n_users, n_items)
-        given = {name: columns[name] for name in ("item_ids", "user_ids", "vectors", "counts")}
+        given = {
+            name: columns[name]
+            for name in ("item_ids", "user_ids", "vectors", "readout", "counts", "staleness")
+        }
         given |= {name: columns.get(name) for name in ("contexts", "titles")}
         tables = cls(**given, histories=histories, watched=watched)
-        for name in ("vectors", "contexts"):
+        shape = (n_items, columns["vectors"].shape[1])
+        wider = (n_items, shape[1] + 2)
+        for name, expected in (("vectors", shape), ("contexts", shape), ("readout", wider)):
             matrix = getattr(tables, name)
-            shape = columns["vectors"].shape
             if matrix is None:
                 continue
-            if matrix.dtype != np.float32 or matrix.shape != shape or len(matrix) != n_items:
+            if matrix.dtype != np.float32 or matrix.shape != expected:
                 raise ValueError(f"{name} has shape {matrix.shape} and dtype {matrix.dtype}")
             if deep and not np.isfinite(matrix).all():
                 raise ValueError(f"{name} holds NaN or infinity")
@@ -142,6 +156,8 @@ class Tables:
             column = getattr(tables, name)
             if column is not None and len(column) != n_items:
                 raise ValueError(f"{name} has {len(column)} rows for {n_items} items")
+        if tables.staleness.shape != (n_users,) or tables.staleness.dtype != np.float64:
+            raise ValueError(f"staleness has shape {tables.staleness.shape} for {n_users} users")
         return tables
 
     @functools.cached_property

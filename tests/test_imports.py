@@ -17,8 +17,8 @@ PACKAGE = Path(recsys.__file__).parent
 # left. README.md shows the same map.
 FLOORS = [
     "errors metrics ids index storage recommendations frames summary sample download data",
-    "sequences splits item2vec users tables",
-    "recommender baselines",
+    "sequences splits item2vec users readout tables",
+    "calibrate recommender baselines",
     "measure report cli evaluate train",
     "__main__",
 ]

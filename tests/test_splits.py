@@ -201,17 +201,17 @@ def test_real_ratings_have_the_known_numbers_of_users(ml_100k):
     assert len(last_out(ml_100k)[1]) == 943
 
 
-def test_staleness_is_the_days_since_the_last_event_of_the_history():
+def test_staleness_is_the_days_from_the_last_event_of_the_history_to_the_end_of_training():
     day = 86_400
     days = [(1, 1, 5, 0), (1, 2, 1, 2), (2, 3, 5, 5), (1, 4, 5, 10), (1, 5, 5, 11), (2, 6, 5, 12),
             (2, 7, 5, 13)]  # fmt: skip
     ratings = frame([(user, item, rating, d * day) for user, item, rating, d in days])
     cutoff = seconds(10 * day)
     cases = time_cases(ratings, cutoff)
-    assert cases["warm"].staleness.tolist() == [8, 5]
+    assert cases["warm"].staleness.tolist() == [3, 0]
     assert cases["fold-in"].staleness.tolist() == [0, 0]
-    assert cases["warm"].take_users(np.array([1])).staleness.tolist() == [5]
-    assert time_cases(ratings, cutoff, min_rating=3)["warm"].staleness.tolist() == [10, 5]
+    assert cases["warm"].take_users(np.array([1])).staleness.tolist() == [0]
+    assert time_cases(ratings, cutoff, min_rating=3)["warm"].staleness.tolist() == [5, 0]
 
 
 def test_calibration_takes_both_protocols_where_each_has_enough_users(sample):

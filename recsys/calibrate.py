@@ -1,0 +1,227 @@
+"""Choose what no default fits: how long to train, and how to read the vectors out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recsys.errors import DataError
+from recsys.item2vec import WORD2VEC, train_item2vec
+from recsys.readout import item_columns, log_popularity, popularity_weights, queries
+from recsys.sequences import build_sequences, recent_counts, seconds_of
+from recsys.splits import calibration_split, liked
+from recsys.users import user_vectors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+    import pandas as pd
+
+    from recsys.item2vec import ItemVectors
+    from recsys.splits import Cases
+
+logger = logging.getLogger(__name__)
+
+# What is tried, and what is used where nothing can be tried. A popularity_days of None = all-time.
+GRID: dict[str, tuple[Any, ...]] = {
+    "epochs": (20, 40),
+    "half_life": (1.0, 3.0, 10.0),
+    "popularity_days": (None, 30.0, 7.0),
+    "popularity_weight": (0.0, 0.25, 0.5, 1.0, 2.0),
+    "stale_popularity_weight": (0.0, 0.5, 1.0, 2.0, 4.0, 8.0),
+}
+DEFAULTS: dict[str, Any] = {
+    "epochs": 20,
+    "half_life": 3.0,
+    "popularity_days": None,
+    "popularity_weight": 0.0,
+    "stale_popularity_weight": 0.0,
+}
+K = 20
+# Above this many events, users are drawn at random until there are about so many.
+MAX_EVENTS = 1_000_000
+# Users that recall is measured on, per protocol.
+MAX_USERS = 2000
+# Scores held at a time, 64 MB of float32.
+BLOCK = 1 << 24
+
+
+def calibrate(ratings: pd.DataFrame, params: dict[str, Any]) -> dict[str, Any]:
+    """Choose every setting in `GRID` that is None, on the latest part of the ratings.
+
+    Trains on the earlier part (`recsys.splits.calibration_split`) once for each number of epochs
+    and takes what maximises the mean over the protocols of recall@20. The weights of popularity
+    are chosen last: `popularity_weight` by the users who are here now (`fold-in`),
+    `stale_popularity_weight` by those who come back (`warm`).
+
+    Parameters
+    ----------
+    ratings : DataFrame
+        A checked frame; all that the model will be trained on, and nothing else.
+    params : dict
+        Keywords of `Recommender`.
+
+    Returns
+    -------
+    dict
+        JSON-able: `chosen`, the settings; and the evidence: `users` per protocol, `recall@20` of
+        the choice, and in `tried` the best weights of every other setting with their recall. Where
+        there is too little data, `chosen` holds the defaults and `skipped` says why.
+    """
+    started = time.perf_counter()
+    fixed = {name: params[name] for name in GRID if params[name] is not None}
+    open_names = [name for name in GRID if name not in fixed]
+    grid = GRID | {name: (value,) for name, value in fixed.items()}
+    if not open_names:
+        return {"chosen": {}, "skipped": "every setting was given"}
+    if len(ratings) > MAX_EVENTS:  # how much training is enough depends on the amount of data
+        ratings = _some_users(ratings)
+        grid = grid | {"epochs": (fixed.get("epochs", DEFAULTS["epochs"]),)}
+    try:
+        train, cases, cutoff = calibration_split(ratings, min_rating=params["min_rating"])
+        tried = list(_tried(train, _sampled(cases), params, grid))
+    except DataError as error:
+        logger.info("nothing is calibrated: %s", error)
+        chosen = {name: DEFAULTS[name] for name in open_names}
+        return {"chosen": chosen, "skipped": str(error)}
+    best = max(tried, key=lambda row: float(np.mean(list(row["recall@20"].values()))))
+    return {
+        "chosen": {name: best[name] for name in open_names},
+        "recall@20": best["recall@20"],
+        "users": {protocol: len(case) for protocol, case in cases.items()},
+        "cutoff": None if cutoff is None else cutoff.isoformat(),
+        "n_train": len(train),
+        "tried": tried,
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def _tried(
+    train: pd.DataFrame,
+    cases: dict[str, Cases],
+    params: dict[str, Any],
+    grid: dict[str, tuple[Any, ...]],
+) -> Iterator[dict[str, Any]]:
+    """Measure all epochs, half-lives and windows of popularity, each at its best weights."""
+    interactions = train[liked(train, params["min_rating"])]
+    sequences = build_sequences(interactions)
+    word2vec = {name: params[name] for name in WORD2VEC if name != "epochs"}
+    has_times = "timestamp" in train
+    for epochs in grid["epochs"]:
+        trained = train_item2vec(sequences, epochs=epochs, **word2vec)
+        histories = sequences.recode(trained.item_ids)
+        known = {name: case.recode(trained.item_ids) for name, case in cases.items()}
+        n_targets = {name: case.targets.lengths for name, case in cases.items()}
+        for half_life in grid["half_life"]:
+            columns = item_columns(
+                trained,
+                histories,
+                scoring=params["scoring"],
+                half_life=half_life,
+                ridge=params["ridge"],
+            )
+            asked = {
+                name: _Asked(case, n_targets[name], trained, half_life, params["scoring"])
+                for name, case in known.items()
+            }
+            for days in grid["popularity_days"] if has_times else (None,):
+                recent = None
+                if days is not None:
+                    recent = recent_counts(
+                        interactions, trained.item_ids, days=days, now=int(seconds_of(train).max())
+                    )
+                popularity = log_popularity(histories.counts(), recent)
+                yield {
+                    "epochs": epochs,
+                    "half_life": half_life,
+                    "popularity_days": days,
+                    **_best_weights(asked, np.column_stack([columns, popularity]), grid),
+                }
+
+
+def _best_weights(
+    asked: dict[str, _Asked], readout: npt.NDArray[np.float32], grid: dict[str, tuple[Any, ...]]
+) -> dict[str, Any]:
+    """Choose how much popularity counts for users here now, then for those who come back."""
+    here = "fold-in" if "fold-in" in asked else "last-out"
+    everyone = np.zeros(len(asked[here].case))
+    fresh_ones = grid["popularity_weight"]
+    recalls = asked[here].recalls(readout, [everyone + fresh for fresh in fresh_ones])
+    fresh, found = fresh_ones[int(np.argmax(recalls))], {here: max(recalls)}
+    if here == "last-out":
+        given = grid["stale_popularity_weight"]
+        stale = given[0] if len(given) == 1 else fresh
+    else:
+        staleness, stale_ones = asked["warm"].case.staleness, grid["stale_popularity_weight"]
+        weights = [popularity_weights(staleness, fresh=fresh, stale=stale) for stale in stale_ones]
+        recalls = asked["warm"].recalls(readout, weights)
+        stale, found = stale_ones[int(np.argmax(recalls))], {"warm": max(recalls), **found}
+    return {
+        "popularity_weight": fresh,
+        "stale_popularity_weight": stale,
+        "recall@20": found,
+    }
+
+
+class _Asked:
+    """The users of one protocol and their averaged vectors, asked again and again."""
+
+    def __init__(
+        self,
+        case: Cases,
+        n_targets: npt.NDArray[np.int64],
+        trained: ItemVectors,
+        half_life: float,
+        scoring: str,
+    ) -> None:
+        self.n_users, served = len(case), np.flatnonzero(case.histories.lengths > 0)
+        self.case, self.n_targets = case.take_users(served), n_targets[served]
+        averaged = user_vectors(self.case.histories, trained.vectors, half_life=half_life)
+        self.queries = queries(averaged, np.zeros(len(averaged)), scoring=scoring)
+
+    def recalls(
+        self, readout: npt.NDArray[np.float32], weights: list[npt.NDArray[np.float64]]
+    ) -> list[float]:
+        """Return the mean recall@20 for each list of popularity weights, one weight a user."""
+        sums = [0.0] * len(weights)
+        size = max(1, BLOCK // len(readout))
+        for start in range(0, len(self.case), size):
+            users = np.arange(start, min(start + size, len(self.case)))
+            part = self.case.take_users(users)
+            taste = self.queries[users] @ readout.T
+            taste[part.watched.user_rows, part.watched.codes] = -np.inf
+            for i, weight in enumerate(weights):
+                scores = taste + np.outer(weight[users], readout[:, -1]).astype(np.float32)
+                floor = np.partition(scores, -min(K, len(readout)), axis=1)
+                floor = floor[:, -min(K, len(readout))]
+                wanted = scores[part.targets.user_rows, part.targets.codes]
+                hits = (wanted >= floor[part.targets.user_rows]) & (wanted > -np.inf)
+                found = np.bincount(part.targets.user_rows[hits], minlength=len(users))
+                sums[i] += float((found / self.n_targets[users]).sum())
+        return [total / max(self.n_users, 1) for total in sums]
+
+
+def _sampled(cases: dict[str, Cases]) -> dict[str, Cases]:
+    rng = np.random.default_rng(0)
+    return {
+        name: case.take_users(np.sort(rng.permutation(len(case))[:MAX_USERS]))
+        for name, case in cases.items()
+    }
+
+
+def _some_users(ratings: pd.DataFrame) -> pd.DataFrame:
+    """Draw users at random, with all of their ratings, until there are about MAX_EVENTS."""
+    import pandas as pd
+
+    from recsys.frames import USER
+
+    users, user_ids = pd.factorize(ratings[USER], sort=True)
+    order = np.random.default_rng(0).permutation(len(user_ids))
+    enough = np.cumsum(np.bincount(users)[order]) <= MAX_EVENTS
+    drawn = np.zeros(len(user_ids), bool)
+    drawn[order[enough]] = True
+    return ratings[drawn[users]]
