@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 # What is tried, and what is used where nothing can be tried. A popularity_days of None = all-time.
 GRID: dict[str, tuple[Any, ...]] = {
     "epochs": (20, 40),
-    "half_life": (1.0, 3.0, 10.0),
+    "half_life": (1.0, 2.0, 4.0, 8.0),
     "popularity_days": (None, 30.0, 7.0),
     "popularity_weight": (0.0, 0.25, 0.5, 1.0, 2.0),
     "stale_popularity_weight": (0.0, 0.5, 1.0, 2.0, 4.0, 8.0),
@@ -42,6 +42,8 @@ DEFAULTS: dict[str, Any] = {
     "stale_popularity_weight": 0.0,
 }
 K = 20
+# Recall lower by this share is as good: of such weights of popularity the smallest is taken.
+AS_GOOD = 0.005
 # Above this many events, users are drawn at random until there are about so many.
 MAX_EVENTS = 1_000_000
 # Users that recall is measured on, per protocol.
@@ -83,7 +85,8 @@ def calibrate(ratings: pd.DataFrame, params: dict[str, Any]) -> dict[str, Any]:
         grid = grid | {"epochs": (fixed.get("epochs", DEFAULTS["epochs"]),)}
     try:
         train, cases, cutoff = calibration_split(ratings, min_rating=params["min_rating"])
-        tried = list(_tried(train, _sampled(cases), params, grid))
+        cases = _sampled(cases)
+        tried = list(_tried(train, cases, params, grid))
     except DataError as error:
         logger.info("nothing is calibrated: %s", error)
         chosen = {name: DEFAULTS[name] for name in open_names}
@@ -151,7 +154,7 @@ def _best_weights(
     everyone = np.zeros(len(asked[here].case))
     fresh_ones = grid["popularity_weight"]
     recalls = asked[here].recalls(readout, [everyone + fresh for fresh in fresh_ones])
-    fresh, found = fresh_ones[int(np.argmax(recalls))], {here: max(recalls)}
+    fresh, found = _smallest_of_the_best(fresh_ones, recalls, here)
     if here == "last-out":
         given = grid["stale_popularity_weight"]
         stale = given[0] if len(given) == 1 else fresh
@@ -159,12 +162,21 @@ def _best_weights(
         staleness, stale_ones = asked["warm"].case.staleness, grid["stale_popularity_weight"]
         weights = [popularity_weights(staleness, fresh=fresh, stale=stale) for stale in stale_ones]
         recalls = asked["warm"].recalls(readout, weights)
-        stale, found = stale_ones[int(np.argmax(recalls))], {"warm": max(recalls), **found}
+        stale, came_back = _smallest_of_the_best(stale_ones, recalls, "warm")
+        found = came_back | found
     return {
         "popularity_weight": fresh,
         "stale_popularity_weight": stale,
         "recall@20": found,
     }
+
+
+def _smallest_of_the_best(
+    weights: tuple[float, ...], recalls: list[float], protocol: str
+) -> tuple[float, dict[str, float]]:
+    """Return the first weight whose recall is as good as the best, and that recall by protocol."""
+    best = int(np.argmax(np.array(recalls) >= (1 - AS_GOOD) * max(recalls)))
+    return weights[best], {protocol: recalls[best]}
 
 
 class _Asked:

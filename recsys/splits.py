@@ -245,8 +245,8 @@ def days_since_last(
         Without times, all users are here now: 0 days. So is a user without a history.
     """
     days = np.zeros(len(histories))
-    if TIMESTAMP in ratings:
-        some = histories.lengths > 0
+    some = histories.lengths > 0
+    if TIMESTAMP in ratings and some.any():
         last = seconds_of(events)[histories.offsets[1:][some] - 1]
         days[some] = (seconds_of(ratings).max() - last) / 86_400
     return days

@@ -6,6 +6,12 @@ import pytest
 
 from recsys import DownloadError, Recommender, load_items, load_ratings
 
+# Every setting that calibration would choose is given, so that none is.
+BRIEF = {
+    "vector_size": 16, "epochs": 3, "half_life": 3.0, "popularity_days": 30,
+    "popularity_weight": 0.5, "stale_popularity_weight": 2.0,
+}  # fmt: skip
+
 
 @pytest.fixture(scope="session")
 def ml_100k():
@@ -35,4 +41,4 @@ def sample_items():
 @pytest.fixture(scope="session")
 def model(sample, sample_items):
     """A model of the sample, trained briefly; tests must not change it."""
-    return Recommender(epochs=3, vector_size=16).fit(sample, sample_items)
+    return Recommender(**BRIEF).fit(sample, sample_items)

@@ -44,7 +44,7 @@ def test_vectors_are_those_of_bare_gensim_on_the_same_corpus():
     sequences = two_groups()
     sentences = [[str(code) for code in sequences.items_of(u)] for u in range(len(sequences))]
     bare = gensim.models.Word2Vec(
-        sentences, min_count=1, negative=20, ns_exponent=0.25, seed=1, workers=1,
+        sentences, min_count=1, negative=20, ns_exponent=0.0, seed=1, workers=1,
         alpha=0.05, **QUICK,
     )  # fmt: skip
     trained = train_item2vec(sequences, seed=1, **QUICK)

@@ -23,9 +23,11 @@ from recsys import (
     UnknownUserError,
     recommend,
 )
+from recsys.calibrate import DEFAULTS
 from recsys.recommender import TEXTBOOK
+from tests.conftest import BRIEF
 
-QUICK = {"vector_size": 8, "epochs": 2}
+QUICK = {"vector_size": 8, "epochs": 2, "calibrate": False}
 
 
 def watched_by(ratings, user_id):
@@ -34,12 +36,12 @@ def watched_by(ratings, user_id):
 
 @pytest.fixture(scope="module")
 def exact(sample, sample_items):
-    return Recommender(epochs=3, vector_size=16, index="exact").fit(sample, sample_items)
+    return Recommender(**BRIEF, index="exact").fit(sample, sample_items)
 
 
 @pytest.fixture(scope="module")
 def cosine(sample):
-    return Recommender(scoring="cosine", half_life=None, **QUICK).fit(sample)
+    return Recommender(scoring="cosine", **QUICK).fit(sample)
 
 
 # ---- the checkerboard: two groups of users, each with its own films
@@ -57,12 +59,12 @@ def checkerboard() -> pd.DataFrame:
 
 @pytest.mark.parametrize(
     "params",
-    [{}, {"scoring": "cosine", "half_life": None}, {"sg": 1},
+    [{}, {"scoring": "cosine"}, {"sg": 1}, {"ridge": 0}, {"calibrate": True},
      {"hs": 1, "sg": 1, "scoring": "cosine"}, {"index": "exact"}],
 )  # fmt: skip
 def test_on_a_checkerboard_everybody_gets_the_rest_of_his_own_colour(params):
     views = checkerboard()
-    model = Recommender(vector_size=16, sample=0, **params).fit(views)
+    model = Recommender(**{"vector_size": 16, "sample": 0, "calibrate": False, **params}).fit(views)
     right = 0
     for u in range(120):
         own = {f"film {10 * (u % 2) + i}" for i in range(10)}
@@ -74,21 +76,53 @@ def test_on_a_checkerboard_everybody_gets_the_rest_of_his_own_colour(params):
 # ---- lists
 
 
-@pytest.mark.parametrize("kind", ["model", "exact", "cosine"])
-def test_a_list_is_the_brute_force_ranking_of_what_was_not_watched(kind, request, sample):
-    model = request.getfixturevalue(kind)
-    output = kind != "cosine"
-    targets = np.array([model.item_vector(i, "output" if output else "input") for i in model.items])
-    for user_id in model.users[:40]:
-        query = model.user_vector(user_id)
-        if not output:
-            targets = targets / np.linalg.norm(targets, axis=1, keepdims=True)
-            query = query / np.linalg.norm(query)
-        scores = pd.Series(targets.astype(float) @ query.astype(float), index=model.items)
+def test_a_list_is_the_brute_force_ranking_by_the_textbook_cosine(cosine, sample):
+    targets = np.array([cosine.item_vector(i) for i in cosine.items])
+    targets = targets / np.linalg.norm(targets, axis=1, keepdims=True)
+    for user_id in cosine.users[:40]:
+        query = cosine.user_vector(user_id)
+        scores = pd.Series(targets @ query / np.linalg.norm(query), index=cosine.items)
         best = scores.drop(list(watched_by(sample, user_id))).nlargest(12)
-        found = model.recommend(user_id, k=12)
+        found = cosine.recommend(user_id, k=12)
         np.testing.assert_allclose(found.scores, best, rtol=1e-5, atol=1e-6)
         assert set(found.item_ids) == set(best.index)
+
+
+def test_without_ridge_and_popularity_scores_are_input_output_products_up_to_scale(sample):
+    model = Recommender(ridge=0, half_life=2.0, **QUICK).fit(sample)
+    outputs = np.array([model.item_vector(i, "output") for i in model.items])
+    for user_id in model.users[:20]:
+        scores = pd.Series(outputs @ model.user_vector(user_id), index=model.items)
+        found = model.recommend(user_id, k=12)
+        best = scores.drop(list(watched_by(sample, user_id))).nlargest(12)
+        assert set(found.item_ids) == set(best.index)
+        scale = found.scores / scores[found.item_ids].to_numpy()
+        np.testing.assert_allclose(scale, scale[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["model", "exact"])
+def test_a_list_is_the_brute_force_ranking_of_what_was_not_watched(kind, request, sample):
+    model = request.getfixturevalue(kind)
+    now = sample["timestamp"].max()
+    last = sample.groupby("user_id")["timestamp"].max()
+    for user_id in model.users[:40]:
+        days = (now - last[user_id]).total_seconds() / 86_400
+        weight = 2.0 + (0.5 - 2.0) * 0.5**days
+        query = np.append(model.user_vector(user_id).astype(float), [1, weight])
+        scores = pd.Series(model._tables.readout.astype(float) @ query, index=model.items)
+        best = scores.drop(list(watched_by(sample, user_id))).nlargest(12)
+        found = model.recommend(user_id, k=12)
+        np.testing.assert_allclose(found.scores, best, rtol=1e-5, atol=1e-5)
+        assert set(found.item_ids) == set(best.index)
+
+
+def test_who_was_away_for_long_gets_more_of_what_is_popular_now(exact):
+    stale = int(np.argmax(exact._tables.staleness))
+    user_id, history = exact.users[stale], exact._tables.histories.items_of(stale)
+    popular = exact._tables.readout[:, -1]
+    away = np.searchsorted(exact.items, exact.recommend(user_id, k=20).item_ids)
+    here = np.searchsorted(exact.items, exact.recommend_for(exact.items[history], k=20).item_ids)
+    assert popular[away].mean() > popular[here].mean() + 0.3
 
 
 def test_annoy_and_exact_search_agree(model, exact):
@@ -149,15 +183,11 @@ def test_k_that_is_no_whole_number_above_0_is_refused(k, model):
             ask()
 
 
-def test_a_history_at_hand_gets_what_the_same_known_user_gets(model, sample):
-    user_id = model.users[3]
-    mine = sample[sample["user_id"] == user_id]
-    if mine["timestamp"].duplicated().any():
-        rows = model._tables.histories.items_of(3)
-        history = model.items[rows].tolist()
-    else:
-        history = mine.sort_values("timestamp")["item_id"].tolist()
-    known, folded_in = model.recommend(user_id), model.recommend_for(history)
+def test_a_history_at_hand_gets_what_the_same_user_gets_who_is_here_now(model):
+    fresh = int(np.argmin(model._tables.staleness))  # the latest event of all is this user's
+    assert model._tables.staleness[fresh] == 0
+    history = model.items[model._tables.histories.items_of(fresh)].tolist()
+    known, folded_in = model.recommend(model.users[fresh]), model.recommend_for(history)
     assert folded_in.item_ids.tolist() == known.item_ids.tolist()
     assert folded_in.scores.tolist() == known.scores.tolist()
 
@@ -266,7 +296,9 @@ def test_vectors_of_unknown_items_and_spaces_are_errors(model, cosine):
 
 
 @pytest.mark.parametrize("kind", ["model", "cosine"])
-def test_explain_splits_the_score_into_one_share_per_watched_item(kind, request, sample):
+def test_explain_splits_the_score_into_a_share_per_watched_item_and_one_for_popularity(
+    kind, request, sample
+):
     model = request.getfixturevalue(kind)
     user_id = model.users[1]
     top = model.recommend(user_id, k=1)[0]
@@ -274,7 +306,10 @@ def test_explain_splits_the_score_into_one_share_per_watched_item(kind, request,
     assert parts["contribution"].sum() == pytest.approx(top.score, rel=1e-4, abs=1e-5)
     assert parts["share"].abs().sum() == pytest.approx(1)
     assert (np.sign(parts["share"]) == np.sign(parts["contribution"])).all()
-    assert set(parts["item_id"]) == watched_by(sample, user_id)
+    assert set(parts["item_id"].dropna()) == watched_by(sample, user_id)
+    (popularity,) = parts[parts["item_id"].isna()].itertuples()
+    assert popularity.title == "(popularity)"
+    assert (popularity.share != 0) == (kind == "model")
     assert (parts["share"].abs().diff().dropna() <= 0).all()
 
 
@@ -291,7 +326,9 @@ def test_params_round_trip_to_the_same_model(sample):
 @pytest.mark.parametrize(
     "params",
     [{"scoring": "dot"}, {"index": "faiss"}, {"half_life": 0}, {"half_life": "long"},
-     {"min_rating": -1}, {"hs": 1}, {"window": 0}, {"negative": 0}],
+     {"min_rating": -1}, {"hs": 1}, {"window": 0}, {"negative": 0}, {"epochs": 0},
+     {"popularity_days": 0}, {"popularity_weight": float("nan")}, {"ridge": None},
+     {"stale_popularity_weight": "much"}, {"calibrate": "yes"}],
 )  # fmt: skip
 def test_parameters_out_of_range_are_refused_at_once(params):
     with pytest.raises(ValueError, match=next(iter(params))):
@@ -311,7 +348,9 @@ def test_the_defaults_of_word2vec_are_written_alike_in_both_places():
     theirs = signature(train_item2vec).parameters
     ours = signature(Recommender).parameters
     assert [n for n in theirs if n != "sequences"] == [n for n in ours if n in theirs]
-    assert all(ours[n].default == theirs[n].default for n in theirs if n != "sequences")
+    alike = [n for n in theirs if n not in ("sequences", "epochs")]
+    assert all(ours[n].default == theirs[n].default for n in alike)
+    assert (ours["epochs"].default, theirs["epochs"].default) == (None, DEFAULTS["epochs"])
 
 
 def test_the_textbook_recipe_is_gensims_own_defaults(sample):
@@ -329,7 +368,7 @@ def test_min_rating_keeps_disliked_items_out_of_histories_and_out_of_lists(sampl
     user_id = model.users[0]
     mine = sample[sample["user_id"] == user_id]
     liked = mine.loc[mine["rating"] >= 4, "item_id"]
-    assert set(model.explain(user_id, model.items[0])["item_id"]) == set(liked)
+    assert set(model.explain(user_id, model.items[0])["item_id"].dropna()) == set(liked)
     assert not set(mine["item_id"]) & set(model.recommend(user_id, k=10_000).item_ids)
 
 
@@ -404,7 +443,7 @@ FIT_AND_SAVE = """
 import sys
 from recsys import Recommender, load_ratings
 ratings = load_ratings("sample").sample(frac=1, random_state=int(sys.argv[1]))
-Recommender(epochs=2, vector_size=16).fit(ratings).save(sys.argv[2])
+Recommender(epochs=2, vector_size=16, popularity_days=30).fit(ratings).save(sys.argv[2])
 """
 
 
@@ -462,7 +501,7 @@ sys.modules["annoy"] = None  # as if it were not installed
 import logging; logging.basicConfig(format="%(message)s")
 from recsys import Recommender, load_ratings
 ratings = load_ratings("sample")
-model = Recommender(epochs=1, vector_size=8).fit(ratings)
+model = Recommender(epochs=1, vector_size=8, calibrate=False).fit(ratings)
 model.save(sys.argv[1] + "/new")
 loaded = Recommender.load(sys.argv[1] + "/new")
 user = model.users[0]

@@ -21,11 +21,16 @@ TRAINED = ItemVectors(
     contexts=np.array([[1, 0], [0, 1]], np.float32),
 )
 
+READOUT = np.array([[1, 0, 0, 0.5], [0, 1, 0, -0.5]], np.float32)
+
 
 def tables(items: pd.DataFrame | None = ITEMS, *, keep: Any = None) -> Tables:
     watched = build_sequences(VIEWS)
     histories = watched if keep is None else watched.where(np.array(keep))
-    return Tables.of(TRAINED, histories, watched, items)
+    staleness = np.array([0.0, 1.5, 30.0])
+    known = histories.recode(TRAINED.item_ids)
+    seen = known if keep is None else watched.recode(TRAINED.item_ids)
+    return Tables.of(TRAINED, READOUT, known, seen, staleness, items)
 
 
 def titled(*titles: str) -> Tables:
@@ -33,6 +38,7 @@ def titled(*titles: str) -> Tables:
     columns = {**tables().to_columns(), "titles": TextColumn.of(titles)}
     columns |= {"item_ids": np.arange(n), "counts": np.ones(n, np.int64)}
     columns |= {name: np.ones((n, 2), np.float32) for name in ("vectors", "contexts")}
+    columns["readout"] = np.ones((n, 4), np.float32)
     columns["history_codes"] = columns["history_codes"] * 0
     return Tables.from_columns(columns, deep=True)
 
