@@ -41,7 +41,7 @@ MODEL_OPTIONS: list[tuple[str, Callable[[str], Any], str]] = [
     ("negative", int, "noise items per training pair"),
     ("vector_size", int, "dimension of the vectors"),
     ("window", int, "neighbours on each side that count as context"),
-    ("epochs", int, "passes over the sequences (default: chosen)"),
+    ("epochs", int, "passes over the sequences (chosen)"),
     ("alpha", float, "learning rate at the start"),
     ("sample", float, "skip items with a larger share of the events at random"),
     ("ns_exponent", float, "noise items are drawn by count ** this"),
@@ -49,21 +49,13 @@ MODEL_OPTIONS: list[tuple[str, Callable[[str], Any], str]] = [
     ("shrink_windows", int, "1 = draw each window from 1..window"),
     ("seed", int, "seed of the training"),
     ("workers", int, "training threads; above 1 results vary"),
+    ("calibrate", int, "0 = choose nothing: then 20 epochs, the plain mean, no popularity"),
     ("scoring", str, "input-output or cosine"),
-    ("calibrate", int, "0 = choose nothing; the settings marked so are then 20, none, 0, 0, none"),
     ("ridge", float, "weight of the ridge regression beside the output vectors"),
-    (
-        "half_life",
-        number_or_none,
-        "items after which a watched item's weight halves, or none (default: chosen)",
-    ),
-    ("popularity_weight", float, "how much popularity counts for users here now (default: chosen)"),
-    ("stale_popularity_weight", float, "and for users not seen for long (default: chosen)"),
-    (
-        "popularity_days",
-        number_or_none,
-        "popularity of the last days, or none = all-time (default: chosen)",
-    ),
+    ("half_life", number_or_none, "items after which a watched item's weight halves (chosen)"),
+    ("popularity_weight", float, "how much popularity counts for users here now (chosen)"),
+    ("stale_popularity_weight", float, "and for users not seen for long (chosen)"),
+    ("popularity_days", number_or_none, "popularity of so many last days (chosen)"),
     ("min_rating", number_or_none, "ratings below are no interactions, or none"),
     ("index", str, "annoy or exact"),
 ]
@@ -87,7 +79,10 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add an option for every keyword of `Recommender`, and --textbook."""
-    group = parser.add_argument_group("model (names as in gensim)")
+    group = parser.add_argument_group(
+        "model",
+        "Names as in gensim. What is marked (chosen) is chosen by calibration unless given.",
+    )
     for name, kind, text in MODEL_OPTIONS:
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="X", help=text,
                            default=argparse.SUPPRESS)  # fmt: skip

@@ -142,6 +142,8 @@ class Tables:
         }
         given |= {name: columns.get(name) for name in ("contexts", "titles")}
         tables = cls(**given, histories=histories, watched=watched)
+        if columns["vectors"].ndim != 2:
+            raise ValueError(f"vectors has shape {columns['vectors'].shape}")
         shape = (n_items, columns["vectors"].shape[1])
         wider = (n_items, shape[1] + 2)
         for name, expected in (("vectors", shape), ("contexts", shape), ("readout", wider)):

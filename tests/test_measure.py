@@ -191,7 +191,8 @@ def test_equal_scores_go_by_item():
 
 def test_the_model_ranks_as_recommend_many_does(model, sample):
     histories = build_sequences(sample).recode(model.items)
-    rows, scores = contender_of_model(model, 20).rank(cases_of(histories, histories, histories))
+    cases = Cases(histories, histories, histories, model._tables.staleness)
+    rows, scores = contender_of_model(model, 20).rank(cases)
     table = model.recommend_many(k=20)
     assert_array_equal(model.items[rows].ravel(), table["item_id"])
     assert_array_equal(scores.ravel(), table["score"])

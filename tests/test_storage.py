@@ -789,7 +789,7 @@ def test_sizes_are_compared_even_where_checksums_are_not(saved: Path, tmp_path: 
 
 def test_a_manifest_that_was_edited_is_damaged(folder: Path) -> None:
     path = run_of(folder) / "manifest.json"
-    path.write_text(path.read_text().replace('"half_life": 3.0', '"half_life": 4.0'))
+    path.write_text(path.read_text().replace('"ridge": 0.5', '"ridge": 0.6'))
     for verify in (True, False):
         with pytest.raises(ModelError, match=r"manifest.json' is damaged"):
             Recommender.load(folder, verify=verify)
