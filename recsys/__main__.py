@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from recsys import __version__, cli, evaluate, train
+from recsys import __version__, cli, evaluate, train, tune
 from recsys.download import DATASETS, fetch
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, module, text in (
         ("evaluate", evaluate, "measure recall@K on a split by time, beside baselines"),
         ("train", train, "train on all ratings and save the model"),
+        ("tune", tune, "search the parameters of Word2Vec for a data set"),
     ):
         verb = verbs.add_parser(name, parents=[common], help=text, description=module.__doc__)
         module.add_arguments(verb)

@@ -87,6 +87,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="X", help=text,
                            default=argparse.SUPPRESS)  # fmt: skip
     group.add_argument(
+        "--params", type=Path, metavar="FILE", help="a TOML file of settings, as tune writes it"
+    )
+    group.add_argument(
         "--textbook",
         action="store_true",
         help="the tutorials' recipe: skip-gram, gensim's defaults, plain mean, cosine",
@@ -98,7 +101,24 @@ def model_params(args: argparse.Namespace) -> dict[str, Any]:
     from recsys.recommender import TEXTBOOK
 
     params: dict[str, Any] = dict(TEXTBOOK) if args.textbook else {}
+    if args.params is not None:
+        params |= _read_params(args.params)
     return params | {name: vars(args)[name] for name, *_ in MODEL_OPTIONS if name in args}
+
+
+def _read_params(path: Path) -> dict[str, Any]:
+    """Read keywords of `Recommender` from a TOML file."""
+    import tomllib
+
+    try:
+        with path.open("rb") as file:
+            params = tomllib.load(file)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"'{path}' is not TOML: {error}") from None
+    unknown = params.keys() - {name for name, *_ in MODEL_OPTIONS}
+    if unknown:
+        raise DataError(f"'{path}' holds {sorted(unknown)}, which are no settings of the model")
+    return params
 
 
 def load_data(args: argparse.Namespace) -> tuple[str, pd.DataFrame, pd.DataFrame | None]:
@@ -179,7 +199,9 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> i
         return 130
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ValueError, UnknownUserError, UnknownItemError, ColdUserError, OSError) as error:
+    except (
+        ValueError, UnknownUserError, UnknownItemError, ColdUserError, OSError, ImportError
+    ) as error:  # fmt: skip
         if args.debug:
             raise
         print(f"recsys: {error}", file=sys.stderr)

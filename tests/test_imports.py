@@ -19,7 +19,7 @@ FLOORS = [
     "errors metrics ids index storage recommendations frames summary sample download data",
     "sequences splits item2vec users readout tables",
     "calibrate recommender baselines",
-    "measure report cli evaluate train",
+    "measure report cli evaluate train tune",
     "__main__",
 ]
 ORDER = ["__init__", *" ".join(FLOORS).split()]
