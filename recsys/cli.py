@@ -171,7 +171,14 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> i
         return 130
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ValueError, UnknownUserError, UnknownItemError, ColdUserError, OSError) as error:
+    except (
+        ValueError,
+        UnknownUserError,
+        UnknownItemError,
+        ColdUserError,
+        ModuleNotFoundError,
+        OSError,
+    ) as error:
         if args.debug:
             raise
         print(f"recsys: {error}", file=sys.stderr)

@@ -8,6 +8,7 @@ import pytest
 
 from recsys import ColdUserError, DataError, Recommender, split_by_time
 from recsys.evaluate import evaluate, main
+from recsys.measure import measure
 from recsys.recommender import TEXTBOOK
 from recsys.sequences import sort_events
 from recsys.splits import Cases
@@ -18,7 +19,7 @@ TINY = {"epochs": 1, "vector_size": 4, "index": "exact"}
 KS = (10, 20, 50)
 PER_USER = ["mrr", *(f"{m}@{k}" for m in ("recall", "hit_rate", "ndcg", "novelty") for k in KS)]
 COVERAGE = [f"coverage@{k}" for k in KS]
-BASELINES = ["popularity", "recent-popularity", "item-knn", "svd", "ease", "random"]
+BASELINES = ["popularity", "recent-popularity", "item-knn", "svd", "ease", "markov", "random"]
 
 
 def frame(rows):
@@ -53,7 +54,7 @@ def ml_report(ml_100k, ml_100k_items):
 @pytest.fixture
 def measured(monkeypatch):
     """Collect what `evaluate` hands to `measure`: (cases, contenders, train) a protocol."""
-    from recsys import measure as module
+    from recsys import trial as module
 
     calls, measure = [], module.measure
 
@@ -228,8 +229,8 @@ def check_entry(entry):
 @pytest.mark.parametrize("split", ["time", "last-out"])
 def test_report_has_the_layout_of_the_contract(split, request, sample):
     report = request.getfixturevalue("sample_report" if split == "time" else "sample_last_out")
-    assert list(report) == ["dataset", "params", "split", "protocols", "ann", "calibration",
-                            "seconds", "versions"]  # fmt: skip
+    assert list(report) == ["dataset", "params", "split", "protocols", "opponents", "ann",
+                            "calibration", "seconds", "versions"]  # fmt: skip
     assert report["dataset"] == {
         "name": "sample" if split == "time" else "ratings", "n_ratings": 20_000, "n_users": 500,
         "n_items": sample["item_id"].nunique(), "sha256": fingerprint(sample),
@@ -244,7 +245,7 @@ def test_report_has_the_layout_of_the_contract(split, request, sample):
     assert report["ann"]["backend"] == "annoy"
     assert 0.9 < report["ann"]["recall_vs_exact"] <= 1
     assert min(report["ann"][name] for name in positive) > 0
-    assert list(report["seconds"]) == ["sequences", "train", "index", "evaluate"]
+    assert list(report["seconds"]) == ["sequences", "train", "index", "opponents", "evaluate"]
     assert {"recsys", "gensim", "numpy"} <= set(report["versions"])
 
     assert list(report["protocols"]) == (["warm", "fold-in"] if split == "time" else [split])
@@ -303,9 +304,9 @@ def rankings(ratings, monkeypatch):
     def rank_only(cases, contenders, train, ks):
         everybody = Cases(train, train, train, np.zeros(len(train)))
         found.append({n: c.rank(everybody.recode(c.item_ids)) for n, c in contenders.items()})
-        return {}
+        return measure(cases, contenders, train, ks)
 
-    monkeypatch.setattr("recsys.measure.measure", rank_only)
+    monkeypatch.setattr("recsys.trial.measure", rank_only)
     evaluate(ratings, params=BRIEF)
     return found[0]
 
@@ -432,7 +433,14 @@ def test_default_is_far_better_than_the_textbook_on_ml_100k(ml_100k, ml_report):
 def test_json_is_one_object_on_stdout(capsys, sample_report):
     assert main(["--data", "sample", "--json", "--epochs", "3", "--vector-size", "16"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert list(report["seconds"]) == ["load", "sequences", "train", "index", "evaluate"]
+    assert list(report["seconds"]) == [
+        "load",
+        "sequences",
+        "train",
+        "index",
+        "opponents",
+        "evaluate",
+    ]
     assert without_timings(report) == without_timings(sample_report)
 
 
