@@ -120,12 +120,14 @@ def bm25(
     """
     from implicit.nearest_neighbours import BM25Recommender
     from implicit.utils import ParameterWarning
+    from scipy.sparse import csr_array, diags_array
 
     model = BM25Recommender(K=n_neighbours, K1=k1, B=b, num_threads=1)
     with warnings.catch_warnings():  # it passes itself a matrix of the wrong kind
         warnings.simplefilter("ignore", ParameterWarning)
         model.fit(_csr_matrix(train), show_progress=False)
-    similarity = model.similarity
+    # Without the diagonal, as in item-kNN: what was watched is not ranked.
+    similarity = csr_array(model.similarity - diags_array(model.similarity.diagonal()))
 
     def score(histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
         weights = history_matrix(histories, half_life=half_life)

@@ -131,9 +131,7 @@ def _opponents_lines(opponents: dict[str, Any]) -> list[str]:
         for name, one in opponents.items()
     )
     unchosen = all(one["recall@20"] is None for one in opponents.values())
-    source = (
-        "defaults, too few ratings to choose" if unchosen else "chosen inside the training part"
-    )
+    source = "defaults: too few to choose by" if unchosen else "chosen inside the training part"
     return textwrap.wrap(f"settings ({source}): {shown}", WIDTH)
 
 

@@ -66,6 +66,14 @@ def test_an_item_watched_twice_counts_once_in_training():
     ]
 
 
+@pytest.mark.parametrize("half_life", [None, 2.0])
+def test_histories_are_not_changed(half_life):
+    histories, before = sequences([[2, 0, 2], [1]], 3), sequences([[2, 0, 2], [1]], 3)
+    history_matrix(histories, half_life=half_life)
+    np.testing.assert_array_equal(histories.offsets, before.offsets)
+    np.testing.assert_array_equal(histories.codes, before.codes)
+
+
 def test_popularity_scores_all_users_alike():
     scores = popularity(np.array([5, 0, 9]))(sequences([[0], [2]], 3))
     assert scores.tolist() == [[5, 0, 9], [5, 0, 9]]

@@ -29,7 +29,8 @@ WARM = {
     },
 }
 SPLIT = {"protocol": "time", "cutoff": "1998-03-07T02:21:30+00:00",
-         "n_train": 80_000, "n_validation": 20_001, "n_users_warm": 1300, "n_users_cold": 200, "share_cold_item_events": 0.0123}  # fmt: skip
+         "n_train": 80_000, "n_validation": 20_001, "n_users_warm": 1300, "n_users_cold": 200,
+         "share_cold_item_events": 0.0123}  # fmt: skip
 REPORT = {
     "dataset": {"name": "some", "n_ratings": 100_001, "n_users": 1500, "n_items": 1682},
     "split": SPLIT,
@@ -122,3 +123,40 @@ def test_a_real_report_without_users_says_so():
     text = as_text(evaluate(views, params=BRIEF))
     assert text.count("no such users in this data") == 2
     assert "None" not in text
+
+
+def test_several_cutoffs_stand_in_one_table():
+    cutoffs = [
+        {"share": share, "n_users": {"warm": n_users}, "recall": {"warm": {"item2vec": recall}}}
+        for share, n_users, recall in (
+            (0.7, 1000, {"recall@5": 0.1}),
+            (0.95, 0, {"recall@5": None}),
+        )
+    ]
+    split = {**dict.fromkeys(SPLIT), "protocol": "time", "cutoffs": cutoffs}
+    text = as_text(REPORT | {"split": split, "protocols": {"warm": WARM}})
+    assert text.splitlines()[1:3] == [
+        "split at 2 moments, 70%, 95% of the ratings before them; each time trained anew",
+        "means are averaged over the cutoffs, intervals are over distinct users",
+    ]
+    assert "\n1,234 distinct users at 2 cutoffs, 5,000 items to be found" in text
+    assert "\nitem2vec's recall@5 by cutoff: 70%: 0.100 (1,000 users), 95%: - (0 users)\n" in text
+
+
+def test_a_random_split_stands_beside_the_split_by_time():
+    models = {name: entries(0.5, 0.75, [0.7, 0.8]) for name in WARM["models"]}
+    leak = WARM | {"n_users": 1499, "models": models}
+    lines = as_text(REPORT | {"leak": leak}).splitlines()
+    start = lines.index("warm users: 1,234 by time, 1,499 at random")
+    assert lines[start + 1 : start + 5] == [
+        "recall@5    by time  at random",
+        "item2vec      0.200      0.750",
+        "popularity    1.000      0.750",
+        "svd           0.100      0.750",
+    ]
+
+
+def test_default_settings_are_said_to_be_defaults():
+    opponents = {"svd": {"settings": {"half_life": 3.0, "n_components": 32}, "recall@20": None}}
+    expected = "settings (defaults: too few to choose by): svd half_life 3, n_components 32"
+    assert expected in as_text(REPORT | {"opponents": opponents}).splitlines()
