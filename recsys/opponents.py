@@ -51,7 +51,7 @@ logger = logging.getLogger(__name__)
 # What is chosen from; the first of each is what is used where nothing can be chosen.
 HALF_LIVES = (HALF_LIFE, 1.0, 10.0, None)
 DAYS = (30, 7)
-WEIGHTS = (0.25, 0.1, 0.5, 1.0, 2.0, 4.0)
+WEIGHTS = (0.25, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0)
 # By this metric, on at most so many users a protocol.
 K = 20
 MAX_USERS = 2_000

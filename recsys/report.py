@@ -32,7 +32,8 @@ def as_text(report: dict[str, Any]) -> str:
         lines += ["", *_protocol_lines(protocol, result, report["split"].get("cutoffs"))]
     if "leak" in report:
         lines += ["", *_leak_lines(report["protocols"]["warm"], report["leak"])]
-    lines += ["", *_opponents_lines(report["opponents"])]
+    where = "settings at the last cutoff" if "cutoffs" in report["split"] else "settings"
+    lines += ["", *_opponents_lines(where, report["opponents"])]
     lines.append(_index_line(report["ann"]))
     lines.append("seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in seconds.items()))
     return "\n".join(lines)
@@ -124,7 +125,7 @@ def _leak_lines(by_time: dict[str, Any], at_random: dict[str, Any]) -> list[str]
     ]
 
 
-def _opponents_lines(opponents: dict[str, Any]) -> list[str]:
+def _opponents_lines(where: str, opponents: dict[str, Any]) -> list[str]:
     """Say what the opponents' settings are and where they come from."""
     shown = "; ".join(
         f"{name} " + ", ".join(f"{key} {_setting(value)}" for key, value in one["settings"].items())
@@ -132,7 +133,7 @@ def _opponents_lines(opponents: dict[str, Any]) -> list[str]:
     )
     unchosen = all(one["recall@20"] is None for one in opponents.values())
     source = "defaults: too few to choose by" if unchosen else "chosen inside the training part"
-    return textwrap.wrap(f"settings ({source}): {shown}", WIDTH)
+    return textwrap.wrap(f"{where} ({source}): {shown}", WIDTH)
 
 
 def _setting(value: float | None) -> str:

@@ -139,6 +139,7 @@ def test_several_cutoffs_stand_in_one_table():
         "split at 2 moments, 70%, 95% of the ratings before them; each time trained anew",
         "means are averaged over the cutoffs, intervals are over distinct users",
     ]
+    assert "\nsettings at the last cutoff (chosen" in text
     assert "\n1,234 distinct users at 2 cutoffs, 5,000 items to be found" in text
     assert "\nitem2vec's recall@5 by cutoff: 70%: 0.100 (1,000 users), 95%: - (0 users)\n" in text
 
