@@ -111,7 +111,7 @@ def item_knn(
         both = (by_item[rows] @ matrix).toarray()
         similar = both / (np.outer(lengths[rows], lengths) + shrinkage)
         similar[rows - start, rows] = 0
-        floor = np.partition(similar, n_items - k, axis=1)[:, n_items - k, None]
+        floor = -np.partition(-similar, k - 1, axis=1)[:, k - 1, None]
         blocks.append(csr_array(np.where(similar >= floor, similar, 0).astype(np.float32)))
     neighbours = vstack(blocks).tocsr()
 
