@@ -106,13 +106,7 @@ def evaluate(
         trials.append(trial.run(one, items, params, ks, with_peers=peers))
     described = [trial.describe_split(ratings, one) for one in splits]
     report = {
-        "dataset": {
-            "name": name,
-            "n_ratings": len(ratings),
-            "n_users": int(ratings["user_id"].nunique()),
-            "n_items": int(ratings["item_id"].nunique()),
-            "sha256": fingerprint(ratings),
-        },
+        "dataset": {"name": name, **_counts(ratings), "sha256": fingerprint(ratings)},
         "params": trials[-1].params,
         "split": {"protocol": split, **described[0]},
         "protocols": {
@@ -136,6 +130,14 @@ def evaluate(
         measured = trial.run(leaky, items, params, ks, with_peers=peers).measured
         report["leak"] = averaged([measured["warm"]])
     return report
+
+
+def _counts(ratings: pd.DataFrame) -> dict[str, int]:
+    return {
+        "n_ratings": len(ratings),
+        "n_users": int(ratings["user_id"].nunique()),
+        "n_items": int(ratings["item_id"].nunique()),
+    }
 
 
 def _shares(
