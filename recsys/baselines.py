@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -10,8 +9,6 @@ import numpy as np
 from recsys.users import history_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy.typing as npt
     from scipy.sparse import csr_array
 
@@ -19,16 +16,8 @@ if TYPE_CHECKING:
 
     Scores = npt.NDArray[np.float32]
 
-logger = logging.getLogger(__name__)
-
-# Chosen, with the defaults below, on splits inside training parts. On those of ml-100k it lifts
-# recall@20 in fold-in (EASE .177 to .198, item-kNN .159 to .187, SVD .181 to .186) and costs EASE
-# and SVD about .01 in warm: no one setting is best for both.
+# Where nothing better can be chosen (`recsys.opponents`).
 HALF_LIFE = 3.0
-# EASE inverts a dense (n_items, n_items) matrix, 3 GB in float64 at this size.
-EASE_LIMIT = 20_000
-# What serves a user whose history holds no known item, too.
-NEEDS_NO_HISTORY = ("popularity", "recent-popularity", "random")
 
 
 class Baseline(Protocol):
@@ -36,6 +25,14 @@ class Baseline(Protocol):
 
     def __call__(self, histories: Sequences) -> Scores:
         """Return float32 scores of shape (n_users, n_items); the histories are never empty."""
+        ...
+
+
+class HistoryBaseline(Protocol):
+    """Score all items for some histories, of which the newest items weigh most."""
+
+    def __call__(self, histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
+        """Return float32 scores of shape (n_users, n_items); see `history_matrix`."""
         ...
 
 
@@ -55,7 +52,8 @@ def history_matrix(histories: Sequences, *, half_life: float | None = None) -> c
         weights = np.ones(len(histories.codes), np.float32)
     else:
         weights = history_weights(histories.offsets, half_life=half_life)
-    matrix = csr_array((weights, histories.codes, histories.offsets), shape=shape)
+    # A copy, since adding up duplicates would shift the offsets of the histories themselves.
+    matrix = csr_array((weights, histories.codes, histories.offsets), shape=shape, copy=True)
     matrix.sum_duplicates()
     if half_life is None:
         matrix.data[:] = 1
@@ -71,6 +69,12 @@ def popularity(counts: npt.NDArray[np.integer]) -> Baseline:
     return score
 
 
+def recent_popularity(recent: npt.NDArray[np.integer], counts: npt.NDArray[np.integer]) -> Baseline:
+    """Score every item by its recent count; among equals, the all-time counts decide."""
+    # The places in that order survive float32; the numbers themselves would not.
+    return popularity(np.unique(recent + counts / (counts.sum() + 1), return_inverse=True)[1])
+
+
 def random(n_items: int, *, seed: int = 0) -> Baseline:
     """Score at random: the floor below which nothing should fall."""
     rng = np.random.default_rng(seed)
@@ -81,7 +85,9 @@ def random(n_items: int, *, seed: int = 0) -> Baseline:
     return score
 
 
-def item_knn(train: Sequences, *, n_neighbours: int = 2000, shrinkage: float = 5.0) -> Baseline:
+def item_knn(
+    train: Sequences, *, n_neighbours: int = 2000, shrinkage: float = 5.0
+) -> HistoryBaseline:
     """Score by the cosine between items as sets of users.
 
     similarity(i, j) = |users of both| / (sqrt(|users of i| |users of j|) + shrinkage), of which
@@ -105,18 +111,18 @@ def item_knn(train: Sequences, *, n_neighbours: int = 2000, shrinkage: float = 5
         both = (by_item[rows] @ matrix).toarray()
         similar = both / (np.outer(lengths[rows], lengths) + shrinkage)
         similar[rows - start, rows] = 0
-        floor = np.partition(similar, n_items - k, axis=1)[:, n_items - k, None]
+        floor = -np.partition(-similar, k - 1, axis=1)[:, k - 1, None]
         blocks.append(csr_array(np.where(similar >= floor, similar, 0).astype(np.float32)))
     neighbours = vstack(blocks).tocsr()
 
-    def score(histories: Sequences) -> Scores:
-        weights = history_matrix(histories, half_life=HALF_LIFE)
+    def score(histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
+        weights = history_matrix(histories, half_life=half_life)
         return np.asarray((weights @ neighbours).toarray(), dtype=np.float32)
 
     return score
 
 
-def svd(train: Sequences, *, n_components: int = 32, seed: int = 0) -> Baseline:
+def svd(train: Sequences, *, n_components: int = 32, seed: int = 0) -> HistoryBaseline:
     """Score by the projection of a history on the main directions of the user-item matrix.
 
     score = h V V', with V the right singular vectors.
@@ -132,14 +138,14 @@ def svd(train: Sequences, *, n_components: int = 32, seed: int = 0) -> Baseline:
     n_components = max(1, min(n_components, min(matrix.shape) - 1))
     directions = randomized_svd(matrix, n_components, n_iter=5, random_state=seed)[2]
 
-    def score(histories: Sequences) -> Scores:
-        weights = history_matrix(histories, half_life=HALF_LIFE)
+    def score(histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
+        weights = history_matrix(histories, half_life=half_life)
         return np.asarray(weights @ directions.T @ directions, dtype=np.float32)
 
     return score
 
 
-def ease(train: Sequences, *, penalty: float = 500.0) -> Baseline:
+def ease(train: Sequences, *, penalty: float = 500.0) -> HistoryBaseline:
     """Score by the linear item-item model with a zero diagonal that fits the matrix best.
 
     With G = X'X + penalty I and P = inverse(G): B = I - P / diag(P), score = h B.
@@ -148,46 +154,83 @@ def ease(train: Sequences, *, penalty: float = 500.0) -> Baseline:
     ----------
     Steck 2019, "Embarrassingly Shallow Autoencoders for Sparse Data".
     """
-    from scipy.linalg import inv
+    from scipy.linalg.lapack import dpotrf, dpotri
 
     matrix = history_matrix(train)
     gram = (matrix.T @ matrix).toarray().astype(np.float64)
     gram[np.diag_indices_from(gram)] += penalty
-    inverse = inv(gram, overwrite_a=True)
+    # By Cholesky: half the work of a general inverse. The upper triangle comes back.
+    inverse = dpotri(dpotrf(gram, overwrite_a=True)[0], overwrite_c=True)[0]
+    inverse = np.triu(inverse) + np.triu(inverse, 1).T
     weights_between = (-inverse / np.diag(inverse)).astype(np.float32)
     np.fill_diagonal(weights_between, 0)
 
-    def score(histories: Sequences) -> Scores:
-        weights = history_matrix(histories, half_life=HALF_LIFE)
+    def score(histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
+        weights = history_matrix(histories, half_life=half_life)
         return np.asarray(weights @ weights_between, dtype=np.float32)
 
     return score
 
 
-def baselines(
-    train: Sequences, recent_counts: npt.NDArray[np.integer] | None, *, seed: int = 0
-) -> dict[str, Callable[[], Baseline]]:
-    """List the baselines by name, each to be fitted by a call.
+def markov(train: Sequences, *, n_next: int = 10, decay: float = 0.9) -> HistoryBaseline:
+    """Score by what came after an item in the training sequences.
+
+    weight(i, j) = sum over the events of i and the `n_next` events after each that are of j, of
+    decay ** (gap - 1) / sqrt(count of i * count of j); an item's score is the sum over the
+    history of recency weight * weight.
+
+    References
+    ----------
+    Shani, Heckerman & Brafman 2005, "An MDP-based Recommender System" (skipping transitions).
+    """
+    from scipy.sparse import csr_array
+
+    n_items, users = len(train.item_ids), train.user_rows
+    scale = 1 / np.sqrt(np.maximum(train.counts(), 1))
+
+    def transitions(gap: int) -> csr_array:
+        same = users[:-gap] == users[gap:]
+        first, then = train.codes[:-gap][same], train.codes[gap:][same]
+        weights = (decay ** (gap - 1) * scale[first] * scale[then]).astype(np.float32)
+        return csr_array((weights, (first, then)), shape=(n_items, n_items))
+
+    following = transitions(1)
+    for gap in range(2, n_next + 1):
+        following = following + transitions(gap)
+
+    def score(histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
+        weights = history_matrix(histories, half_life=half_life)
+        return np.asarray((weights @ following).toarray(), dtype=np.float32)
+
+    return score
+
+
+def plus_popularity(
+    score: Baseline,
+    recent: npt.NDArray[np.integer],
+    counts: npt.NDArray[np.integer],
+    *,
+    weight: float,
+) -> Baseline:
+    """Add what is popular lately to a baseline's scores, standardised user by user.
+
+    (score - its mean) / its deviation + weight * log(share), where an item's share is that of
+    recent + 0.02 * counts.
 
     Parameters
     ----------
-    train : Sequences
-    recent_counts : integer array, shape (n_items,), or None
-        Events of the last 30 days of training; without times there is no such baseline.
-    seed : int
+    score : Baseline
+    recent, counts : integer arrays, shape (n_items,)
+        Events of late, and all; no item has a count of 0.
+    weight : float
     """
-    counts = train.counts()
-    fits: dict[str, Callable[[], Baseline]] = {"popularity": lambda: popularity(counts)}
-    if recent_counts is not None:
-        # Among items with equal recent counts, the all-time counts decide. The places in that
-        # order survive float32; the numbers themselves would not.
-        places = np.unique(recent_counts + counts / (counts.sum() + 1), return_inverse=True)[1]
-        fits["recent-popularity"] = lambda: popularity(places)
-    fits["item-knn"] = lambda: item_knn(train)
-    fits["svd"] = lambda: svd(train, seed=seed)
-    if len(train.item_ids) <= EASE_LIMIT:
-        fits["ease"] = lambda: ease(train)
-    else:
-        logger.info("ease is left out: more than %d items", EASE_LIMIT)
-    fits["random"] = lambda: random(len(train.item_ids), seed=seed)
-    return fits
+    smoothed = recent + 0.02 * counts
+    term = (weight * np.log(smoothed / smoothed.sum())).astype(np.float32)
+
+    def with_popularity(histories: Sequences) -> Scores:
+        scores = score(histories)
+        scores -= scores.mean(axis=1, keepdims=True)
+        scores /= np.maximum(scores.std(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        return np.asarray(scores + term, dtype=np.float32)
+
+    return with_popularity

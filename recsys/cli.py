@@ -200,8 +200,13 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> i
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (
-        ValueError, UnknownUserError, UnknownItemError, ColdUserError, OSError, ImportError
-    ) as error:  # fmt: skip
+        ValueError,
+        UnknownUserError,
+        UnknownItemError,
+        ColdUserError,
+        ImportError,
+        OSError,
+    ) as error:
         if args.debug:
             raise
         print(f"recsys: {error}", file=sys.stderr)

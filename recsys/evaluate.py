@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -17,12 +18,9 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from recsys.measure import Contender
-    from recsys.recommender import Recommender
-    from recsys.sequences import Sequences
-    from recsys.splits import Cases
+    from recsys.trial import Trial
 
-RECENT_DAYS = 30
+logger = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -31,7 +29,11 @@ def evaluate(
     *,
     params: dict[str, Any] | None = None,
     split: str = "time",
-    validation_fraction: float = 0.2,
+    validation_fraction: float | None = None,
+    cutoffs: Iterable[float] | None = None,
+    peers: bool = False,
+    show_leak: bool = False,
+    ablation: bool = False,
     ks: Iterable[int] = (10, 20, 50),
     name: str = "ratings",
 ) -> dict[str, Any]:
@@ -49,7 +51,17 @@ def evaluate(
         (`recsys.splits.time_cases`). "last-out": each user's last event
         (`recsys.splits.last_out`), which leaks other users' future.
     validation_fraction : float in (0, 1)
-        Of the split by time.
+        Of the split by time; 0.2 if not given.
+    cutoffs : floats in (0, 1), in place of a validation fraction
+        Shares of the ratings to train on. The split by time is repeated for each, with a fresh
+        model and fresh opponents, and the means are averaged; intervals are over distinct users.
+    peers : bool
+        Whether to compare with `recsys.peers` too, and with every opponent plus popularity.
+    show_leak : bool
+        Whether to do all once more on a random split of the same size, to show what it pretends.
+    ablation : bool
+        Whether to put the model beside its own parts, one lever added after the other
+        (`recsys.ablation`), in the place of the opponents.
     ks : whole numbers above 0
         Lengths of the lists that are measured.
     name : str
@@ -59,137 +71,125 @@ def evaluate(
     -------
     dict
         JSON-able; every metric is `{"mean": ..., "ci95": [low, high]}`, the mean over users with
-        its 95% bootstrap interval, null where there is nothing to average.
+        its 95% bootstrap interval, null where there is nothing to average. With several cutoffs,
+        `split["cutoffs"]` tells of each; `params`, `opponents` and `ann` are those of the last.
 
     Raises
     ------
     DataError
         The data cannot be split so.
     ValueError
-        An unknown split, or a k below 1.
+        An unknown split, options that exclude each other, or a k below 1.
+    ModuleNotFoundError
+        `peers` without the package that they come from.
     """
-    from recsys import storage
+    from recsys import storage, trial
     from recsys.frames import check_ratings
-    from recsys.measure import measure
+    from recsys.measure import averaged
+    from recsys.peers import check_installed
     from recsys.recommender import Recommender
-    from recsys.sequences import build_sequences
-    from recsys.splits import last_out, liked, split_by_time, time_cases
     from recsys.summary import fingerprint
 
     ks = sorted(set(ks))
     if not ks or ks[0] < 1:
         raise ValueError(f"k must be a whole number above 0, got {ks}")
-    model = Recommender(**(params or {}))
-    min_rating = model.params["min_rating"]
+    shares = _shares(split, validation_fraction, cutoffs, show_leak=show_leak)
+    if ablation and (peers or show_leak):
+        raise ValueError("ablation cannot be combined with peers or show_leak")
+    if peers:
+        check_installed()
+    params = Recommender(**(params or {})).params
+    min_rating = params["min_rating"]
     ratings = check_ratings(ratings)
-    cutoff = None
     if split == "time":
-        time_split = split_by_time(ratings, validation_fraction=validation_fraction)
-        train, cutoff = time_split.train, time_split.cutoff
-        protocols = time_cases(ratings, cutoff, min_rating=min_rating)
-    elif split == "last-out":
-        train, cases = last_out(ratings, min_rating=min_rating)
-        protocols = {"last-out": cases}
+        splits = [trial.by_time(ratings, share, min_rating) for share in shares]
     else:
-        raise ValueError(f"split must be 'time' or 'last-out', got {split!r}")
-
-    model.fit(train, items)
-    started = time.perf_counter()
-    interactions = train[liked(train, min_rating)]
-    known = build_sequences(interactions)
-    contenders = _contenders(model, interactions, known, cutoff, ks[-1])
-    results = {
-        protocol: measure(cases, contenders, known, ks) for protocol, cases in protocols.items()
+        splits = [trial.by_last_event(ratings, min_rating)]
+    trials = []
+    for number, one in enumerate(splits, start=1):
+        if len(splits) > 1:
+            logger.info("cutoff %d of %d: %s", number, len(splits), one.cutoff)
+        trials.append(trial.run(one, items, params, ks, with_peers=peers, ablation=ablation))
+    described = [trial.describe_split(ratings, one) for one in splits]
+    report = {
+        "dataset": {"name": name, **_counts(ratings), "sha256": fingerprint(ratings)},
+        "params": trials[-1].params,
+        "split": {"protocol": split, **described[0]},
+        "protocols": {
+            protocol: averaged([one.measured[protocol] for one in trials])
+            for protocol in splits[0].protocols
+        },
+        "opponents": trials[-1].opponents,
+        "ann": trials[-1].ann,
+        "calibration": trials[-1].calibration,
+        "seconds": {step: sum(t.seconds[step] for t in trials) for step in trials[0].seconds},
+        "versions": storage.versions(),
     }
-    ann = _measure_ann(model, list(protocols.values())[-1], ks[0])
-    data = {
-        "name": name,
+    if cutoffs is not None:
+        each = [
+            {"share": share, **counts, **_of_one_cutoff(one, ks)}
+            for share, counts, one in zip(shares, described, trials, strict=True)
+        ]
+        report["split"] = {"protocol": split, **dict.fromkeys(described[0]), "cutoffs": each}
+    if show_leak:
+        leaky = trial.at_random(ratings, described[0]["n_validation"], min_rating)
+        measured = trial.run(leaky, items, params, ks, with_peers=peers).measured
+        report["leak"] = averaged([measured["warm"]])
+    return report
+
+
+def _counts(ratings: pd.DataFrame) -> dict[str, int]:
+    return {
         "n_ratings": len(ratings),
         "n_users": int(ratings["user_id"].nunique()),
         "n_items": int(ratings["item_id"].nunique()),
-        "sha256": fingerprint(ratings),
     }
+
+
+def _shares(
+    split: str,
+    validation_fraction: float | None,
+    cutoffs: Iterable[float] | None,
+    *,
+    show_leak: bool,
+) -> list[float]:
+    """Return the shares to train on, or say what does not go together."""
+    if split not in ("time", "last-out"):
+        raise ValueError(f"split must be 'time' or 'last-out', got {split!r}")
+    by_time = {"validation_fraction": validation_fraction, "cutoffs": cutoffs,
+               "show_leak": show_leak or None}  # fmt: skip
+    given = [option for option, value in by_time.items() if value is not None]
+    if split == "last-out" and given:
+        raise ValueError(f"{given[0]} needs a split by time, not split='last-out'")
+    if cutoffs is None:
+        return [1 - (0.2 if validation_fraction is None else validation_fraction)]
+    if len(given) > 1:
+        other = next(option for option in given if option != "cutoffs")
+        raise ValueError(f"cutoffs cannot be combined with {other}")
+    shares = sorted(set(cutoffs))
+    if not shares or not 0 < shares[0] <= shares[-1] < 1:
+        raise ValueError(f"cutoffs must lie in (0, 1), got {shares}")
+    return shares
+
+
+def _of_one_cutoff(one: Trial, ks: list[int]) -> dict[str, Any]:
+    """Say what a cutoff contributed: users, recall of every model, and the settings used."""
     return {
-        "dataset": data,
-        "params": model.params,
-        "split": {"protocol": split, **_describe_split(ratings, train, cutoff, protocols)},
-        "protocols": results,
-        "ann": {**ann, "build_seconds": model.seconds["index"]},
-        "calibration": model.calibration,
-        "seconds": {**model.seconds, "evaluate": time.perf_counter() - started},
-        "versions": storage.versions(),
+        "n_users": {protocol: len(m.user_ids) for protocol, m in one.measured.items()},
+        "recall": {
+            protocol: {
+                name: {
+                    f"recall@{k}": float(values[f"recall@{k}"].mean()) if len(m.user_ids) else None
+                    for k in ks
+                }
+                for name, values in m.per_user.items()
+            }
+            for protocol, m in one.measured.items()
+        },
+        "params": one.params,
+        "opponents": one.opponents,
+        "calibration": one.calibration,
     }
-
-
-def _describe_split(
-    ratings: pd.DataFrame,
-    train: pd.DataFrame,
-    cutoff: pd.Timestamp | None,
-    protocols: dict[str, Cases],
-) -> dict[str, Any]:
-    """Count what lies after the cutoff, and how much of it training has never seen."""
-    import numpy as np
-
-    from recsys.ids import id_array, rows_of
-
-    if cutoff is not None:
-        later = ratings[ratings["timestamp"] >= cutoff]
-        users, items = id_array(later["user_id"]), id_array(later["item_id"])
-    else:
-        targets = protocols["last-out"].targets
-        users, items = targets.user_ids, targets.item_ids[targets.codes]
-    users = np.unique(users)
-    n_warm = int((rows_of(users, np.unique(id_array(train["user_id"]))) >= 0).sum())
-    cold_items = rows_of(items, np.unique(id_array(train["item_id"]))) < 0
-    return {
-        "cutoff": None if cutoff is None else cutoff.isoformat(),
-        "n_train": len(train),
-        "n_validation": len(items),
-        "n_users_warm": n_warm,
-        "n_users_cold": len(users) - n_warm,
-        "share_cold_item_events": float(cold_items.mean()),
-    }
-
-
-def _contenders(
-    model: Recommender,
-    train: pd.DataFrame,
-    known: Sequences,
-    cutoff: pd.Timestamp | None,
-    k: int,
-) -> dict[str, Contender]:
-    """Fit every baseline on the training part and put it beside the model."""
-    import numpy as np
-    import pandas as pd
-
-    from recsys.baselines import NEEDS_NO_HISTORY, baselines
-    from recsys.ids import id_array, rows_of
-    from recsys.measure import MODEL, contender_of_baseline, contender_of_model
-
-    recent = None
-    if "timestamp" in train:
-        now = train["timestamp"].max() if cutoff is None else cutoff
-        late = train["timestamp"] >= now - pd.Timedelta(days=RECENT_DAYS)
-        codes = rows_of(id_array(train["item_id"][late]), known.item_ids)
-        recent = np.bincount(codes, minlength=len(known.item_ids))
-    contenders = {MODEL: contender_of_model(model, k)}
-    for name, fit in baselines(known, recent).items():
-        needs_history = name not in NEEDS_NO_HISTORY
-        contenders[name] = contender_of_baseline(
-            fit(), known.item_ids, k, needs_history=needs_history
-        )
-    return contenders
-
-
-def _measure_ann(model: Recommender, cases: Cases, k: int) -> dict[str, Any]:
-    """Ask the index that `recommend` uses for up to 1,000 of the evaluated users."""
-    import numpy as np
-
-    from recsys.index import measure_index
-
-    histories = cases.histories.recode(model.items)
-    users = np.flatnonzero(histories.lengths > 0)[:1000]
-    return measure_index(model.index, model.queries(histories.take_users(users)), k)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -202,8 +202,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="time",
         help="one cutoff for all users, or each user's last event (leaks others' future)",
     )
-    group.add_argument("--validation-fraction", type=float, default=0.2, metavar="SHARE",
+    group.add_argument("--validation-fraction", type=float, metavar="SHARE",
                        help="share of the ratings after the cutoff (default: 0.2)")  # fmt: skip
+    group.add_argument("--cutoffs", type=float, nargs="+", metavar="SHARE",
+                       help="several shares to train on, such as 0.7 0.8 0.9: the split by time "
+                       "is repeated for each and the means are averaged")  # fmt: skip
+    group.add_argument("--peers", action="store_true",
+                       help='compare with the package "implicit" too (the extra "peers"), and '
+                       "with every opponent plus popularity")  # fmt: skip
+    group.add_argument("--ablation", action="store_true",
+                       help="compare with the model's own parts: one lever after the other is "
+                       "added to the textbook's recipe")  # fmt: skip
+    group.add_argument("--show-leak", action="store_true",
+                       help="show beside it what a random split pretends")  # fmt: skip
     group.add_argument("-k", "--ks", type=int, nargs="+", default=[10, 20, 50], metavar="K",
                        help="lengths of the lists (default: 10 20 50)")  # fmt: skip
     cli.add_model_arguments(parser)
@@ -223,6 +234,10 @@ def run(args: argparse.Namespace) -> None:
         params=params,
         split=args.split,
         validation_fraction=args.validation_fraction,
+        cutoffs=args.cutoffs,
+        peers=args.peers,
+        show_leak=args.show_leak,
+        ablation=args.ablation,
         ks=args.ks,
         name=name,
     )

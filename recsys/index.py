@@ -136,7 +136,8 @@ def _at_least_kth(
     scores: npt.NDArray[np.floating[Any]], k: int, margin: npt.ArrayLike
 ) -> tuple[Rows, Rows]:
     """Find all entries that reach their row's k-th largest less a margin; -inf never does."""
-    kth = np.partition(scores, scores.shape[1] - k, axis=1)[:, -k, None]
+    # Downwards, since upwards numpy takes ten times as long where most scores are 0.
+    kth = -np.partition(-scores, k - 1, axis=1)[:, k - 1, None]
     floor = np.maximum(kth - margin, np.finfo(np.float32).min)
     who, rows = np.nonzero(scores >= floor)
     return who, rows

@@ -80,25 +80,40 @@ def contender_of_baseline(
     return Contender(item_ids, rank, needs_history)
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What every contender scored on the users of one protocol at one cutoff.
+
+    Attributes
+    ----------
+    user_ids : integer or str array, shape (n_users,)
+    n_targets, n_targets_without_vector : int
+    per_user : dict of name -> metric -> float64 array, shape (n_users,)
+    coverage : dict of name -> metric -> share; None without users
+    n_unserved : dict of name -> int
+    """
+
+    user_ids: npt.NDArray[Any]
+    n_targets: int
+    n_targets_without_vector: int
+    per_user: dict[str, dict[str, PerUser]]
+    coverage: dict[str, dict[str, float | None]]
+    n_unserved: dict[str, int]
+
+
 def measure(
     cases: Cases, contenders: dict[str, Contender], train: Sequences, ks: Sequence[int]
-) -> dict[str, Any]:
+) -> Measured:
     """Measure every contender on the users of one protocol.
 
     Parameters
     ----------
     cases : Cases
     contenders : dict of name -> Contender
-        One of them is `MODEL`; the differences are model - contender, user by user.
+        One of them is `MODEL`.
     train : Sequences
         The interactions all were trained on; they give the popularity that novelty needs.
     ks : ascending whole numbers
-
-    Returns
-    -------
-    dict
-        n_users, n_targets, n_targets_without_vector, models, differences; see
-        `recsys.evaluate.evaluate`.
     """
     per_user: dict[str, dict[str, PerUser]] = {}
     coverage: dict[str, dict[str, float | None]] = {}
@@ -120,13 +135,18 @@ def measure(
         }
         hits = listed & _among(rows, targets)
         per_user[name] |= _accuracy(hits, cases.targets.lengths, ks)
+    n_targets = len(cases.targets.codes)
     n_known = len(cases.targets.recode(contenders[MODEL].item_ids).codes)
-    return {
-        "n_users": len(cases),
-        "n_targets": len(cases.targets.codes),
-        "n_targets_without_vector": len(cases.targets.codes) - n_known,
-        **_averaged(per_user, coverage, unserved),
-    }
+    return Measured(
+        cases.targets.user_ids, n_targets, n_targets - n_known, per_user, coverage, unserved
+    )
+
+
+def recall_of(contender: Contender, cases: Cases, k: int) -> PerUser:
+    """Measure the recall@k alone, float64 array of shape (n_users,)."""
+    rows, listed, _ = _ranked(contender, cases, k)
+    hits = listed & _among(rows, cases.targets.recode(contender.item_ids))
+    return metrics.recall(hits, cases.targets.lengths, k)
 
 
 def _ranked(
@@ -163,35 +183,66 @@ def _accuracy(
     return values
 
 
-def _averaged(
-    per_user: dict[str, dict[str, PerUser]],
-    coverage: dict[str, dict[str, float | None]],
-    unserved: dict[str, int],
-) -> dict[str, Any]:
-    """Average every metric of every model, and every difference to a baseline, in one bootstrap."""
-    columns: dict[tuple[str, str | None, str], PerUser] = {}
-    for name in per_user:
-        columns |= {(name, None, metric): v for metric, v in per_user[name].items()}
-        if name != MODEL:
-            for metric, values in per_user[MODEL].items():
-                columns[MODEL, name, metric] = values - per_user[name][metric]
-    entries = _entries(np.column_stack(list(columns.values())))
-    models: dict[str, dict[str, Any]] = {name: {} for name in per_user}
-    differences: dict[str, dict[str, Any]] = {name: {} for name in per_user if name != MODEL}
-    for (name, other, metric), entry in zip(columns, entries, strict=True):
+def averaged(cutoffs: Sequence[Measured]) -> dict[str, Any]:
+    """Average every metric of every model, and every difference to a baseline, in one bootstrap.
+
+    Parameters
+    ----------
+    cutoffs : sequence of Measured
+        One protocol at one or more cutoffs. A mean is the mean of the cutoffs' means, and an
+        interval is over users, who bring along all that they scored at all cutoffs.
+
+    Returns
+    -------
+    dict
+        n_users (distinct), n_targets, n_targets_without_vector, models, differences (model -
+        contender, user by user); see `recsys.evaluate.evaluate`.
+    """
+    users, user_rows = np.unique(
+        np.concatenate([measured.user_ids for measured in cutoffs]), return_inverse=True
+    )
+    tables = [_columns(measured) for measured in cutoffs]
+    which = np.repeat(np.arange(len(cutoffs)), [len(m.user_ids) for m in cutoffs])
+    entries = _entries(np.vstack([np.column_stack(list(t.values())) for t in tables]),
+                       user_rows, which)  # fmt: skip
+    names = list(cutoffs[0].per_user)
+    models: dict[str, dict[str, Any]] = {name: {} for name in names}
+    differences: dict[str, dict[str, Any]] = {name: {} for name in names if name != MODEL}
+    for (name, other, metric), entry in zip(tables[0], entries, strict=True):
         (models[name] if other is None else differences[other])[metric] = entry
     for name, found in models.items():
-        for metric, share in coverage[name].items():
-            found[metric] = {"mean": share, "ci95": None}
-        found["n_users_unserved"] = unserved[name]
-    return {"models": models, "differences": differences}
+        for metric in cutoffs[0].coverage[name]:
+            shares = [measured.coverage[name][metric] for measured in cutoffs]
+            known = [share for share in shares if share is not None]
+            found[metric] = {"mean": float(np.mean(known)) if known else None, "ci95": None}
+        found["n_users_unserved"] = sum(measured.n_unserved[name] for measured in cutoffs)
+    return {
+        "n_users": len(users),
+        "n_targets": sum(measured.n_targets for measured in cutoffs),
+        "n_targets_without_vector": sum(m.n_targets_without_vector for m in cutoffs),
+        "models": models,
+        "differences": differences,
+    }
 
 
-def _entries(table: PerUser) -> list[dict[str, Any]]:
-    """Average the columns of a (n_users, n_columns) table; null where nobody has a value."""
+def _columns(measured: Measured) -> dict[tuple[str, str | None, str], PerUser]:
+    """Lay out (name, None, metric), and (MODEL, name, metric) for the differences."""
+    columns: dict[tuple[str, str | None, str], PerUser] = {}
+    for name, values in measured.per_user.items():
+        columns |= {(name, None, metric): v for metric, v in values.items()}
+        if name != MODEL:
+            for metric, ours in measured.per_user[MODEL].items():
+                columns[MODEL, name, metric] = ours - values[metric]
+    return columns
+
+
+def _entries(
+    table: PerUser, users: npt.NDArray[np.int64], cutoffs: npt.NDArray[np.int64]
+) -> list[dict[str, Any]]:
+    """Average the columns of a (n_rows, n_columns) table; null where nobody has a value."""
     if len(table) == 0:
         return [{"mean": None, "ci95": None}] * table.shape[1]
-    means, intervals = metrics.means_with_ci95(table)
+    means, intervals = metrics.means_with_ci95(table, users=users, cutoffs=cutoffs)
     return [
         {"mean": None, "ci95": None}
         if np.isnan(mean)

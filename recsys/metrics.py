@@ -92,16 +92,28 @@ def novelty(
 
 
 def means_with_ci95(
-    values: PerUser, *, n_resamples: int = 1000, seed: int = 0
+    values: PerUser,
+    *,
+    users: npt.NDArray[np.int64] | None = None,
+    cutoffs: npt.NDArray[np.int64] | None = None,
+    n_resamples: int = 1000,
+    seed: int = 0,
 ) -> tuple[PerUser, npt.NDArray[np.float64]]:
     """Average each column over users, with 95% percentile-bootstrap intervals over users.
 
     All columns are resampled together, so that the interval of a column of paired differences is
     a paired interval. NaN values are left out of a column's mean.
 
+    A user who occurs at several cutoffs is drawn with all of their rows, since the same user
+    twice is not two users; a mean is then the mean of the cutoffs' means.
+
     Parameters
     ----------
-    values : float64 array, shape (n_users, n_columns), n_users at least 1
+    values : float64 array, shape (n_rows, n_columns)
+    users : int64 array, shape (n_rows,), optional
+        Whose row it is, counted from 0; by default each row is a user.
+    cutoffs : int64 array, shape (n_rows,), optional
+        Which cutoff it is of, counted from 0; by default all are of one.
 
     Returns
     -------
@@ -110,19 +122,32 @@ def means_with_ci95(
 
     References
     ----------
-    Efron & Tibshirani 1993, "An Introduction to the Bootstrap".
+    Efron & Tibshirani 1993, "An Introduction to the Bootstrap"; users as clusters: Field & Welsh
+    2007, "Bootstrapping clustered data".
     """
+    users = np.arange(len(values)) if users is None else users
+    cutoffs = np.zeros(len(values), np.int64) if cutoffs is None else cutoffs
+    n_users, n_columns = len(np.unique(users)), values.shape[1]
     known = (~np.isnan(values)).astype(np.float64)
     filled = np.nan_to_num(values)
-    n_users, n_columns = values.shape
+    parts = [(filled[rows], known[rows], users[rows])
+             for rows in (cutoffs == cutoff for cutoff in np.unique(cutoffs))]  # fmt: skip
+
+    def means_of(times: npt.NDArray[np.float64]) -> PerUser:
+        sums, n_cutoffs = np.zeros((2, len(times), n_columns))
+        for values, known, users in parts:
+            n = times[:, users] @ known
+            sums += np.divide(times[:, users] @ values, n, out=np.zeros_like(n), where=n > 0)
+            n_cutoffs += n > 0
+        return np.divide(sums, n_cutoffs, out=np.full_like(sums, np.nan), where=n_cutoffs > 0)
+
     rng = np.random.default_rng(seed)
     resampled = np.empty((n_resamples, n_columns))
-    with np.errstate(invalid="ignore"):  # 0 / 0: nobody in this sample has a value
-        for i in range(n_resamples):
-            times = np.bincount(rng.integers(0, n_users, n_users), minlength=n_users)
-            weights = times.astype(np.float64)
-            resampled[i] = (weights @ filled) / (weights @ known)
-        means = filled.sum(axis=0) / known.sum(axis=0)
+    for start in range(0, n_resamples, 50):
+        draws = [rng.integers(0, n_users, n_users) for _ in resampled[start : start + 50]]
+        times = [np.bincount(draw, minlength=n_users) for draw in draws]
+        resampled[start : start + 50] = means_of(np.array(times, dtype=np.float64))
+    means = means_of(np.ones((1, n_users)))[0]
     intervals = np.full((n_columns, 2), np.nan)
     some = ~np.isnan(means)
     intervals[some] = np.nanpercentile(resampled[:, some], [2.5, 97.5], axis=0).T

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 MEANING = {
@@ -11,6 +12,7 @@ MEANING = {
     "last-out": "each user's last event is to be found; training holds other users' future, "
     "so compare it with papers only",
 }
+WIDTH = 115
 LEGEND = (
     "recall@K: the share of a user's items to be found that is in the user's top K, "
     "averaged over users"
@@ -27,14 +29,27 @@ def as_text(report: dict[str, Any]) -> str:
         LEGEND,
     ]
     for protocol, result in report["protocols"].items():
-        lines += ["", *_protocol_lines(protocol, result)]
-    lines += ["", _index_line(report["ann"])]
+        lines += ["", *_protocol_lines(protocol, result, report["split"].get("cutoffs"))]
+    if "leak" in report:
+        lines += ["", *_leak_lines(report["protocols"]["warm"], report["leak"])]
+    where = "settings at the last cutoff" if "cutoffs" in report["split"] else "settings"
+    lines += ["", *_calibration_lines(where, report["calibration"])]
+    if report["opponents"]:
+        lines += _opponents_lines(where, report["opponents"])
+    lines.append(_index_line(report["ann"]))
     lines.append("seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in seconds.items()))
     return "\n".join(lines)
 
 
 def _split_lines(split: dict[str, Any]) -> list[str]:
-    if split["cutoff"] is None:
+    if "cutoffs" in split:
+        shares = ", ".join(f"{one['share']:.0%}" for one in split["cutoffs"])
+        return [
+            f"split at {len(split['cutoffs'])} moments, {shares} of the ratings before them; "
+            "each time trained anew",
+            "means are averaged over the cutoffs, intervals are over distinct users",
+        ]
+    if split["protocol"] == "last-out":
         tested = f"{split['n_validation']:,} last events"
         first = f"split by each user's last event: trained on {split['n_train']:,} ratings"
     else:
@@ -49,17 +64,19 @@ def _split_lines(split: dict[str, Any]) -> list[str]:
     ]
 
 
-def _protocol_lines(protocol: str, result: dict[str, Any]) -> list[str]:
+def _protocol_lines(
+    protocol: str, result: dict[str, Any], cutoffs: list[dict[str, Any]] | None
+) -> list[str]:
     lines = [f"{protocol}: {MEANING[protocol]}"]
     if result["n_users"] == 0:
         return [*lines, "no such users in this data"]
+    users = "users" if cutoffs is None else f"distinct users at {len(cutoffs)} cutoffs"
     lines.append(
-        f"{result['n_users']:,} users, {result['n_targets']:,} items to be found, of which "
+        f"{result['n_users']:,} {users}, {result['n_targets']:,} items to be found, of which "
         f"{result['n_targets_without_vector']:,} have no vector and count as misses"
     )
     models = result["models"]
-    ks = [name.removeprefix("recall") for name in models["item2vec"] if name.startswith("recall@")]
-    k = ks[len(ks) // 2]  # the one with intervals and differences
+    ks, k = _ks(models)
     others = [f"ndcg{k}", "mrr", f"coverage{k}"]
     rows = [
         ["", "recall", *[""] * (len(ks) - 1), "95% of", "ndcg", "mrr", "coverage",
@@ -77,7 +94,68 @@ def _protocol_lines(protocol: str, result: dict[str, Any]) -> list[str]:
                 if v["n_users_unserved"]]  # fmt: skip
     if unserved:
         lines.append(f"users without a known item count as 0: {', '.join(unserved)}")
+    if cutoffs is not None:
+        shown = ", ".join(
+            f"{one['share']:.0%}: {_number(one['recall'][protocol]['item2vec'][f'recall{k}'])} "
+            f"({one['n_users'][protocol]:,} users)"
+            for one in cutoffs
+        )
+        lines += textwrap.wrap(f"item2vec's recall{k} by cutoff: {shown}", WIDTH)
     return lines
+
+
+def _ks(models: dict[str, Any]) -> tuple[list[str], str]:
+    """Return the lengths of the lists, and the one that has intervals and differences."""
+    ks = [name.removeprefix("recall") for name in models["item2vec"] if name.startswith("recall@")]
+    return ks, ks[len(ks) // 2]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _leak_lines(by_time: dict[str, Any], at_random: dict[str, Any]) -> list[str]:
+    k = _ks(by_time["models"])[1]
+    rows = [[f"recall{k}", "by time", "at random"]]
+    for name, values in by_time["models"].items():
+        pair = values[f"recall{k}"], at_random["models"][name][f"recall{k}"]
+        rows.append([name, *(_number(entry["mean"]) for entry in pair)])
+    return [
+        "what a random split pretends: the same models and as many ratings held out, but at random",
+        f"warm users: {by_time['n_users']:,} by time, {at_random['n_users']:,} at random",
+        *_aligned(rows),
+    ]
+
+
+def _calibration_lines(where: str, calibration: dict[str, Any]) -> list[str]:
+    """Say what calibration chose, and what it saw."""
+    if not calibration.get("chosen"):
+        return []
+    chosen = ", ".join(f"{name} {_setting(v)}" for name, v in calibration["chosen"].items())
+    if "skipped" in calibration:
+        source = f"defaults: {calibration['skipped']}"
+    else:
+        seen = " and ".join(
+            f"{recall:.3f} for {calibration['users'][protocol]:,} {protocol} users"
+            for protocol, recall in calibration["recall@20"].items()
+        )
+        source = f"chosen inside the training part, with a recall@20 there of {seen}"
+    return textwrap.wrap(f"item2vec's {where} ({source}): {chosen}", WIDTH)
+
+
+def _opponents_lines(where: str, opponents: dict[str, Any]) -> list[str]:
+    """Say what the opponents' settings are and where they come from."""
+    shown = "; ".join(
+        f"{name} " + ", ".join(f"{key} {_setting(value)}" for key, value in one["settings"].items())
+        for name, one in opponents.items()
+    )
+    unchosen = all(one["recall@20"] is None for one in opponents.values())
+    source = "defaults: too few to choose by" if unchosen else "chosen inside the training part"
+    return textwrap.wrap(f"opponents' {where} ({source}): {shown}", WIDTH)
+
+
+def _setting(value: float | None) -> str:
+    return "none" if value is None else f"{value:g}"
 
 
 def _difference(entry: dict[str, Any]) -> str:

@@ -187,7 +187,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--minutes", type=float, default=10.0, metavar="M",
                        help="no trial begins later (default: 10)")  # fmt: skip
     group.add_argument("--output", type=Path, default=Path("params.toml"), metavar="FILE",
-                       help="for --params of train and evaluate (default: params.toml)")  # fmt: skip
+                       help="what --params takes (default: params.toml)")  # fmt: skip
     group.add_argument("--split", choices=["time", "last-out"], default="time",
                        help="what to hold out, as in evaluate")  # fmt: skip
     group.add_argument("--validation-fraction", type=float, default=0.2, metavar="SHARE",

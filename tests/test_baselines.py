@@ -1,16 +1,34 @@
-import logging
-
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-from recsys import baselines as module
-from recsys.baselines import baselines, ease, history_matrix, item_knn, popularity, random, svd
+from recsys.baselines import (
+    ease,
+    history_matrix,
+    item_knn,
+    markov,
+    plus_popularity,
+    popularity,
+    random,
+    recent_popularity,
+    svd,
+)
 from recsys.sequences import Sequences, build_sequences, offsets_from
 
 RNG_VIEWS = np.random.default_rng(3).random((30, 12)) < 0.3
-NAMES = ["popularity", "recent-popularity", "item-knn", "svd", "ease", "random"]
+FITS = {
+    "popularity": lambda train: popularity(train.counts()),
+    "recent-popularity": lambda train: recent_popularity(train.counts(), train.counts()),
+    "item-knn": item_knn,
+    "svd": svd,
+    "ease": ease,
+    "markov": markov,
+    "markov + popularity": lambda train: plus_popularity(
+        markov(train), train.counts(), train.counts(), weight=0.5
+    ),
+    "random": lambda train: random(len(train.item_ids)),
+}
 
 
 def sequences(lists, n_items):
@@ -48,6 +66,14 @@ def test_an_item_watched_twice_counts_once_in_training():
     ]
 
 
+@pytest.mark.parametrize("half_life", [None, 2.0])
+def test_histories_are_not_changed(half_life):
+    histories, before = sequences([[2, 0, 2], [1]], 3), sequences([[2, 0, 2], [1]], 3)
+    history_matrix(histories, half_life=half_life)
+    np.testing.assert_array_equal(histories.offsets, before.offsets)
+    np.testing.assert_array_equal(histories.codes, before.codes)
+
+
 def test_popularity_scores_all_users_alike():
     scores = popularity(np.array([5, 0, 9]))(sequences([[0], [2]], 3))
     assert scores.tolist() == [[5, 0, 9], [5, 0, 9]]
@@ -69,31 +95,15 @@ def test_item_knn_of_a_history_is_the_weighted_sum_over_its_items():
 
 def test_recent_popularity_goes_by_recent_counts_and_then_by_all():
     train = sequences([[0, 0, 0, 1, 1, 2, 3]], 4)
-    fits = baselines(train, np.array([1, 1, 0, 2]))
-    assert np.argsort(-fits["recent-popularity"]()(train)[0]).tolist() == [3, 0, 1, 2]
+    score = recent_popularity(np.array([1, 1, 0, 2]), train.counts())
+    assert np.argsort(-score(train)[0]).tolist() == [3, 0, 1, 2]
 
 
 def test_recent_popularity_tells_apart_what_float32_would_not():
     train = sequences([[0] * 50_000 + [1] * 50_001], 2)
-    score = baselines(train, np.array([200, 200]))["recent-popularity"]()
+    score = recent_popularity(np.array([200, 200]), train.counts())
     before, after = score(train)[0]
     assert before < after
-
-
-def test_without_times_there_is_no_recent_popularity():
-    assert list(baselines(of_matrix(RNG_VIEWS), None)) == [
-        "popularity", "item-knn", "svd", "ease", "random"]  # fmt: skip
-
-
-def test_ease_is_left_out_by_name_above_its_limit(monkeypatch, caplog):
-    caplog.set_level(logging.INFO)
-    train, recent = of_matrix(RNG_VIEWS), np.ones(12, int)
-    monkeypatch.setattr(module, "EASE_LIMIT", 12)
-    assert list(baselines(train, recent)) == NAMES
-    assert not caplog.messages
-    monkeypatch.setattr(module, "EASE_LIMIT", 11)
-    assert list(baselines(train, recent)) == [name for name in NAMES if name != "ease"]
-    assert caplog.messages == ["ease is left out: more than 11 items"]
 
 
 def test_random_is_seeded_and_even():
@@ -105,13 +115,11 @@ def test_random_is_seeded_and_even():
     assert_allclose(np.histogram(draws, 10, (0, 1))[0], 10_000, rtol=0.05)
 
 
-@pytest.mark.parametrize(("name", "fit"), [("svd", svd), ("random", None)])
-def test_the_seed_reaches_what_draws(name, fit):
+def test_the_seed_reaches_what_svd_draws():
     train = of_matrix(np.random.default_rng(0).random((80, 80)) < 0.3)
-    expected = fit(train, seed=5) if fit else random(80, seed=5)
-    scores = baselines(train, None, seed=5)[name]()(train)
-    np.testing.assert_array_equal(scores, expected(train))
-    assert (baselines(train, None, seed=6)[name]()(train) != scores).any()
+    first, again, other = (svd(train, seed=seed)(train) for seed in (5, 5, 6))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
 
 
 @pytest.mark.parametrize("views", [
@@ -120,18 +128,18 @@ def test_the_seed_reaches_what_draws(name, fit):
     pd.DataFrame({"user_id": [1, 1, 2, 2], "item_id": [1, 2, 1, 2]}),
     pd.DataFrame({"user_id": [1, 2], "item_id": ["a", "a"]}),
 ], ids=["one user", "two users", "the same views", "one item"])  # fmt: skip
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FITS)
 def test_every_baseline_works_on_a_catalogue_of_five_items_or_fewer(views, name):
     train = build_sequences(views)
-    scores = baselines(train, train.counts())[name]()(train)
+    scores = FITS[name](train)(train)
     assert (scores.shape, scores.dtype) == ((len(train), len(train.item_ids)), np.float32)
     assert np.isfinite(scores).all()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FITS)
 def test_scores_belong_to_the_caller_and_do_not_depend_on_who_else_is_asked(name):
     train = of_matrix(RNG_VIEWS)
-    score = baselines(train, train.counts())[name]()
+    score = FITS[name](train)
     scores = score(sequences(HISTORIES, 12))
     scores[:] = -np.inf  # the caller strikes out what was watched
     assert np.isfinite(score(sequences(HISTORIES, 12))).all()
@@ -180,3 +188,41 @@ def test_ease_equals_a_ridge_regression_of_each_item_on_all_others():
         between[rest, item] = np.linalg.solve(gram, train[:, rest].T @ train[:, item])
     expected = recent_half_life_3(HISTORIES, 12) @ between
     assert_allclose(ease(of_matrix(RNG_VIEWS))(sequences(HISTORIES, 12)), expected, atol=1e-7)
+
+
+def test_markov_counts_what_came_next_and_a_step_later_for_less():
+    # item counts 3, 2, 1: 0 -> 1 twice next, once (a step later); 0 -> 2 once a step later
+    score = markov(sequences([[0, 1, 2], [0, 0, 1]], 3))
+    from_0 = [1 / 3, (1 + 1 + 0.9) / np.sqrt(3 * 2), 0.9 / np.sqrt(3 * 1)]
+    from_1 = [0, 0, 1 / np.sqrt(2 * 1)]
+    assert_allclose(score(sequences([[0], [1], [2]], 3)), [from_0, from_1, [0, 0, 0]], rtol=1e-6)
+    older, newer = 0.5 ** (1 / 2), 1
+    both = (older * np.array(from_0) + newer * np.array(from_1)) / (older + newer)
+    assert_allclose(score(sequences([[0, 1]], 3), half_life=2), [both], rtol=1e-6)
+
+
+def test_markov_looks_ten_items_ahead_and_not_at_the_next_user():
+    score = markov(sequences([list(range(12)), [12]], 13))
+    from_0 = score(sequences([[0]], 13))[0]
+    assert_allclose(from_0, [0, *(0.9**gap for gap in range(10)), 0, 0], rtol=1e-6)
+    assert not score(sequences([[11]], 13)).any()
+
+
+@pytest.mark.parametrize("name", ["item-knn", "svd", "ease", "markov"])
+def test_a_half_life_weighs_the_newest_items_and_none_weighs_all_alike(name):
+    score = FITS[name](of_matrix(RNG_VIEWS))
+    newest = score(sequences([[4]], 12))
+    assert_allclose(score(sequences([[0, 11, 4]], 12), half_life=1e-3), newest, atol=1e-6)
+    orders = score(sequences([[0, 11, 4], [4, 0, 11]], 12), half_life=None)
+    assert_allclose(orders[0], orders[1], rtol=1e-5, atol=1e-7)
+
+
+def test_popularity_is_added_to_scores_standardised_user_by_user():
+    def score(histories):
+        return np.array([[1, 2, 3], [7, 7, 7]], dtype=np.float32)
+
+    found = plus_popularity(score, np.array([0, 50, 49]), np.array([50, 0, 0]), weight=2)
+    term = 2 * np.log(np.array([1, 50, 49]) / 100)  # 0.02 * 50 = 1
+    root = np.sqrt(3 / 2)
+    expected = np.array([[-root, 0, root], [0, 0, 0]]) + term
+    assert_allclose(found(sequences([[0], [1]], 3)), expected, rtol=1e-5)

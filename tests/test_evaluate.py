@@ -8,6 +8,7 @@ import pytest
 
 from recsys import ColdUserError, DataError, Recommender, split_by_time
 from recsys.evaluate import evaluate, main
+from recsys.measure import measure
 from recsys.recommender import TEXTBOOK
 from recsys.sequences import sort_events
 from recsys.splits import Cases
@@ -18,7 +19,7 @@ TINY = {"epochs": 1, "vector_size": 4, "index": "exact"}
 KS = (10, 20, 50)
 PER_USER = ["mrr", *(f"{m}@{k}" for m in ("recall", "hit_rate", "ndcg", "novelty") for k in KS)]
 COVERAGE = [f"coverage@{k}" for k in KS]
-BASELINES = ["popularity", "recent-popularity", "item-knn", "svd", "ease", "random"]
+BASELINES = ["popularity", "recent-popularity", "item-knn", "svd", "ease", "markov", "random"]
 
 
 def frame(rows):
@@ -47,13 +48,13 @@ def sample_last_out(sample):
 
 @pytest.fixture(scope="module")
 def ml_report(ml_100k, ml_100k_items):
-    return evaluate(ml_100k, ml_100k_items, name="ml-100k")
+    return evaluate(ml_100k, ml_100k_items, show_leak=True, name="ml-100k")
 
 
 @pytest.fixture
 def measured(monkeypatch):
     """Collect what `evaluate` hands to `measure`: (cases, contenders, train) a protocol."""
-    from recsys import measure as module
+    from recsys import trial as module
 
     calls, measure = [], module.measure
 
@@ -188,6 +189,14 @@ def test_data_without_times_is_sent_to_last_out(sample):
         ({"ks": [10, -1]}, "k must be"),
         ({"validation_fraction": 1.0}, "validation_fraction"),
         ({"params": {"window": 0}}, "window"),
+        ({"split": "last-out", "cutoffs": [0.8]}, "cutoffs needs a split by time"),
+        ({"split": "last-out", "validation_fraction": 0.2}, "validation_fraction needs a split"),
+        ({"split": "last-out", "show_leak": True}, "show_leak needs a split by time"),
+        ({"cutoffs": [0.8], "validation_fraction": 0.2}, "cutoffs cannot be combined with valid"),
+        ({"cutoffs": [0.8], "show_leak": True}, "cutoffs cannot be combined with show_leak"),
+        ({"cutoffs": []}, r"cutoffs must lie in \(0, 1\), got \[\]"),
+        ({"cutoffs": [0.8, 1.0]}, r"cutoffs must lie in \(0, 1\), got \[0.8, 1.0\]"),
+        ({"cutoffs": [0, 0.8]}, "cutoffs must lie in"),
     ],
 )
 def test_wrong_arguments_are_value_errors(wrong, message):
@@ -228,8 +237,8 @@ def check_entry(entry):
 @pytest.mark.parametrize("split", ["time", "last-out"])
 def test_report_has_the_layout_of_the_contract(split, request, sample):
     report = request.getfixturevalue("sample_report" if split == "time" else "sample_last_out")
-    assert list(report) == ["dataset", "params", "split", "protocols", "ann", "calibration",
-                            "seconds", "versions"]  # fmt: skip
+    assert list(report) == ["dataset", "params", "split", "protocols", "opponents", "ann",
+                            "calibration", "seconds", "versions"]  # fmt: skip
     assert report["dataset"] == {
         "name": "sample" if split == "time" else "ratings", "n_ratings": 20_000, "n_users": 500,
         "n_items": sample["item_id"].nunique(), "sha256": fingerprint(sample),
@@ -244,7 +253,7 @@ def test_report_has_the_layout_of_the_contract(split, request, sample):
     assert report["ann"]["backend"] == "annoy"
     assert 0.9 < report["ann"]["recall_vs_exact"] <= 1
     assert min(report["ann"][name] for name in positive) > 0
-    assert list(report["seconds"]) == ["sequences", "train", "index", "evaluate"]
+    assert list(report["seconds"]) == ["sequences", "train", "index", "opponents", "evaluate"]
     assert {"recsys", "gensim", "numpy"} <= set(report["versions"])
 
     assert list(report["protocols"]) == (["warm", "fold-in"] if split == "time" else [split])
@@ -293,6 +302,91 @@ def test_another_run_on_shuffled_rows_gives_the_same_report(sample_report, sampl
     pd.testing.assert_frame_equal(shuffled, before)
 
 
+# ---- several cutoffs, peers, a random split
+
+
+@pytest.fixture(scope="module")
+def rolling(sample):
+    return evaluate(sample, params=TINY, cutoffs=[0.9, 0.7])
+
+
+def test_one_cutoff_is_the_split_by_time(sample):
+    alone, one = evaluate(sample, params=TINY), evaluate(sample, params=TINY, cutoffs=[0.8])
+    assert one["protocols"] == alone["protocols"]
+    [cutoff] = one["split"]["cutoffs"]
+    counts = {name: n for name, n in alone["split"].items() if name != "protocol"}
+    assert {name: cutoff[name] for name in counts} == counts
+
+
+def test_several_cutoffs_are_trained_anew_and_averaged(sample, rolling):
+    early, late = (evaluate(sample, params=TINY, validation_fraction=f) for f in (0.3, 0.1))
+    split = rolling["split"]
+    assert [one["share"] for one in split["cutoffs"]] == [0.7, 0.9]
+    assert split["cutoff"] is split["n_train"] is None
+    for one, alone in zip(split["cutoffs"], (early, late), strict=True):
+        assert one["n_train"] == alone["split"]["n_train"]
+        assert one["opponents"] == alone["opponents"]
+        assert one["params"] == alone["params"]
+    for protocol, result in rolling["protocols"].items():
+        parts = [report["protocols"][protocol] for report in (early, late)]
+        counts = [part["n_users"] for part in parts]
+        assert max(counts) <= result["n_users"] < sum(counts)
+        for kind in ("models", "differences"):
+            for name, entries in result[kind].items():
+                mean = np.mean([p[kind][name]["recall@20"]["mean"] for p in parts])
+                assert entries["recall@20"]["mean"] == pytest.approx(mean)
+                check_entry(entries["recall@20"])
+        for one, part in zip(split["cutoffs"], parts, strict=True):
+            assert one["n_users"][protocol] == part["n_users"]
+            for name, values in one["recall"][protocol].items():
+                expected = part["models"][name]["recall@20"]["mean"]
+                assert values["recall@20"] == pytest.approx(expected)
+    for name in ("train", "opponents"):
+        assert rolling["seconds"][name] > 0
+    json.dumps(rolling, allow_nan=False)
+
+
+def test_intervals_over_cutoffs_are_over_distinct_users(sample, monkeypatch):
+    """The same cutoff twice tells nothing new."""
+    monkeypatch.setattr("recsys.evaluate._shares", lambda *_, **__: [0.8, 0.8])
+    twice = evaluate(sample, params=TINY, cutoffs=[0.8, 0.8])
+    monkeypatch.undo()
+    once = evaluate(sample, params=TINY)
+    for protocol, result in twice["protocols"].items():
+        assert result["n_users"] == once["protocols"][protocol]["n_users"]
+        for name, entries in result["models"].items():
+            expected = once["protocols"][protocol]["models"][name]["recall@20"]["ci95"]
+            assert entries["recall@20"]["ci95"] == pytest.approx(expected)
+
+
+def test_a_random_split_inflates_recall(ml_report):
+    by_time, leak = ml_report["protocols"]["warm"], ml_report["leak"]
+    assert list(leak["models"]) == list(by_time["models"]) == ["item2vec", *BASELINES]
+    for name in ("item-knn", "svd", "ease", "markov"):
+        low = leak["models"][name]["recall@20"]["ci95"][0]
+        assert low > 1.3 * by_time["models"][name]["recall@20"]["mean"]
+    assert leak["n_users"] > 900
+
+
+def test_peers_take_part_with_the_same_users(sample):
+    pytest.importorskip("implicit")
+    report = evaluate(sample.head(3000), params=TINY, split="last-out", peers=True)
+    names = [n + suffix for n in ("item-knn", "svd", "ease", "markov", "als", "bpr", "bm25")
+             for suffix in ("", " + popularity")]  # fmt: skip
+    expected = ["popularity", "recent-popularity", *names, "random"]
+    assert list(report["protocols"]["last-out"]["differences"]) == expected
+    assert list(report["opponents"]) == ["recent-popularity", *names]
+
+
+def test_peers_without_their_package_fail_before_any_training(sample, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "implicit", None)
+    monkeypatch.setattr(Recommender, "fit", lambda *_: pytest.fail("trained"))
+    assert main(["--data", "sample", "--peers"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines()[-1].endswith('pip install -e ".[peers]"')
+
+
 # ---- no leak
 
 
@@ -303,11 +397,11 @@ def rankings(ratings, monkeypatch):
     def rank_only(cases, contenders, train, ks):
         everybody = Cases(train, train, train, np.zeros(len(train)))
         found.append({n: c.rank(everybody.recode(c.item_ids)) for n, c in contenders.items()})
-        return {}
+        return measure(cases, contenders, train, ks)
 
-    monkeypatch.setattr("recsys.measure.measure", rank_only)
-    evaluate(ratings, params=BRIEF)
-    return found[0]
+    monkeypatch.setattr("recsys.trial.measure", rank_only)
+    report = evaluate(ratings, params=BRIEF)
+    return found[0], report["opponents"]
 
 
 def test_nothing_after_the_cutoff_reaches_a_model(sample, monkeypatch):
@@ -318,7 +412,10 @@ def test_nothing_after_the_cutoff_reaches_a_model(sample, monkeypatch):
     altered.loc[late, "user_id"] = rng.integers(1, 2000, n)
     altered.loc[late, "item_id"] = rng.integers(1, 2000, n)
     altered.loc[late, "rating"] = rng.integers(1, 6, n).astype(np.float32)
-    before, after = rankings(sample, monkeypatch), rankings(altered, monkeypatch)
+    (before, chosen), (after, again) = (
+        rankings(ratings, monkeypatch) for ratings in (sample, altered)
+    )
+    assert chosen == again
     assert list(before) == list(after) == ["item2vec", *BASELINES]
     for name in before:
         for one, other in zip(before[name], after[name], strict=True):
@@ -432,7 +529,14 @@ def test_default_is_far_better_than_the_textbook_on_ml_100k(ml_100k, ml_report):
 def test_json_is_one_object_on_stdout(capsys, sample_report):
     assert main(["--data", "sample", "--json", "--epochs", "3", "--vector-size", "16"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert list(report["seconds"]) == ["load", "sequences", "train", "index", "evaluate"]
+    assert list(report["seconds"]) == [
+        "load",
+        "sequences",
+        "train",
+        "index",
+        "opponents",
+        "evaluate",
+    ]
     assert without_timings(report) == without_timings(sample_report)
 
 
@@ -443,6 +547,19 @@ def test_options_of_the_command_are_passed_on(capsys):
     report = json.loads(capsys.readouterr().out)
     assert (report["split"]["n_validation"] - 2000) / 2000 == pytest.approx(0, abs=0.01)
     assert "recall@3" in report["protocols"]["warm"]["models"]["item2vec"]
+
+
+def test_options_for_several_cutoffs_and_a_random_split_are_passed_on(monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr("recsys.evaluate.evaluate", lambda *_, **options: seen.append(options) or {
+        "seconds": {}})  # fmt: skip
+    data = ["--data", "sample", "--json"]
+    assert main([*data, "--cutoffs", "0.7", "0.9", "--peers", "--show-leak"]) == 0
+    assert main(data) == 0
+    capsys.readouterr()
+    names = ("cutoffs", "peers", "show_leak", "validation_fraction")
+    assert [[options[name] for name in names] for options in seen] == [
+        [[0.7, 0.9], True, True, None], [None, False, False, None]]  # fmt: skip
 
 
 def test_failure_leaves_stdout_empty(capsys, tmp_path):

@@ -18,8 +18,8 @@ PACKAGE = Path(recsys.__file__).parent
 FLOORS = [
     "errors metrics ids index storage recommendations frames summary sample download data",
     "sequences splits item2vec users readout tables",
-    "calibrate recommender baselines",
-    "measure report cli evaluate train tune",
+    "calibrate recommender baselines peers",
+    "measure opponents ablation trial report cli evaluate train tune",
     "__main__",
 ]
 ORDER = ["__init__", *" ".join(FLOORS).split()]
@@ -50,7 +50,9 @@ def test_imports_go_down_or_left(name):
     assert ours <= allowed, f"{name} imports {sorted(ours - allowed)} from above or the right"
 
 
-@pytest.mark.parametrize(("library", "home"), [("gensim", "item2vec"), ("annoy", "index")])
+@pytest.mark.parametrize(
+    ("library", "home"), [("gensim", "item2vec"), ("annoy", "index"), ("implicit", "peers")]
+)
 def test_one_file_alone_imports_it(library, home):
     homes = [
         path.stem

@@ -1,9 +1,19 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
 from recsys import measure as module
-from recsys.measure import Contender, contender_of_baseline, contender_of_model, measure
+from recsys.measure import (
+    Contender,
+    Measured,
+    averaged,
+    contender_of_baseline,
+    contender_of_model,
+    measure,
+    recall_of,
+)
 from recsys.metrics import means_with_ci95
 from recsys.sequences import Sequences, build_sequences, offsets_from
 from recsys.splits import Cases
@@ -62,7 +72,12 @@ CONTENDERS = {
 
 @pytest.fixture(scope="module")
 def result():
-    return measure(CASES, CONTENDERS, TRAIN, [1, 2])
+    return result_of(CASES, CONTENDERS, TRAIN, [1, 2])
+
+
+def result_of(*asked):
+    """What one cutoff alone gives."""
+    return averaged([measure(*asked)])
 
 
 def means(entries):
@@ -125,12 +140,14 @@ def test_coverage_has_no_interval_and_every_other_metric_has_one(result):
 def test_watched_items_are_never_ranked():
     for contender in CONTENDERS.values():
         everything = cases_of(CASES.histories, CASES.watched, CASES.watched)
-        models = measure(everything, {"item2vec": contender}, TRAIN, [2])["models"]
+        models = result_of(everything, {"item2vec": contender}, TRAIN, [2])["models"]
         assert models["item2vec"]["recall@2"]["mean"] == 0
 
 
 def test_a_list_longer_than_the_catalogue_ends_with_it():
-    ranked = measure(CASES, CONTENDERS | {"other": in_order(ITEMS[:5], ITEMS[:5], 50)}, TRAIN, [50])
+    ranked = result_of(
+        CASES, CONTENDERS | {"other": in_order(ITEMS[:5], ITEMS[:5], 50)}, TRAIN, [50]
+    )
     # all but what was watched: 4, 4, 3 and 3 of 5 items; item 60 and the rewatched 10 are missed
     assert means(ranked["models"]["other"])["recall@50"] == (1 / 2 + 1 + 1 + 0) / 4
     assert means(ranked["models"]["other"])["coverage@50"] == 1
@@ -142,7 +159,7 @@ def test_without_users_all_means_are_null_and_no_model_is_asked():
 
     nobody = cases_of(sequences([]), sequences([]), sequences([]))
     contenders = {"item2vec": Contender(np.array([10]), rank), "b": Contender(np.array([20]), rank)}
-    result = measure(nobody, contenders, TRAIN, [1, 2])
+    result = result_of(nobody, contenders, TRAIN, [1, 2])
     assert (result["n_users"], result["n_targets"], result["n_targets_without_vector"]) == (0, 0, 0)
     entries = [*result["models"]["item2vec"].items(), *result["differences"]["b"].items()]
     for name, entry in entries:
@@ -151,7 +168,7 @@ def test_without_users_all_means_are_null_and_no_model_is_asked():
 
 def test_a_model_that_serves_nobody_scores_zero_and_has_no_novelty():
     cases = cases_of(sequences([[60]]), sequences([[60]]), sequences([[10]]))
-    entries = measure(cases, CONTENDERS, TRAIN, [2])["models"]["item2vec"]
+    entries = result_of(cases, CONTENDERS, TRAIN, [2])["models"]["item2vec"]
     assert entries["recall@2"] == {"mean": 0, "ci95": [0, 0]}
     assert entries["novelty@2"] == {"mean": None, "ci95": None}
     assert entries["coverage@2"]["mean"] == 0
@@ -160,7 +177,7 @@ def test_a_model_that_serves_nobody_scores_zero_and_has_no_novelty():
 
 def test_who_needs_no_history_serves_a_user_of_whom_nothing_is_known():
     cases = cases_of(sequences([[60]]), sequences([[60]]), sequences([[50]]))
-    models = measure(cases, CONTENDERS, TRAIN, [2])["models"]
+    models = result_of(cases, CONTENDERS, TRAIN, [2])["models"]
     assert models["other"]["recall@2"]["mean"] == 1
     assert [models[name]["n_users_unserved"] for name in CONTENDERS] == [1, 0]
 
@@ -205,7 +222,60 @@ def test_the_interval_of_a_constant_lead_is_a_point():
     other_lists = np.where(easy[:, None], [10, 50], [40, 50])
     cases = cases_of(sequences([[60]] * 30), sequences([[60]] * 30), sequences([[10, 20]] * 30))
     contenders = {"item2vec": listing(model_lists), "other": listing(other_lists)}
-    result = measure(cases, contenders, sequences([ITEMS]), [2])
+    result = result_of(cases, contenders, sequences([ITEMS]), [2])
     assert result["differences"]["other"]["recall@2"] == {"mean": 0.5, "ci95": [0.5, 0.5]}
     low, high = result["models"]["other"]["recall@2"]["ci95"]
     assert low < 0.25 < high
+
+
+def test_recall_alone_is_that_of_the_whole_comparison():
+    measured = measure(CASES, CONTENDERS, TRAIN, [1, 2])
+    for name, contender in CONTENDERS.items():
+        expected = measured.per_user[name]["recall@2"]
+        assert recall_of(contender, CASES, 2).tolist() == expected.tolist()
+
+
+# ---- several cutoffs
+
+
+def of_users(user_ids, ours, theirs):
+    """What `measure` gives for users whose recall@2 is known."""
+    per_user = {"item2vec": {"recall@2": np.array(ours)}, "other": {"recall@2": np.array(theirs)}}
+    coverage = {name: {"coverage@2": 0.25} for name in per_user}
+    return Measured(np.array(user_ids), 10, 3, per_user, coverage, dict.fromkeys(per_user, 1))
+
+
+def test_a_mean_over_cutoffs_is_the_mean_of_their_means():
+    early = of_users([7, 9], [1.0, 0.0], [0.5, 0.5])
+    late = of_users([9, 4, 5, 6], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0])
+    result = averaged([early, late])
+    assert result["models"]["item2vec"]["recall@2"]["mean"] == (1 / 2 + 1 / 4) / 2
+    assert result["models"]["other"]["recall@2"]["mean"] == (1 / 2 + 0) / 2
+    assert result["differences"]["other"]["recall@2"]["mean"] == (0 + 1 / 4) / 2
+    assert (result["n_users"], result["n_targets"], result["n_targets_without_vector"]) == (
+        5, 20, 6)  # fmt: skip
+    assert result["models"]["other"]["n_users_unserved"] == 2
+    assert result["models"]["other"]["coverage@2"] == {"mean": 0.25, "ci95": None}
+
+
+def test_the_same_users_at_two_cutoffs_do_not_narrow_an_interval():
+    rng = np.random.default_rng(0)
+    once = of_users(range(40), rng.random(40), rng.random(40))
+    order = rng.permutation(40)
+    values = {name: {"recall@2": v["recall@2"][order]} for name, v in once.per_user.items()}
+    shuffled = replace(once, user_ids=order, per_user=values)
+    one, two = averaged([once]), averaged([once, shuffled])
+    strangers = averaged([once, replace(shuffled, user_ids=order + 40)])
+    for kind, name in (("models", "item2vec"), ("models", "other"), ("differences", "other")):
+        first, second, third = (r[kind][name]["recall@2"] for r in (one, two, strangers))
+        assert second["mean"] == pytest.approx(first["mean"])
+        assert second["ci95"] == pytest.approx(first["ci95"])
+        # Were they other users, the interval would be narrower by the root of two.
+        assert np.ptp(third["ci95"]) == pytest.approx(np.ptp(first["ci95"]) / np.sqrt(2), rel=0.1)
+
+
+def test_a_cutoff_without_users_is_left_out_of_the_mean():
+    some, nobody = of_users([1, 2], [1.0, 0.5], [0.0, 0.0]), of_users([], [], [])
+    result = averaged([nobody, some])
+    assert result["models"]["item2vec"]["recall@2"]["mean"] == 0.75
+    assert result["n_users"] == 2

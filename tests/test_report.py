@@ -28,12 +28,18 @@ WARM = {
         "svd": {"recall@5": {"mean": 0.1, "ci95": [-0.0125, 0.2]}},
     },
 }
-SPLIT = {"cutoff": "1998-03-07T02:21:30+00:00", "n_train": 80_000, "n_validation": 20_001,
-         "n_users_warm": 1300, "n_users_cold": 200, "share_cold_item_events": 0.0123}  # fmt: skip
+SPLIT = {"protocol": "time", "cutoff": "1998-03-07T02:21:30+00:00",
+         "n_train": 80_000, "n_validation": 20_001, "n_users_warm": 1300, "n_users_cold": 200,
+         "share_cold_item_events": 0.0123}  # fmt: skip
 REPORT = {
     "dataset": {"name": "some", "n_ratings": 100_001, "n_users": 1500, "n_items": 1682},
     "split": SPLIT,
     "protocols": {"warm": WARM, "fold-in": WARM | {"n_users": 0}},
+    "opponents": {
+        "recent-popularity": {"settings": {"days": 7}, "recall@20": 0.1},
+        "svd": {"settings": {"half_life": None, "n_components": 64}, "recall@20": 0.2},
+        "markov": {"settings": {"half_life": 2.5}, "recall@20": 0.2},
+    },
     "ann": {"backend": "annoy", "recall_vs_exact": 0.9876, "microseconds_per_query": 49.6,
             "bytes": 1_250_000, "build_seconds": 0.125},
     "seconds": {"train": 4.5612, "evaluate": 2.0},
@@ -56,6 +62,8 @@ users without a known item count as 0: 3 in item2vec, 1 in svd
 fold-in: users amid their later events: the first half joins the history (no retraining), the rest is to be found
 no such users in this data
 
+settings (chosen inside the training part): recent-popularity days 7; svd half_life none, n_components 64; markov
+half_life 2.5
 index (annoy): finds 98.8% of what exact search finds, 50 microseconds a query, 1.2 MB, built in 0.12 s
 seconds: train 4.6, evaluate 2.0"""  # noqa: E501
 
@@ -71,7 +79,7 @@ def test_a_report_as_text():
 
 
 def test_last_out_is_said_to_leak():
-    split = SPLIT | {"cutoff": None, "n_validation": 1500}
+    split = SPLIT | {"protocol": "last-out", "cutoff": None, "n_validation": 1500}
     text = as_text(REPORT | {"split": split, "protocols": {"last-out": WARM}})
     first, second = text.splitlines()[1:3]
     assert first == (
@@ -115,3 +123,41 @@ def test_a_real_report_without_users_says_so():
     text = as_text(evaluate(views, params=BRIEF))
     assert text.count("no such users in this data") == 2
     assert "None" not in text
+
+
+def test_several_cutoffs_stand_in_one_table():
+    cutoffs = [
+        {"share": share, "n_users": {"warm": n_users}, "recall": {"warm": {"item2vec": recall}}}
+        for share, n_users, recall in (
+            (0.7, 1000, {"recall@5": 0.1}),
+            (0.95, 0, {"recall@5": None}),
+        )
+    ]
+    split = {**dict.fromkeys(SPLIT), "protocol": "time", "cutoffs": cutoffs}
+    text = as_text(REPORT | {"split": split, "protocols": {"warm": WARM}})
+    assert text.splitlines()[1:3] == [
+        "split at 2 moments, 70%, 95% of the ratings before them; each time trained anew",
+        "means are averaged over the cutoffs, intervals are over distinct users",
+    ]
+    assert "\nsettings at the last cutoff (chosen" in text
+    assert "\n1,234 distinct users at 2 cutoffs, 5,000 items to be found" in text
+    assert "\nitem2vec's recall@5 by cutoff: 70%: 0.100 (1,000 users), 95%: - (0 users)\n" in text
+
+
+def test_a_random_split_stands_beside_the_split_by_time():
+    models = {name: entries(0.5, 0.75, [0.7, 0.8]) for name in WARM["models"]}
+    leak = WARM | {"n_users": 1499, "models": models}
+    lines = as_text(REPORT | {"leak": leak}).splitlines()
+    start = lines.index("warm users: 1,234 by time, 1,499 at random")
+    assert lines[start + 1 : start + 5] == [
+        "recall@5    by time  at random",
+        "item2vec      0.200      0.750",
+        "popularity    1.000      0.750",
+        "svd           0.100      0.750",
+    ]
+
+
+def test_default_settings_are_said_to_be_defaults():
+    opponents = {"svd": {"settings": {"half_life": 3.0, "n_components": 32}, "recall@20": None}}
+    expected = "settings (defaults: too few to choose by): svd half_life 3, n_components 32"
+    assert expected in as_text(REPORT | {"opponents": opponents}).splitlines()

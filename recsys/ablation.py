@@ -1,0 +1,43 @@
+"""Add one lever after the other to the textbook's recipe, to see what each is worth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from recsys.calibrate import DEFAULTS
+from recsys.measure import contender_of_model
+from recsys.recommender import TEXTBOOK, Recommender
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from recsys.measure import Contender
+
+# Each line holds all that the lines above it added. The model itself, where calibration chooses
+# the half-life and the amount of training too, comes after the last.
+LEVERS: dict[str, dict[str, Any]] = {
+    "textbook": TEXTBOOK,
+    "+ training": {"calibrate": False, "scoring": "cosine"},
+    "+ input-output": {"calibrate": False, "ridge": 0.0},
+    "+ recency": {"calibrate": False, "ridge": 0.0, "half_life": DEFAULTS["half_life"]},
+    "+ ridge": {"calibrate": False, "half_life": DEFAULTS["half_life"]},
+    "+ popularity": {"epochs": DEFAULTS["epochs"], "half_life": DEFAULTS["half_life"]},
+}
+
+
+def levers(train: pd.DataFrame, params: dict[str, Any], k: int) -> dict[str, Contender]:
+    """Train every model of `LEVERS`.
+
+    Parameters
+    ----------
+    train : DataFrame
+    params : dict
+        Keywords of `Recommender`, of which seed, workers and min_rating are taken over.
+    k : int
+        Length of the lists.
+    """
+    shared = {name: params[name] for name in ("seed", "workers", "min_rating")}
+    return {
+        name: contender_of_model(Recommender(**given, **shared, index="exact").fit(train), k)
+        for name, given in LEVERS.items()
+    }

@@ -1,0 +1,311 @@
+"""Give the baselines their best chance: choose their settings inside the training part.
+
+The slice they are chosen on is the one that our own model is calibrated on
+(`recsys.splits.calibration_split`); nothing from after the cutoff is seen.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recsys import peers
+from recsys.baselines import (
+    HALF_LIFE,
+    ease,
+    item_knn,
+    markov,
+    plus_popularity,
+    popularity,
+    random,
+    recent_popularity,
+    svd,
+)
+from recsys.errors import DataError
+from recsys.frames import ITEM, TIMESTAMP
+from recsys.ids import id_array, rows_of
+from recsys.measure import contender_of_baseline, recall_of
+from recsys.sequences import build_sequences
+from recsys.splits import calibration_split, liked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+    import pandas as pd
+
+    from recsys.baselines import Baseline, HistoryBaseline
+    from recsys.measure import Contender
+    from recsys.sequences import Sequences
+    from recsys.splits import Cases
+
+    Counts = npt.NDArray[np.int64]
+
+logger = logging.getLogger(__name__)
+
+# What is chosen from; the first of each is what is used where nothing can be chosen.
+HALF_LIVES = (HALF_LIFE, 1.0, 10.0, None)
+DAYS = (30, 7)
+WEIGHTS = (0.25, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0)
+# By this metric, on at most so many users a protocol.
+K = 20
+MAX_USERS = 2_000
+# EASE inverts a dense (n_items, n_items) matrix, 3 GB in float64 at this size.
+EASE_LIMIT = 20_000
+# Above this many items the settings that need another fit are not searched, for the time it takes.
+SEARCH_LIMIT = 3_000
+
+
+@dataclass(frozen=True)
+class Opponent:
+    """A baseline that takes histories, and the settings that it may be fitted with.
+
+    Attributes
+    ----------
+    fit : function (train, **settings) -> score
+    settings : list of dict
+        The first is the default.
+    """
+
+    fit: Callable[..., HistoryBaseline]
+    settings: list[dict[str, Any]]
+
+
+OPPONENTS = {
+    "item-knn": Opponent(item_knn, [{"shrinkage": x} for x in (5.0, 0.0, 20.0, 100.0)]),
+    "svd": Opponent(svd, [{"n_components": x} for x in (32, 16, 64, 128)]),
+    "ease": Opponent(ease, [{"penalty": x} for x in (500.0, 100.0, 250.0, 1000.0)]),
+    "markov": Opponent(markov, [{}]),
+}
+PEERS = {
+    "als": Opponent(
+        peers.als,
+        [{"factors": f, "alpha": a} for f, a in product((32, 16, 64), (1.0, 10.0))],
+    ),
+    "bpr": Opponent(peers.bpr, [{"factors": f} for f in (64, 32, 128)]),
+    "bm25": Opponent(
+        peers.bm25,
+        [{"n_neighbours": n, "b": b} for n, b in product((200, 50, 1000), (0.75, 0.25))],
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """Interactions to fit on.
+
+    Attributes
+    ----------
+    sequences : Sequences
+    recent : dict of days -> int64 array, shape (n_items,)
+        Events of the last so many days; None = of all days. Without times there is only None.
+    """
+
+    sequences: Sequences
+    recent: dict[int | None, Counts]
+
+    @classmethod
+    def of(cls, ratings: pd.DataFrame, cutoff: pd.Timestamp | None) -> Part:
+        """Count what was popular before `cutoff`, or before the end where there is none."""
+        import pandas as pd
+
+        sequences = build_sequences(ratings)
+        recent: dict[int | None, Counts] = {}
+        if TIMESTAMP in ratings:
+            codes = rows_of(id_array(ratings[ITEM]), sequences.item_ids)
+            now = ratings[TIMESTAMP].max() if cutoff is None else cutoff
+            for days in DAYS:
+                late = (ratings[TIMESTAMP] >= now - pd.Timedelta(days=days)).to_numpy()
+                recent[days] = np.bincount(codes[late], minlength=len(sequences.item_ids))
+        return cls(sequences, recent | {None: sequences.counts()})
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Where settings are chosen: an earlier part to fit on, and users to find items for."""
+
+    part: Part
+    cases: dict[str, Cases]
+
+    @classmethod
+    def of(cls, train: pd.DataFrame, min_rating: float | None) -> Slice | None:
+        """Split the training part once more; None where it is too small for that."""
+        try:
+            earlier, protocols, cutoff = calibration_split(train, min_rating=min_rating)
+            part = Part.of(earlier[liked(earlier, min_rating)], cutoff)
+        except DataError as error:
+            logger.info("the opponents have their default settings: %s", error)
+            return None
+        return cls(part, {name: _sample(cases) for name, cases in protocols.items()})
+
+    def recall(self, baseline: Baseline, *, needs_history: bool = True) -> float:
+        """Return the mean over the protocols of the mean recall over users."""
+        contender = contender_of_baseline(
+            baseline, self.part.sequences.item_ids, K, needs_history=needs_history
+        )
+        return float(
+            np.mean([recall_of(contender, cases, K).mean() for cases in self.cases.values()])
+        )
+
+
+def _sample(cases: Cases) -> Cases:
+    if len(cases) <= MAX_USERS:
+        return cases
+    rng = np.random.default_rng(0)
+    return cases.take_users(np.sort(rng.choice(len(cases), MAX_USERS, replace=False)))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen for one opponent.
+
+    Attributes
+    ----------
+    settings : dict
+        Keywords of its `fit`.
+    half_life : float or None
+    recall : float or None
+        On the slice; None where nothing could be chosen.
+    days, weight
+        Of the popularity that is added, if any is.
+    """
+
+    settings: dict[str, Any]
+    half_life: float | None = HALF_LIFE
+    recall: float | None = None
+    days: int | None = None
+    weight: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what the report says of it."""
+        settings = {"half_life": self.half_life, **self.settings}
+        if self.weight:
+            settings |= {"popularity_days": self.days, "popularity_weight": self.weight}
+        return {"settings": settings, f"recall@{K}": self.recall}
+
+    def baseline(self, score: HistoryBaseline, part: Part) -> Baseline:
+        """Put what `fit` gave together with the half-life and the popularity."""
+        found: Baseline = partial(score, half_life=self.half_life)
+        if not self.weight:
+            return found
+        recent, counts = part.recent[self.days], part.recent[None]
+        return plus_popularity(found, recent, counts, weight=self.weight)
+
+
+def choose(opponent: Opponent, where: Slice, *, with_popularity: bool = False) -> list[Choice]:
+    """Choose the settings with the highest recall on a slice of the training part.
+
+    Parameters
+    ----------
+    opponent : Opponent
+    where : Slice
+    with_popularity : bool
+        Whether to choose, for the same settings, days and a weight of popularity as well.
+
+    Returns
+    -------
+    list of Choice
+        The best; and with popularity, the best of those too.
+    """
+    part = where.part
+    small = len(part.sequences.item_ids) <= SEARCH_LIMIT
+    tried = []
+    for settings in opponent.settings if small else opponent.settings[:1]:
+        score = opponent.fit(part.sequences, **settings)
+        tried.append((score, _best(score, where, [Choice(settings, h) for h in HALF_LIVES])))
+    score, best = max(tried, key=lambda pair: pair[1].recall or 0.0)
+    if not with_popularity:
+        return [best]
+    grid = [replace(best, days=d, weight=w) for d, w in product(part.recent, WEIGHTS)]
+    return [best, _best(score, where, grid)]
+
+
+def _best(score: HistoryBaseline, where: Slice, choices: list[Choice]) -> Choice:
+    """Return the choice with the highest recall, the first of equals."""
+    recalls = [where.recall(choice.baseline(score, where.part)) for choice in choices]
+    best = int(np.argmax(recalls))
+    return replace(choices[best], recall=recalls[best])
+
+
+def opponents(
+    train: pd.DataFrame,
+    cutoff: pd.Timestamp | None,
+    *,
+    k: int,
+    min_rating: float | None = None,
+    with_peers: bool = False,
+) -> tuple[dict[str, Contender], dict[str, Any]]:
+    """Choose the settings of all baselines inside the training part and fit them on all of it.
+
+    Parameters
+    ----------
+    train : DataFrame
+        A checked frame.
+    cutoff : Timestamp or None
+        The moment that recent popularity is counted back from; None = the end of `train`.
+    k : int
+        Length of the lists.
+    min_rating : float
+        Ratings below it are no interactions.
+    with_peers : bool
+        Whether the models of `recsys.peers` take part, and everyone also with popularity added.
+
+    Returns
+    -------
+    contenders : dict of name -> Contender
+    chosen : dict of name -> dict
+        settings, and the recall@20 that they had where they were chosen (None: the defaults,
+        since the training part is too small to split).
+    """
+    part = Part.of(train[liked(train, min_rating)], cutoff)
+    where = Slice.of(train, min_rating)
+    item_ids, counts = part.sequences.item_ids, part.recent[None]
+    baselines: dict[str, Baseline] = {"popularity": popularity(counts)}
+    chosen: dict[str, Any] = {}
+    if len(part.recent) > 1:
+        days, recall = _recent_days(where)
+        baselines["recent-popularity"] = recent_popularity(part.recent[days], counts)
+        chosen["recent-popularity"] = {"settings": {"days": days}, f"recall@{K}": recall}
+    needs_no_history = [*baselines, "random"]
+    for name, opponent in _taking_part(len(item_ids), with_peers=with_peers).items():
+        choices = [Choice(opponent.settings[0])]
+        if with_peers:
+            choices.append(replace(choices[0], weight=WEIGHTS[0]))
+        if where is not None:
+            choices = choose(opponent, where, with_popularity=with_peers)
+        score = opponent.fit(part.sequences, **choices[0].settings)
+        for suffix, choice in zip(("", " + popularity"), choices, strict=False):
+            baselines[name + suffix] = choice.baseline(score, part)
+            chosen[name + suffix] = choice.as_dict()
+    baselines["random"] = random(len(item_ids))
+    contenders = {
+        name: contender_of_baseline(score, item_ids, k, needs_history=name not in needs_no_history)
+        for name, score in baselines.items()
+    }
+    return contenders, chosen
+
+
+def _taking_part(n_items: int, *, with_peers: bool) -> dict[str, Opponent]:
+    names = OPPONENTS | (PEERS if with_peers else {})
+    if n_items > EASE_LIMIT:
+        logger.info("ease is left out: more than %d items", EASE_LIMIT)
+        del names["ease"]
+    return names
+
+
+def _recent_days(where: Slice | None) -> tuple[int, float | None]:
+    """Choose how many days count as recent."""
+    if where is None or len(where.part.recent) == 1:
+        return DAYS[0], None
+    counts = where.part.recent[None]
+    recalls = {
+        days: where.recall(recent_popularity(where.part.recent[days], counts), needs_history=False)
+        for days in DAYS
+    }
+    days = max(recalls, key=lambda days: recalls[days])
+    return days, recalls[days]

@@ -1,0 +1,133 @@
+import sys
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_matrix
+
+from recsys import peers
+from recsys.baselines import history_matrix
+from recsys.index import top_k
+from tests.test_baselines import of_matrix, sequences
+
+VIEWS = np.random.default_rng(3).random((60, 25)) < 0.3
+TRAIN = of_matrix(VIEWS)
+LISTS = [[0, 4, 11], [7], [3, 1, 3], list(range(12))]
+HISTORIES = sequences(LISTS, 25)
+FITS = {"als": peers.als, "bpr": peers.bpr, "bm25": peers.bm25}
+
+
+def views_of(lists):
+    """What `implicit` takes: each watched item once, at 1."""
+    return csr_matrix(history_matrix(lists))
+
+
+def lists_of(scores, k):
+    """Rank what was not watched, as evaluation does."""
+    scores[HISTORIES.user_rows, HISTORIES.codes] = -np.inf
+    return top_k(scores, k)
+
+
+@pytest.fixture(scope="module")
+def implicit():
+    return pytest.importorskip("implicit")
+
+
+def test_a_missing_package_is_an_error_with_the_line_that_installs_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "implicit", None)
+    with pytest.raises(ModuleNotFoundError, match=r'"implicit".*pip install -e "\.\[peers\]"'):
+        peers.check_installed()
+
+
+def test_als_serves_a_history_as_implicit_itself_does(implicit):
+    from implicit.cpu.als import AlternatingLeastSquares
+
+    score = peers.als(TRAIN, factors=8, regularization=0.5, alpha=3.0, seed=1)
+    settings = {"factors": 8, "regularization": 0.5, "alpha": 3.0, "random_state": 1}
+    model = AlternatingLeastSquares(**settings, num_threads=1)
+    model.fit(csr_matrix(VIEWS.astype(np.float32)), show_progress=False)
+    ids, scores = model.recommend(np.arange(4), views_of(HISTORIES), N=10, recalculate_user=True)
+    found = lists_of(score(HISTORIES, half_life=None), 10)
+    assert_array_equal(found[0], ids)
+    assert_allclose(found[1], scores, rtol=1e-4, atol=1e-5)
+
+
+def test_als_weighs_what_is_recent_by_confidence(implicit):
+    from implicit.cpu.als import AlternatingLeastSquares
+
+    score = peers.als(TRAIN, factors=4, regularization=0.5, alpha=3.0)
+    settings = {"factors": 4, "regularization": 0.5, "alpha": 3.0, "random_state": 0}
+    model = AlternatingLeastSquares(**settings, num_threads=1)
+    model.fit(csr_matrix(VIEWS.astype(np.float32)), show_progress=False)
+    items = model.item_factors.astype(float)
+    recency = np.array([0.25, 0.5, 1])  # of the items 0, 4 and 11, with a half-life of 1
+    confidence = 3 * recency * 3 / recency.sum()
+    watched = items[[0, 4, 11]]
+    gram = items.T @ items + 0.5 * np.eye(4) + (watched.T * (confidence - 1)) @ watched
+    user = np.linalg.solve(gram, watched.T @ confidence)
+    assert_allclose(score(HISTORIES, half_life=1.0)[0], items @ user, rtol=1e-3, atol=1e-5)
+
+
+def test_bpr_takes_the_mean_of_a_history_for_its_user_and_adds_the_item_bias(implicit):
+    from implicit.cpu.bpr import BayesianPersonalizedRanking
+
+    score = peers.bpr(TRAIN, factors=8, iterations=20, seed=1)
+    model = BayesianPersonalizedRanking(
+        factors=8, learning_rate=0.05, iterations=20, random_state=1, num_threads=1
+    )
+    model.fit(csr_matrix(VIEWS.astype(np.float32)), show_progress=False)
+    items, bias = model.item_factors[:, :8], model.item_factors[:, 8]
+    expected = [items[sorted(set(codes))].mean(axis=0) @ items.T + bias for codes in LISTS]
+    assert_allclose(score(HISTORIES, half_life=None), expected, rtol=1e-4, atol=1e-5)
+    recent = (0.25 * items[0] + 0.5 * items[4] + items[11]) / 1.75
+    found = score(HISTORIES, half_life=1.0)[0]
+    assert_allclose(found, recent @ items.T + bias, rtol=1e-4, atol=1e-5)
+
+
+def test_bm25_ranks_as_implicit_itself_does(implicit):
+    from implicit.nearest_neighbours import BM25Recommender
+    from implicit.utils import ParameterWarning
+
+    score = peers.bm25(TRAIN, n_neighbours=6, k1=1.5, b=0.5)
+    model = BM25Recommender(K=6, K1=1.5, B=0.5, num_threads=1)
+    with pytest.warns(ParameterWarning):
+        model.fit(csr_matrix(VIEWS.astype(np.float32)), show_progress=False)
+    found = score(HISTORIES, half_life=None)
+    for user, row in enumerate(views_of(HISTORIES)):
+        ids, scores = model.recommend(user, row, N=10)
+        unseen = np.setdiff1d(np.arange(25), LISTS[user])
+        best = unseen[np.argsort(-found[user, unseen], kind="stable")][: (scores > 0).sum()]
+        assert_array_equal(best, ids[scores > 0])
+        assert_allclose(found[user, best], scores[scores > 0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_a_peer_answers_the_same_again_and_for_each_user_alone(implicit, name):
+    score, again = FITS[name](TRAIN), FITS[name](TRAIN)
+    scores = score(HISTORIES)
+    assert (scores.shape, scores.dtype) == ((4, 25), np.float32)
+    assert_array_equal(scores, again(HISTORIES))
+    alone = score(HISTORIES.take_users(np.array([2])))
+    assert_allclose(scores[2:3], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["als", "bpr"])
+def test_the_seed_reaches_what_draws(implicit, name):
+    assert (FITS[name](TRAIN, seed=1)(HISTORIES) != FITS[name](TRAIN, seed=2)(HISTORIES)).any()
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_a_peer_works_on_a_catalogue_of_five(implicit, name):
+    train = sequences([[0, 1, 2], [2, 3, 4], [0, 4]], 5)
+    assert np.isfinite(FITS[name](train)(train)).all()
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_a_peer_finds_the_rest_of_a_group(implicit, name):
+    """Two groups of users, each with items of its own."""
+    rng = np.random.default_rng(0)
+    lists = [(rng.permutation(10)[:7] + 10 * (user % 2)).tolist() for user in range(200)]
+    score = FITS[name](sequences(lists, 20))
+    scores = score(sequences([[0, 1, 2], [10, 11, 12]], 20))
+    assert scores[0, 3:10].min() > scores[0, 10:].max()
+    assert scores[1, 13:].min() > scores[1, :10].max()
