@@ -13,13 +13,15 @@ if TYPE_CHECKING:
 
     from recsys.measure import Contender
 
+PLAIN: dict[str, Any] = {"calibrate": False, "ridge": 0.0, "discount": 0.0}
 # Each line holds all that the lines above it added. The model itself, where calibration chooses
 # the half-life and the amount of training too, comes after the last.
 LEVERS: dict[str, dict[str, Any]] = {
     "textbook": TEXTBOOK,
-    "+ training": {"calibrate": False, "scoring": "cosine"},
-    "+ input-output": {"calibrate": False, "ridge": 0.0},
-    "+ recency": {"calibrate": False, "ridge": 0.0, "half_life": DEFAULTS["half_life"]},
+    "+ training": PLAIN | {"scoring": "cosine"},
+    "+ input-output": PLAIN,
+    "+ recency": PLAIN | {"half_life": DEFAULTS["half_life"]},
+    "+ rarity": {"calibrate": False, "ridge": 0.0, "half_life": DEFAULTS["half_life"]},
     "+ ridge": {"calibrate": False, "half_life": DEFAULTS["half_life"]},
     "+ popularity": {"epochs": DEFAULTS["epochs"], "half_life": DEFAULTS["half_life"]},
 }

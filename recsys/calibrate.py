@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recsys.errors import DataError
 from recsys.item2vec import WORD2VEC, train_item2vec
-from recsys.readout import item_columns, log_popularity, popularity_weights, queries
+from recsys.readout import item_columns, log_popularity, popularity_weights, queries, rarity
 from recsys.sequences import build_sequences, recent_counts, seconds_of
 from recsys.splits import calibration_split, liked
 from recsys.users import user_vectors
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-    from recsys.item2vec import ItemVectors
     from recsys.splits import Cases
 
 logger = logging.getLogger(__name__)
@@ -125,12 +125,24 @@ def _tried(
                 histories,
                 scoring=params["scoring"],
                 half_life=half_life,
+                discount=params["discount"],
                 ridge=params["ridge"],
             )
-            asked = {
-                name: _Asked(case, n_targets[name], trained, half_life, params["scoring"])
-                for name, case in known.items()
-            }
+            asked = {}
+            for name, case in known.items():
+                served = np.flatnonzero(case.histories.lengths > 0)
+                averaged = user_vectors(
+                    case.histories.take_users(served),
+                    trained.vectors,
+                    half_life=half_life,
+                    item_weights=rarity(histories.counts(), params["discount"]),
+                )
+                asked[name] = _Asked(
+                    case.take_users(served),
+                    n_targets[name],
+                    served,
+                    queries(averaged, np.zeros(len(served)), scoring=params["scoring"]),
+                )
             for days in grid["popularity_days"] if has_times else (None,):
                 recent = None
                 if days is not None:
@@ -179,21 +191,14 @@ def _smallest_of_the_best(
     return weights[best], {protocol: recalls[best]}
 
 
+@dataclass(frozen=True)
 class _Asked:
-    """The users of one protocol and their averaged vectors, asked again and again."""
+    """The users of one protocol that can be served, and their queries, asked again and again."""
 
-    def __init__(
-        self,
-        case: Cases,
-        n_targets: npt.NDArray[np.int64],
-        trained: ItemVectors,
-        half_life: float,
-        scoring: str,
-    ) -> None:
-        self.n_users, served = len(case), np.flatnonzero(case.histories.lengths > 0)
-        self.case, self.n_targets = case.take_users(served), n_targets[served]
-        averaged = user_vectors(self.case.histories, trained.vectors, half_life=half_life)
-        self.queries = queries(averaged, np.zeros(len(averaged)), scoring=scoring)
+    case: Cases
+    n_targets: npt.NDArray[np.int64]  # of all users of the protocol
+    served: npt.NDArray[np.int64]  # rows of these users among all
+    queries: npt.NDArray[np.float32]
 
     def recalls(
         self, readout: npt.NDArray[np.float32], weights: list[npt.NDArray[np.float64]]
@@ -213,8 +218,8 @@ class _Asked:
                 wanted = scores[part.targets.user_rows, part.targets.codes]
                 hits = (wanted >= floor[part.targets.user_rows]) & (wanted > -np.inf)
                 found = np.bincount(part.targets.user_rows[hits], minlength=len(users))
-                sums[i] += float((found / self.n_targets[users]).sum())
-        return [total / max(self.n_users, 1) for total in sums]
+                sums[i] += float((found / self.n_targets[self.served[users]]).sum())
+        return [total / max(len(self.n_targets), 1) for total in sums]
 
 
 def _sampled(cases: dict[str, Cases]) -> dict[str, Cases]:

@@ -52,6 +52,7 @@ MODEL_OPTIONS: list[tuple[str, Callable[[str], Any], str]] = [
     ("calibrate", int, "0 = choose nothing: then 20 epochs, the plain mean, no popularity"),
     ("scoring", str, "input-output or cosine"),
     ("ridge", float, "weight of the ridge regression beside the output vectors"),
+    ("discount", float, "a watched item weighs count ** -this in the average"),
     ("half_life", number_or_none, "items after which a watched item's weight halves (chosen)"),
     ("popularity_weight", float, "how much popularity counts for users here now (chosen)"),
     ("stale_popularity_weight", float, "and for users not seen for long (chosen)"),

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 # The ridge regression predicts the next items, each step further counting for less.
 AHEAD, DECAY, PENALTY = 5, 0.7, 100.0
-# Its coefficients are divided by count ** this: squared error favours what is popular.
-DISCOUNT = 0.25
 # Steps of training sequences that it is fitted on, at most; users are drawn at random.
 MAX_STEPS = 200_000
 # Share of the all-time counts in recent popularity, so that no item has none.
@@ -40,6 +38,7 @@ def item_columns(
     *,
     scoring: str,
     half_life: float | None,
+    discount: float,
     ridge: float,
 ) -> Floats:
     """Return what answers a user vector and a 1, float32 array of shape (n_items, d + 1).
@@ -55,7 +54,8 @@ def item_columns(
         What was trained on, over the items of `trained`.
     scoring : {"input-output", "cosine"}
     half_life : float, items
-        As the user vectors are averaged with.
+    discount : float
+        Both as the user vectors are averaged with.
     ridge : float
         Weight of the ridge regression beside the output vectors; 0 = none.
     """
@@ -65,18 +65,43 @@ def item_columns(
         ).astype(np.float32)
     columns = np.column_stack([trained.contexts, np.zeros(len(trained.contexts))])
     users = _some(np.flatnonzero(histories.lengths > 0), SCALE_USERS)
-    averaged = user_vectors(histories.take_users(users), trained.vectors, half_life=half_life)
+    counts = histories.counts()
+    averaged = user_vectors(
+        histories.take_users(users),
+        trained.vectors,
+        half_life=half_life,
+        item_weights=rarity(counts, discount),
+    )
     averaged = np.column_stack([averaged, np.ones(len(averaged), np.float32)])
     columns = columns / _spread(averaged @ columns.T)
     if ridge:
-        coefficients = ridge_columns(trained.vectors, histories, half_life=half_life)
-        coefficients /= np.maximum(histories.counts(), 1)[:, None] ** DISCOUNT
+        coefficients = ridge_columns(
+            trained.vectors,
+            histories,
+            half_life=half_life,
+            item_weights=rarity(counts, discount),
+        )
+        # Squared error favours what is popular, as a user vector would without the discount.
+        coefficients *= rarity(counts, discount)[:, None]
         columns = columns + ridge * coefficients / _spread(averaged @ coefficients.T)
     return columns.astype(np.float32)
 
 
+def rarity(counts: npt.NDArray[np.integer[Any]], discount: float) -> Floats:
+    """Weigh items by count ** -discount, float32 array of shape (n_items,).
+
+    That many watched an item says little about each of them.
+
+    References
+    ----------
+    Spärck Jones 1972, "A statistical interpretation of term specificity and its application in
+    retrieval" (inverse document frequency).
+    """
+    return np.asarray(np.maximum(counts, 1) ** -float(discount), np.float32)
+
+
 def ridge_columns(
-    vectors: Floats, histories: Sequences, *, half_life: float | None
+    vectors: Floats, histories: Sequences, *, half_life: float | None, item_weights: Floats
 ) -> npt.NDArray[np.float64]:
     """Regress the next items on the user vector before them: (n_items, d + 1) coefficients.
 
@@ -92,6 +117,7 @@ def ridge_columns(
     histories : Sequences
         Over these items.
     half_life : float, items
+    item_weights : float32 array, shape (n_items,)
 
     References
     ----------
@@ -102,7 +128,7 @@ def ridge_columns(
     from scipy.sparse import csr_array
 
     events = _some_users(histories, MAX_STEPS)
-    before, steps = _averages_before(events, vectors, half_life)
+    before, steps = _averages_before(events, vectors, half_life, item_weights)
     if len(steps) == 0:  # nobody has two events: nothing comes after anything
         return np.zeros((len(vectors), vectors.shape[1] + 1))
     level, spread = before.mean(axis=0, dtype=np.float64), before.std(axis=0, dtype=np.float64)
@@ -127,22 +153,23 @@ def ridge_columns(
 
 
 def _averages_before(
-    events: Sequences, vectors: Floats, half_life: float | None
+    events: Sequences, vectors: Floats, half_life: float | None, item_weights: Floats
 ) -> tuple[Floats, npt.NDArray[np.int64]]:
     """Average what came before each event but each user's first; return that, and which events.
 
     All users advance together, the longest first, so that those still going are a prefix.
     """
-    fade = 1.0 if half_life is None else 0.5 ** (1 / half_life)
+    fade = np.float32(1 if half_life is None else 0.5 ** (1 / half_life))
     users = np.argsort(-events.lengths, kind="stable")
     lengths, starts = events.lengths[users], events.offsets[users]
     before = np.empty((len(events.codes), vectors.shape[1]), np.float32)
-    total, weight = np.zeros((len(users), vectors.shape[1]), np.float32), 0.0
+    weighted = np.column_stack([vectors, np.ones(len(vectors), np.float32)]) * item_weights[:, None]
+    total = np.zeros((len(users), weighted.shape[1]), np.float32)
     for place in range(int(lengths.max(initial=1)) - 1):
         going = int(np.searchsorted(-lengths, -(place + 1)))
         at = starts[:going] + place
-        total, weight = fade * total[:going] + vectors[events.codes[at]], fade * weight + 1
-        before[at + 1] = total / np.float32(weight)
+        total = fade * total[:going] + weighted[events.codes[at]]
+        before[at + 1] = total[:, :-1] / total[:, -1:]
     first = np.zeros(len(events.codes), bool)
     first[events.offsets[:-1][events.lengths > 0]] = True
     steps = np.flatnonzero(~first)

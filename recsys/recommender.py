@@ -18,7 +18,7 @@ from recsys.errors import ColdUserError, ModelError, NotFittedError, UnknownUser
 from recsys.ids import find, take
 from recsys.index import AnnoyIndex, ExactIndex, annoy_available, exact_scores, top_k
 from recsys.item2vec import WORD2VEC, check_parameters, train_item2vec
-from recsys.readout import item_columns, log_popularity, popularity_weights, queries
+from recsys.readout import item_columns, log_popularity, popularity_weights, queries, rarity
 from recsys.recommendations import Recommendations
 from recsys.tables import Tables
 from recsys.users import history_weights, user_vector, user_vectors
@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 TEXTBOOK = {
     "sg": 1, "negative": 5, "vector_size": 100, "window": 5, "epochs": 5, "alpha": 0.025,
     "sample": 1e-3, "ns_exponent": 0.75, "min_count": 5, "scoring": "cosine", "calibrate": False,
+    "discount": 0.0,
 }  # fmt: skip
 
 
@@ -67,6 +68,9 @@ class Recommender:
     ridge : float
         Weight of the ridge regression beside the output vectors, 0 = none; with "cosine" there is
         none.
+    discount : float
+        A watched item weighs count ** -discount in the average (and in the ridge regression), so
+        that what everybody watches says less; 0 = no discount.
     half_life : float, items
         The weight of a watched item halves with every so many items watched after it.
     popularity_weight, stale_popularity_weight : float
@@ -115,6 +119,7 @@ class Recommender:
         calibrate: bool = True,
         scoring: str = "input-output",
         ridge: float = 0.5,
+        discount: float = 0.25,
         half_life: float | None = None,
         popularity_weight: float | None = None,
         stale_popularity_weight: float | None = None,
@@ -212,6 +217,7 @@ class Recommender:
             known,
             scoring=self.params["scoring"],
             half_life=self.params["half_life"],
+            discount=self.params["discount"],
             ridge=self.params["ridge"],
         )
         recent, days = None, self.params["popularity_days"]
@@ -236,6 +242,7 @@ class Recommender:
     def _open(self, tables: Tables, index_file: Path | None = None) -> None:
         """Take what `fit` or a folder gives, and index it."""
         self._tables = tables
+        self._item_weights = rarity(tables.counts, self.params["discount"])
         started = time.perf_counter()
         self._exact = ExactIndex(tables.readout)
         self._annoy: AnnoyIndex | None = None
@@ -341,7 +348,12 @@ class Recommender:
         return rows
 
     def _pool(self, history: Rows) -> Vectors:
-        return user_vector(history, self._fitted().vectors, half_life=self.params["half_life"])
+        return user_vector(
+            history,
+            self._fitted().vectors,
+            half_life=self.params["half_life"],
+            item_weights=self._item_weights,
+        )
 
     def _popularity_weights(self, staleness: npt.ArrayLike) -> npt.NDArray[np.float64]:
         fresh, stale = (self.params[f"{s}popularity_weight"] or 0.0 for s in ("", "stale_"))
@@ -493,7 +505,12 @@ class Recommender:
             Since the last event of each; None = all are here now.
         """
         vectors = self._fitted().vectors
-        averaged = user_vectors(histories, vectors, half_life=self.params["half_life"])
+        averaged = user_vectors(
+            histories,
+            vectors,
+            half_life=self.params["half_life"],
+            item_weights=self._item_weights,
+        )
         weights = self._popularity_weights(
             np.zeros(len(averaged)) if staleness is None else staleness
         )
@@ -620,7 +637,11 @@ class Recommender:
         """
         tables, history = self._fitted(), self._history(user_id)
         *answer, level, popularity = tables.readout[tables.item_row(item_id)].astype(np.float64)
-        weights = history_weights(np.array([0, len(history)]), half_life=self.params["half_life"])
+        weights = history_weights(
+            np.array([0, len(history)]),
+            half_life=self.params["half_life"],
+            item_weights=self._item_weights[history],
+        )
         if self.params["scoring"] == "cosine":
             weights = weights / np.linalg.norm(self._pool(history))
         # The weights sum to 1, so that the item's level is part of what each watched item says.
@@ -682,8 +703,8 @@ def _check_settings(params: dict[str, Any]) -> None:
     ):
         if params[name] not in choices:
             raise ValueError(f"{name} must be one of {choices}, got {params[name]!r}")
-    positive, any_sign = ("half_life", "min_rating", "popularity_days"), ("popularity_weight",
-                          "stale_popularity_weight", "ridge")  # fmt: skip
+    positive = ("half_life", "min_rating", "popularity_days")
+    any_sign = ("popularity_weight", "stale_popularity_weight", "ridge", "discount")
     for name in positive + any_sign:
         value, low = params[name], 0 if name in positive else -np.inf
         if value is None and name != "ridge":

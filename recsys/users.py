@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def history_weights(
-    offsets: npt.NDArray[np.int64], *, half_life: float | None
+    offsets: npt.NDArray[np.int64],
+    *,
+    half_life: float | None,
+    item_weights: npt.NDArray[np.floating[Any]] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Weigh the events of each history; the weights of a user sum to 1.
 
@@ -27,6 +30,8 @@ def history_weights(
     offsets : int64 array, shape (n_users + 1,)
         Where each user starts in the flat array of events.
     half_life : float, items; None for the plain mean
+    item_weights : float array, shape (n_events,), optional
+        Factors above 0, one an event, by the item that it is of.
 
     Returns
     -------
@@ -38,6 +43,10 @@ def history_weights(
     [0.333 0.667 0.143 0.286 0.571]
     """
     lengths = np.diff(offsets)
+    if item_weights is not None:
+        recency = history_weights(offsets, half_life=half_life) * item_weights
+        totals = np.add.reduceat(recency, offsets[:-1][lengths > 0], dtype=np.float64)
+        return np.asarray(recency / np.repeat(totals, lengths[lengths > 0]), dtype=np.float32)
     if half_life is None:
         return np.repeat(1 / np.maximum(lengths, 1), lengths).astype(np.float32)
     steps_back = np.repeat(offsets[1:], lengths) - 1 - np.arange(offsets[0], offsets[-1])
@@ -48,7 +57,11 @@ def history_weights(
 
 
 def user_vectors(
-    histories: Sequences, vectors: npt.NDArray[np.float32], *, half_life: float | None = None
+    histories: Sequences,
+    vectors: npt.NDArray[np.float32],
+    *,
+    half_life: float | None = None,
+    item_weights: npt.NDArray[np.floating[Any]] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Average the vectors of each history, for all users at once.
 
@@ -59,6 +72,8 @@ def user_vectors(
     vectors : float32 array, shape (n_items, d)
     half_life : float, items
         Recency weighting, see `history_weights`; None for the plain mean.
+    item_weights : float array, shape (n_items,), optional
+        Further factors above 0, one an item.
 
     Returns
     -------
@@ -82,7 +97,8 @@ def user_vectors(
             f"{len(empty)} users have no item with a vector, the first is "
             f"{histories.user_ids[empty[0]]}: leave them out before averaging"
         )
-    weights = history_weights(histories.offsets, half_life=half_life)
+    by_item = None if item_weights is None else item_weights[histories.codes]
+    weights = history_weights(histories.offsets, half_life=half_life, item_weights=by_item)
     shape = (len(histories), len(vectors))
     matrix = csr_array((weights, histories.codes, histories.offsets), shape=shape)
     return np.asarray(matrix @ vectors, dtype=np.float32)
@@ -93,6 +109,7 @@ def user_vector(
     vectors: npt.NDArray[np.float32],
     *,
     half_life: float | None = None,
+    item_weights: npt.NDArray[np.floating[Any]] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Average the vectors of one history, oldest item first; as `user_vectors` does for many.
 
@@ -102,11 +119,14 @@ def user_vector(
         Rows of `vectors`, not empty.
     vectors : float32 array, shape (n_items, d)
     half_life : float, items
+    item_weights : float array, shape (n_items,), optional
 
     Returns
     -------
     float32 array, shape (d,)
     """
-    weights = history_weights(np.array([0, len(history)]), half_life=half_life)
+    offsets = np.array([0, len(history)])
+    by_item = None if item_weights is None else item_weights[history]
+    weights = history_weights(offsets, half_life=half_life, item_weights=by_item)
     # Summed row by row as the sparse product does it, so that one user and all users agree.
     return np.asarray((weights[:, None] * vectors[history]).sum(axis=0))

@@ -9,8 +9,7 @@ from recsys import Recommender
 from recsys import calibrate as module
 from recsys.calibrate import DEFAULTS, GRID, calibrate
 from recsys.frames import check_ratings
-from recsys.measure import MODEL, contender_of_model, measure
-from recsys.sequences import build_sequences
+from recsys.measure import contender_of_model, recall_of
 from recsys.splits import calibration_split
 
 SMALL = {"vector_size": 16, "negative": 5}
@@ -45,9 +44,8 @@ def test_the_recall_it_reports_is_what_evaluation_measures(choice, sample):
     train, cases, _ = calibration_split(check_ratings(sample))
     model = Recommender(**SMALL, **choice["chosen"], index="exact").fit(train)
     for protocol, case in cases.items():
-        contenders = {MODEL: contender_of_model(model, 20)}
-        result = measure(case, contenders, build_sequences(train), [20])["models"][MODEL]
-        assert result["recall@20"]["mean"] == pytest.approx(choice["recall@20"][protocol], abs=2e-4)
+        recall = recall_of(contender_of_model(model, 20), case, 20)
+        assert recall.mean() == pytest.approx(choice["recall@20"][protocol], abs=2e-4)
 
 
 def test_what_is_given_is_kept_and_the_rest_chosen(sample, monkeypatch):
@@ -74,7 +72,7 @@ def test_too_little_data_gets_the_defaults_and_the_reason(sample):
 
 
 def test_without_calibration_none_is_off(sample):
-    model = Recommender(**SMALL, calibrate=False).fit(sample)
+    model = Recommender(**SMALL, calibrate=False, discount=0).fit(sample)
     assert model.calibration == {}
     assert model.params["epochs"] == DEFAULTS["epochs"]
     assert model.params["half_life"] is None

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from recsys import ColdUserError, DataError, Recommender, split_by_time
+from recsys.ablation import LEVERS
 from recsys.evaluate import evaluate, main
 from recsys.measure import measure
 from recsys.recommender import TEXTBOOK
@@ -14,8 +15,8 @@ from recsys.sequences import sort_events
 from recsys.splits import Cases
 from recsys.summary import fingerprint
 
-BRIEF = {"epochs": 3, "vector_size": 16}
-TINY = {"epochs": 1, "vector_size": 4, "index": "exact"}
+BRIEF = {"epochs": 3, "vector_size": 16, "half_life": 3.0, "calibrate": False}
+TINY = {"epochs": 1, "vector_size": 4, "index": "exact", "calibrate": False}
 KS = (10, 20, 50)
 PER_USER = ["mrr", *(f"{m}@{k}" for m in ("recall", "hit_rate", "ndcg", "novelty") for k in KS)]
 COVERAGE = [f"coverage@{k}" for k in KS]
@@ -205,10 +206,33 @@ def test_wrong_arguments_are_value_errors(wrong, message):
 
 
 def test_parameters_are_those_of_the_recommender():
-    params = TINY | {"window": 3, "half_life": None, "scoring": "cosine"}
+    params = TINY | {"window": 3, "calibrate": False, "scoring": "cosine"}
     assert evaluate(LIKES, params=params)["params"] == Recommender(**params).params
     with pytest.raises(TypeError, match="windw"):
         evaluate(LIKES, params={"windw": 3})
+
+
+def test_what_was_calibrated_and_on_what_evidence_is_in_the_report(sample):
+    report = evaluate(sample, params={"epochs": 2, "vector_size": 8, "index": "exact"})
+    chosen = report["calibration"]["chosen"]
+    assert {name: report["params"][name] for name in chosen} == chosen
+    assert set(report["calibration"]["recall@20"]) == {"warm", "fold-in"}
+    assert report["calibration"]["n_train"] < report["split"]["n_train"]
+    assert report["seconds"]["calibrate"] > 0
+    json.dumps(report, allow_nan=False)
+
+
+def test_an_ablation_puts_the_model_beside_its_own_parts(sample, capsys):
+    params = {"seed": 3} | TINY
+    report = evaluate(sample, params=params, ablation=True)
+    for result in report["protocols"].values():
+        assert list(result["models"]) == ["item2vec", *LEVERS]
+        assert list(result["differences"]) == list(LEVERS)
+    textbook = evaluate(sample, params=TEXTBOOK | {"seed": 3})["protocols"]["warm"]["models"]
+    assert report["protocols"]["warm"]["models"]["textbook"] == textbook["item2vec"]
+    assert report["opponents"] == {}
+    with pytest.raises(ValueError, match="cannot be combined with peers"):
+        evaluate(sample, ablation=True, peers=True)
 
 
 def test_lists_of_any_length_work_on_five_items_with_either_index():
@@ -253,7 +277,8 @@ def test_report_has_the_layout_of_the_contract(split, request, sample):
     assert report["ann"]["backend"] == "annoy"
     assert 0.9 < report["ann"]["recall_vs_exact"] <= 1
     assert min(report["ann"][name] for name in positive) > 0
-    assert list(report["seconds"]) == ["sequences", "train", "index", "opponents", "evaluate"]
+    assert list(report["seconds"]) == [
+        "sequences", "train", "readout", "index", "opponents", "evaluate"]  # fmt: skip
     assert {"recsys", "gensim", "numpy"} <= set(report["versions"])
 
     assert list(report["protocols"]) == (["warm", "fold-in"] if split == "time" else [split])
@@ -527,12 +552,14 @@ def test_default_is_far_better_than_the_textbook_on_ml_100k(ml_100k, ml_report):
 
 
 def test_json_is_one_object_on_stdout(capsys, sample_report):
-    assert main(["--data", "sample", "--json", "--epochs", "3", "--vector-size", "16"]) == 0
+    model = ["--epochs", "3", "--vector-size", "16", "--half-life", "3", "--calibrate", "0"]
+    assert main(["--data", "sample", "--json", *model]) == 0
     report = json.loads(capsys.readouterr().out)
     assert list(report["seconds"]) == [
         "load",
         "sequences",
         "train",
+        "readout",
         "index",
         "opponents",
         "evaluate",
@@ -541,7 +568,7 @@ def test_json_is_one_object_on_stdout(capsys, sample_report):
 
 
 def test_options_of_the_command_are_passed_on(capsys):
-    model = ["--epochs", "1", "--vector-size", "4"]
+    model = ["--epochs", "1", "--vector-size", "4", "--calibrate", "0"]
     split = ["--split", "time", "--validation-fraction", "0.1", "-k", "3", "7"]
     assert main(["--data", "sample", "--json", *model, *split]) == 0
     report = json.loads(capsys.readouterr().out)

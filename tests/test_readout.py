@@ -19,6 +19,7 @@ from recsys.readout import (
     log_popularity,
     popularity_weights,
     queries,
+    rarity,
     ridge_columns,
 )
 from recsys.sequences import build_sequences
@@ -30,6 +31,8 @@ VIEWS = pd.DataFrame(
 )
 HISTORIES = build_sequences(VIEWS)
 VECTORS = RNG.normal(size=(12, 4)).astype(np.float32)
+WEIGHTS = rarity(HISTORIES.counts(), 0.25)
+ONES = np.ones(12, np.float32)
 TRAINED = ItemVectors(np.arange(12), VECTORS, RNG.normal(size=(12, 4)).astype(np.float32))
 
 
@@ -39,7 +42,9 @@ def rows_before(half_life):
     for user in range(len(HISTORIES)):
         items = HISTORIES.items_of(user)
         for step in range(1, len(items)):
-            features.append(user_vector(items[:step], VECTORS, half_life=half_life))
+            features.append(
+                user_vector(items[:step], VECTORS, half_life=half_life, item_weights=WEIGHTS)
+            )
             target = np.zeros(12)
             for ahead, item in enumerate(items[step : step + AHEAD]):
                 target[item] += DECAY**ahead
@@ -52,7 +57,7 @@ def test_the_ridge_regression_is_scikit_learns(half_life):
     features, targets = rows_before(half_life)
     scaler = StandardScaler().fit(features.astype(np.float64))
     oracle = Ridge(alpha=PENALTY).fit(scaler.transform(features.astype(np.float64)), targets)
-    found = ridge_columns(VECTORS, HISTORIES, half_life=half_life)
+    found = ridge_columns(VECTORS, HISTORIES, half_life=half_life, item_weights=WEIGHTS)
     asked = np.column_stack([features, np.ones(len(features))])
     expected = oracle.predict(scaler.transform(features.astype(np.float64)))
     assert_allclose(asked @ found.T, expected, rtol=1e-3, atol=1e-4)
@@ -60,14 +65,14 @@ def test_the_ridge_regression_is_scikit_learns(half_life):
 
 def test_where_nothing_follows_anything_the_ridge_says_nothing():
     lonely = build_sequences(pd.DataFrame({"user_id": [1, 2, 3], "item_id": [0, 1, 1]}))
-    assert not ridge_columns(VECTORS[:2], lonely, half_life=3).any()
+    assert not ridge_columns(VECTORS[:2], lonely, half_life=3, item_weights=ONES[:2]).any()
 
 
 def test_the_ridge_knows_what_comes_after_from_what_comes_before():
     chain = [(u, (u + step) % 12) for u in range(120) for step in range(6)]
     histories = build_sequences(pd.DataFrame(chain, columns=["user_id", "item_id"]))
     vectors = np.eye(12, dtype=np.float32)
-    found = ridge_columns(vectors, histories, half_life=1)
+    found = ridge_columns(vectors, histories, half_life=1, item_weights=ONES)
     for item in range(12):
         scores = found[:, item] + found[:, -1]
         assert scores.argmax() == (item + 1) % 12
@@ -75,10 +80,12 @@ def test_the_ridge_knows_what_comes_after_from_what_comes_before():
 
 
 def test_scores_of_a_user_have_a_deviation_of_about_1_and_the_ridge_adds_its_weight():
-    averaged = user_vectors(HISTORIES, VECTORS, half_life=2)
+    averaged = user_vectors(HISTORIES, VECTORS, half_life=2, item_weights=WEIGHTS)
     asked = np.column_stack([averaged, np.ones(len(averaged))])
     plain, both, doubled = (
-        item_columns(TRAINED, HISTORIES, scoring="input-output", half_life=2, ridge=ridge)
+        item_columns(
+            TRAINED, HISTORIES, scoring="input-output", half_life=2, discount=0.25, ridge=ridge
+        )
         for ridge in (0, 0.5, 1)
     )
     assert (asked @ plain.T).std(axis=1).mean() == pytest.approx(1)
@@ -89,7 +96,7 @@ def test_scores_of_a_user_have_a_deviation_of_about_1_and_the_ridge_adds_its_wei
 
 
 def test_with_cosine_items_answer_with_their_input_vectors_at_length_1():
-    columns = item_columns(TRAINED, HISTORIES, scoring="cosine", half_life=2, ridge=0)
+    columns = item_columns(TRAINED, HISTORIES, scoring="cosine", half_life=2, discount=0, ridge=0)
     assert_allclose(np.linalg.norm(columns, axis=1), 1, rtol=1e-6)
     asked = queries(VECTORS[:3] * 7, np.array([0.0, 1, 2]), scoring="cosine")
     assert_allclose(np.linalg.norm(asked[:, :4], axis=1), 1, rtol=1e-6)
@@ -116,4 +123,9 @@ def test_the_ridge_is_fitted_on_some_users_where_there_are_many(monkeypatch):
     part = readout._some_users(HISTORIES, 40)
     assert 20 < len(part.codes) <= 40
     assert np.isin(part.user_ids, HISTORIES.user_ids).all()
-    assert ridge_columns(VECTORS, HISTORIES, half_life=2).shape == (12, 5)
+    assert ridge_columns(VECTORS, HISTORIES, half_life=2, item_weights=ONES).shape == (12, 5)
+
+
+def test_an_item_watched_16_times_as_often_weighs_half():
+    assert rarity(np.array([1, 16, 0]), 0.25).tolist() == [1, 0.5, 1]
+    assert rarity(np.array([1, 16]), 0).tolist() == [1, 1]

@@ -59,7 +59,7 @@ def checkerboard() -> pd.DataFrame:
 
 @pytest.mark.parametrize(
     "params",
-    [{}, {"scoring": "cosine"}, {"sg": 1}, {"ridge": 0}, {"calibrate": True},
+    [{}, {"scoring": "cosine"}, {"sg": 1}, {"ridge": 0, "discount": 0}, {"calibrate": True},
      {"hs": 1, "sg": 1, "scoring": "cosine"}, {"index": "exact"}],
 )  # fmt: skip
 def test_on_a_checkerboard_everybody_gets_the_rest_of_his_own_colour(params):

@@ -4,7 +4,7 @@ import pytest
 from recsys.evaluate import evaluate
 from recsys.report import as_text
 
-BRIEF = {"epochs": 1, "vector_size": 8}
+BRIEF = {"epochs": 1, "vector_size": 8, "calibrate": False}
 
 
 def entries(recall_1, recall_5, interval, unserved=0):
@@ -35,6 +35,11 @@ REPORT = {
     "dataset": {"name": "some", "n_ratings": 100_001, "n_users": 1500, "n_items": 1682},
     "split": SPLIT,
     "protocols": {"warm": WARM, "fold-in": WARM | {"n_users": 0}},
+    "calibration": {
+        "chosen": {"epochs": 40, "popularity_days": None, "popularity_weight": 0.25},
+        "recall@20": {"warm": 0.1234, "fold-in": 0.2},
+        "users": {"warm": 1002, "fold-in": 218},
+    },
     "opponents": {
         "recent-popularity": {"settings": {"days": 7}, "recall@20": 0.1},
         "svd": {"settings": {"half_life": None, "n_components": 64}, "recall@20": 0.2},
@@ -159,5 +164,19 @@ def test_a_random_split_stands_beside_the_split_by_time():
 
 def test_default_settings_are_said_to_be_defaults():
     opponents = {"svd": {"settings": {"half_life": 3.0, "n_components": 32}, "recall@20": None}}
-    expected = "settings (defaults: too few to choose by): svd half_life 3, n_components 32"
+    expected = (
+        "opponents' settings (defaults: too few to choose by): svd half_life 3, n_components 32"
+    )
     assert expected in as_text(REPORT | {"opponents": opponents}).splitlines()
+
+
+def test_what_calibration_chose_is_told_with_its_evidence():
+    (line,) = [row for row in as_text(REPORT).split("item2vec's ") if row.startswith("settings")]
+    assert " ".join(line.split()).startswith(
+        "settings (chosen inside the training part, with a recall@20 there of 0.123 for 1,002 warm "
+        "users and 0.200 for 218 fold-in users): epochs 40, popularity_days none, "
+        "popularity_weight 0.25"
+    )
+    skipped = REPORT | {"calibration": {"chosen": {"epochs": 20}, "skipped": "too little data"}}
+    assert "item2vec's settings (defaults: too little data): epochs 20" in as_text(skipped)
+    assert "item2vec's" not in as_text(REPORT | {"calibration": {}})

@@ -60,3 +60,14 @@ def test_weights_of_a_very_long_history_still_sum_to_one():
 def test_an_empty_history_is_an_error_and_never_zeros():
     with pytest.raises(ColdUserError, match="1 users have no item with a vector, the first is 1"):
         user_vectors(sequences_of([[0], []]), VECTORS)
+
+
+def test_item_weights_multiply_the_weights_of_recency():
+    weights = history_weights(
+        np.array([0, 2, 2, 3]), half_life=1, item_weights=np.array([4.0, 1.0, 7.0])
+    )
+    np.testing.assert_allclose(weights, [2 / 3, 1 / 3, 1])  # (4 * 0.5, 1) / 3 and 1
+    vectors = np.array([[3.0, 0], [0, 3.0]], np.float32)
+    rows = np.array([0, 1])
+    averaged = user_vector(rows, vectors, half_life=1, item_weights=np.array([4.0, 1.0]))
+    np.testing.assert_allclose(averaged, [2, 1], rtol=1e-6)
