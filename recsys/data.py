@@ -8,6 +8,7 @@ fields without a word.
 from __future__ import annotations
 
 import csv
+import errno
 import gzip
 import io
 import itertools
@@ -194,9 +195,14 @@ def _one_line_errors(source: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except DataError:
         raise
+    except csv.Error as e:
+        problem = "cannot be split into rows; does a line end in \\r alone, or a quote never close?"
+        raise DataError(f"'{source}' {problem} ({e})") from e
     # RuntimeError: a zip with a password, or packed in a way that zipfile does not know.
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, pa.ArrowInvalid) as e:
-        if isinstance(e, RuntimeError) or (isinstance(e, OSError) and e.strerror):
+        # A damaged zip can send zipfile to a place before its beginning: EINVAL.
+        told = isinstance(e, OSError) and e.strerror and e.errno != errno.EINVAL
+        if isinstance(e, RuntimeError) or told:
             problem = f"cannot be read: {getattr(e, 'strerror', None) or e}"
         else:
             problem = f"is corrupt or cut short, get it again: {e}"
@@ -262,7 +268,9 @@ def _read_parquet(file: _File, options: Mapping[str, str | None]) -> pd.DataFram
         names = list(table.schema_arrow.names)
         positions = _positions(names, file, options)
         wanted = [names[position] for position in positions.values()]
-        frame: pd.DataFrame = table.read(columns=wanted).to_pandas(ignore_metadata=True)
+        # Without the notes that pandas has left there: damaged, they would not even be ignored.
+        plain = table.read(columns=wanted).replace_schema_metadata(None)
+        frame: pd.DataFrame = plain.to_pandas()
     return frame[wanted].set_axis(list(positions), axis="columns")
 
 
@@ -338,12 +346,6 @@ def _batches(file: _File, layout: _Layout, positions: Iterable[int]) -> Iterator
     """Read columns as text, block by block."""
     columns = [str(position) for position in range(len(layout.names))]
     wanted = [str(position) for position in positions]
-    wrong: list[Any] = []
-
-    def refuse(row: Any) -> str:
-        wrong.append(row)
-        return "error"
-
     with file.open() as stream:
         for _ in range(layout.n_skip):
             stream.readline()
@@ -356,22 +358,21 @@ def _batches(file: _File, layout: _Layout, positions: Iterable[int]) -> Iterator
                     delimiter=_PART if layout.delimiter == "::" else layout.delimiter,
                     quote_char='"' if layout.quoted else False,
                     newlines_in_values=layout.quoted,
-                    invalid_row_handler=refuse,
                 ),
                 pa_csv.ConvertOptions(
                     include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string())
                 ),
             )
         except pa.ArrowInvalid as error:
-            raise _bad_row(error, wrong, file, layout) from error
+            raise _bad_row(error, file, layout) from error
 
 
-def _bad_row(error: Exception, wrong: list[Any], file: _File, layout: _Layout) -> DataError:
-    row = re.search(r"Row #(\d+)", str(error))
+def _bad_row(error: Exception, file: _File, layout: _Layout) -> DataError:
+    # pyarrow can call back with the row too, but not where that is not UTF-8.
+    row = re.search(r"Row #(\d+):(?: Expected (\d+) columns, got (\d+))?", str(error))
     line = _line_of(file, layout, int(row[1]) - 1) if row else 0
-    if wrong:
-        found, expected = wrong[0].actual_columns, wrong[0].expected_columns
-        return DataError(f"{file}, line {line}: {found} fields where there should be {expected}")
+    if row and row[2]:
+        return DataError(f"{file}, line {line}: {row[3]} fields where there should be {row[2]}")
     if row and "UTF8" in str(error):
         return _not_utf8(file, line)
     reason = " ".join(str(error).split())

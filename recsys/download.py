@@ -394,6 +394,7 @@ def _open_zip(path: Path) -> Iterator[ZipFile]:
         zlib.error,
         EOFError,
         LookupError,
+        OSError,  # of a place before the file's beginning
         RuntimeError,
         ValueError,
     ) as error:

@@ -433,9 +433,12 @@ def check_items(
     Raises
     ------
     DataError
-        If there is no `item_id`, an id is no such thing, or an item is there twice.
+        If there is no `item_id`, there are no rows, an id is no such thing, or an item is there
+        twice.
     """
     items = rename_item_columns(frame, source=source)
+    if items.empty:
+        raise DataError(f"no items in {source}")
     place = _Place(source, line_of)
     ids = _check_ids(items[ITEM], place)
     twice = ids.duplicated()
