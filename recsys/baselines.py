@@ -55,7 +55,8 @@ def history_matrix(histories: Sequences, *, half_life: float | None = None) -> c
         weights = np.ones(len(histories.codes), np.float32)
     else:
         weights = history_weights(histories.offsets, half_life=half_life)
-    matrix = csr_array((weights, histories.codes, histories.offsets), shape=shape)
+    # A copy: adding up works in place, and would change the histories themselves.
+    matrix = csr_array((weights, histories.codes, histories.offsets), shape=shape, copy=True)
     matrix.sum_duplicates()
     if half_life is None:
         matrix.data[:] = 1

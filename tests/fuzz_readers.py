@@ -127,7 +127,7 @@ class WrongError(Exception):
 def one_line(error: Exception) -> None:
     """Look at a message as a person does."""
     text = str(error)
-    if not text or "\n" in text or len(text) > 12_000:
+    if not text or "\n" in text or len(text) > 2_000:
         raise WrongError(f"a message that is not one line: {text[:500]!r}")
 
 
@@ -214,7 +214,7 @@ class Folder:
             try:
                 model = Recommender.load(self.folder, verify=verify)
             except ModelError as error:
-                if not str(error) or len(str(error)) > 12_000:
+                if not str(error) or len(str(error)) > 2_000:
                     raise WrongError(f"a message to nobody: {str(error)[:500]!r}") from error
                 continue
             self.use(model)
