@@ -58,7 +58,8 @@ _ITEMS_FILES = ("movies.csv", "items.csv", "u.item", "movies.dat", "*.item")
 _TABLES = ("*.csv", "*.tsv", "*.parquet", "*.pq")  # read where a folder has one table only
 _DELIMITERS = ("\t", "::", ";", "|", ",")
 _PART = "\x1f"  # stands in for `::`, since pyarrow wants one character
-_BLOCK = 2**18  # bytes read at a time; no row may be longer
+_BLOCK = 2**18  # bytes read at a time; no line may be longer
+_MAX_ITEMS_BYTES = 2**28  # of an items table, unpacked, which is read as a whole
 _NUMBER = r"\s*[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?\s*"
 _TYPED = r"^(.+):(?:token|float)(?:_seq)?$"  # a column in the header of a RecBole file
 _ML_100K_GENRES = (
@@ -306,7 +307,7 @@ def _read_text(file: _File, options: Mapping[str, str | None], text_ids: bool) -
 def _sniff(file: _File) -> _Layout:
     """Tell delimiter and columns from the first two lines that are not blank."""
     with file.open() as stream:
-        written = ((n, line) for n, line in enumerate(stream) if line.strip())
+        written = ((n, line) for n, line in enumerate(_lines(stream, file)) if line.strip())
         head = list(itertools.islice(written, 2))
     if not head:
         raise DataError(f"no ratings in {file}")
@@ -325,6 +326,16 @@ def _sniff(file: _File) -> _Layout:
     # A delimiter at the end of every row makes one more column, with no name and no values.
     names += [field for field in _split(rows[0], delimiter)[len(names) :] if not field]
     return _Layout(delimiter, quoted, names, n_skip=head[0][0] + 1)
+
+
+def _lines(stream: IO[bytes], file: _File) -> Iterator[bytes]:
+    """Go through the lines; one without end, as in a packed bomb, would fill the memory."""
+    number = 0
+    while line := stream.readline(_BLOCK + 1):
+        number += 1
+        if len(line) > _BLOCK:
+            raise DataError(f"{file}, line {number}: longer than {_BLOCK:,} bytes, so no table")
+        yield line
 
 
 def _delimiter(header: str) -> str:
@@ -383,7 +394,7 @@ def _line_of(file: _File, layout: _Layout, position: int) -> int:
     """Count again up to the line of a row, past blank lines and line ends in quotes."""
     n_rows = n_quotes = 0
     with file.open() as stream:
-        for number, line in enumerate(stream, 1):
+        for number, line in enumerate(_lines(stream, file), 1):
             inside = n_quotes % 2 == 1
             if number <= layout.n_skip or (not inside and not line.strip(b"\r\n")):
                 continue
@@ -473,7 +484,9 @@ def _parse(text: pa.Array, kind: pa.DataType) -> Any:
 def _read_items(file: _File) -> tuple[list[int], pd.DataFrame]:
     """Read an items table as text, with the line of each row."""
     with file.open() as stream:
-        data = stream.read()
+        data = stream.read(_MAX_ITEMS_BYTES + 1)
+    if len(data) > _MAX_ITEMS_BYTES:
+        raise DataError(f"{file} is larger than {_MAX_ITEMS_BYTES:,} bytes, so no table of items")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
