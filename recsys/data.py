@@ -386,6 +386,8 @@ def _bad_row(error: Exception, file: _File, layout: _Layout) -> DataError:
         return DataError(f"{file}, line {line}: {row[3]} fields where there should be {row[2]}")
     if row and "UTF8" in str(error):
         return _not_utf8(file, line)
+    if "straddling" in str(error):
+        return DataError(f"{file} has a row longer than {_BLOCK:,} bytes; is a quote never closed?")
     reason = " ".join(str(error).split())
     return DataError(f"{file} cannot be split into rows; is a quote never closed? ({reason})")
 

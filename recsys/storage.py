@@ -40,6 +40,7 @@ RUN = re.compile("run-[0-9a-f]{16}")
 FILE = re.compile(r"\w+(\.\w+)*\.npy|index\.ann", re.ASCII)
 MADE, REPLACED, POINTER = TEMPORARIES = (".tmp-run", ".tmp-replaced", ".tmp-current")
 MANIFEST_LIMIT = 1 << 20
+AGAIN = "train again with `recsys train`"
 
 
 @dataclass(frozen=True)
@@ -235,7 +236,7 @@ def _read_pointer(folder: Path) -> str:
     except OSError as error:
         raise ModelError(f"'{path}' cannot be read: {error.strerror}") from None
     if not RUN.fullmatch(name):
-        raise ModelError(f"'{path}' is damaged: train again with `recsys train`")
+        raise ModelError(f"'{path}' is damaged: {AGAIN}")
     return name
 
 
@@ -262,7 +263,7 @@ def _load_run(run: Path, *, verify: bool) -> Stored:
             _check_file(run / name, entry, verify=verify)
         except ModelError as error:
             if name != INDEX:
-                raise
+                raise ModelError(f"{error}: {AGAIN}") from None
             logger.warning("%s; the index is rebuilt from the vectors", error)
             continue
         if name == INDEX:
@@ -279,11 +280,11 @@ def _load_run(run: Path, *, verify: bool) -> Stored:
 
 def _load_manifest(run: Path) -> dict[str, Any]:
     path = run / MANIFEST
-    damaged = ModelError(f"'{path}' is damaged: train again with `recsys train`")
+    damaged = ModelError(f"'{path}' is damaged: {AGAIN}")
     try:
         content = _read_small(path)
     except OSError as error:
-        raise ModelError(f"'{path}' cannot be read: {error.strerror}") from None
+        raise ModelError(f"'{path}' cannot be read: {error.strerror}: {AGAIN}") from None
     try:
         manifest = json.loads(content)
         version = manifest["format"]
@@ -328,7 +329,7 @@ def _open_array(path: Path) -> npt.NDArray[Any]:
         return np.asarray(np.lib.format.open_memmap(path, mode="r"))
     # All of these come from numpy where the header is damaged (and not verified).
     except (ValueError, OSError, TypeError, OverflowError, SyntaxError, TokenError):
-        raise ModelError(f"'{path}' is not an array: train again with `recsys train`") from None
+        raise ModelError(f"'{path}' is not an array: {AGAIN}") from None
 
 
 def _sha256(path: Path) -> str:
