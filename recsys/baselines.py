@@ -55,7 +55,7 @@ def history_matrix(histories: Sequences, *, half_life: float | None = None) -> c
         weights = np.ones(len(histories.codes), np.float32)
     else:
         weights = history_weights(histories.offsets, half_life=half_life)
-    # A copy: adding up works in place, and would change the histories themselves.
+    # A copy, since adding up duplicates would shift the offsets of the histories themselves.
     matrix = csr_array((weights, histories.codes, histories.offsets), shape=shape, copy=True)
     matrix.sum_duplicates()
     if half_life is None:
