@@ -204,7 +204,8 @@ def test_an_index_that_nobody_has_verified_does_no_harm(flips, saved, tmp_path):
     """With `verify=False` the index is looked through all the same: Annoy alone would crash."""
     pytest.importorskip("annoy")
     (file,) = (name for name in files_of(saved) if name.endswith("index.ann"))
-    n_items, width = 100, 4 * (3 + 5)
+    n_items, d = Recommender.load(saved).index.vectors.shape
+    width = 4 * (3 + d + 1)
     rng, cases = np.random.default_rng(0), []
     size = (saved / file).stat().st_size
     for _ in range(flips):  # half of them among the numbers of children, where it hurts
@@ -259,8 +260,9 @@ def test_a_forged_index_with_a_matching_manifest_is_rebuilt(forgery, tmp_path, c
 def test_a_model_with_a_forged_index_answers_rightly(saved, tmp_path, caplog):
     pytest.importorskip("annoy")
     folder = Path(shutil.copytree(saved, tmp_path / "model"))
-    nodes = np.fromfile(run_of(folder) / "index.ann", dtype=np.int32).reshape(-1, 8)
-    nodes[nodes[:, 0] > 6, 1:3] = len(nodes) + 10**6
+    d = Recommender.load(saved).index.vectors.shape[1]
+    nodes = np.fromfile(run_of(folder) / "index.ann", dtype=np.int32).reshape(-1, d + 4)
+    nodes[nodes[:, 0] > d + 3, 1:3] = len(nodes) + 10**6
     nodes.tofile(run_of(folder) / "index.ann")
     seal(folder)
     count("corruptions tried")

@@ -227,9 +227,9 @@ def test_filters_and_saving_leave_what_brute_force_finds(users, items, data, tmp
     left = [item for item in vocabulary
             if (watched or item not in seen) and item not in (block or ())
             and (allow is None or item in allow)]  # fmt: skip
-    query = model.user_vector(user).astype(np.float64)
-    score = {item: model.item_vector(item, "output").astype(np.float64) @ query for item in left}
-    best = sorted(score.values(), reverse=True)[:k]
+    score = {row.item_id: row.score for row in model.recommend(user, 10**6, watched=True)}
+    assert sorted(score) == vocabulary
+    best = sorted((score[item] for item in left), reverse=True)[:k]
     for each in (model, loaded):
         found = each.recommend(user, k, watched=watched, block=block, allow=allow)
         listed = found.item_ids.tolist()
