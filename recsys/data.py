@@ -200,13 +200,22 @@ def _one_line_errors(source: str | os.PathLike[str]) -> Iterator[None]:
         problem = "cannot be split into rows; does a line end in \\r alone, or a quote never close?"
         raise DataError(f"'{source}' {problem} ({e})") from e
     # RuntimeError: a zip with a password, or packed in a way that zipfile does not know.
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, pa.ArrowInvalid) as e:
+    # UnicodeDecodeError: a name in a damaged zip or parquet file.
+    except (
+        OSError,
+        EOFError,
+        zlib.error,
+        zipfile.BadZipFile,
+        RuntimeError,
+        pa.ArrowInvalid,
+        UnicodeDecodeError,
+    ) as e:
         # A damaged zip can send zipfile to a place before its beginning: EINVAL.
         told = isinstance(e, OSError) and e.strerror and e.errno != errno.EINVAL
         if isinstance(e, RuntimeError) or told:
             problem = f"cannot be read: {getattr(e, 'strerror', None) or e}"
         else:
-            problem = f"is corrupt or cut short, get it again: {e}"
+            problem = f"is corrupt or cut short, get it again: {e!s:.200}"
         raise DataError(" ".join(f"'{source}' {problem}".split())) from e
 
 

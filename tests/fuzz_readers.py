@@ -11,6 +11,7 @@ Finds are kept in FOLDER/finds and printed, one JSON object a line; the last lin
 from __future__ import annotations
 
 import argparse
+import base64
 import gzip
 import hashlib
 import io
@@ -280,7 +281,7 @@ def main() -> int:
         except (Exception, TooSlow) as error:
             signal.alarm(0)
             where = traceback.extract_tb(error.__traceback__)[-1]
-            key = (type(error).__name__, where.filename, where.lineno)
+            key = (type(error).__name__, where.filename, where.lineno, str(error)[:40])
             finds += 1
             if key not in seen:
                 seen.add(key)
@@ -290,7 +291,9 @@ def main() -> int:
                 text = re.sub(r"\s+", " ", str(error))[:300]
                 last = [f"{Path(f.filename).name}:{f.lineno}" for f in
                         traceback.extract_tb(error.__traceback__)][-6:]  # fmt: skip
-                print(json.dumps({"kept": str(kept), "error": key[0], "text": text, "at": last}))
+                file = base64.b85encode(data).decode() if len(data) < 10_000 else None
+                print(json.dumps({"kept": str(kept), "error": key[0], "text": text, "at": last,
+                                  "b85": file}))  # fmt: skip
                 sys.stdout.flush()
         finally:
             signal.alarm(0)

@@ -271,6 +271,9 @@ def test_no_mutated_file_makes_a_reader_crash_hang_or_answer_wrongly(seconds, se
 MENDED = {
     "line_ends_in_a_time_in_quotes.csv": "timestamp '997-12-03T15:55:49Z\\na3;b;1997-12-04T15",
     "zip_that_points_before_its_beginning.zip": "is corrupt or cut short, get it again",
+    "zip_with_another_name_in_its_header.zip": "is corrupt or cut short, get it again: File name",
+    "zip_with_a_name_that_is_not_utf8.zip": "is corrupt or cut short, get it again: 'utf-8' codec",
+    "parquet_with_a_column_name_that_is_not_utf8.parquet": "is corrupt or cut short, get it again",
     "header_with_a_lone_carriage_return.item": "cannot be split into rows; does a line end in",
     "parquet_with_damaged_notes_of_pandas.parquet": None,
     "parquet_with_damaged_values.parquet": None,
