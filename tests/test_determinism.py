@@ -53,8 +53,9 @@ def test_another_seed_gives_other_bytes(sample, sample_items, expected, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("hash_seed", ["0", "1", "random"])
-@pytest.mark.parametrize("threads", ["1", "2", "7", None])
+@pytest.mark.parametrize(
+    ("hash_seed", "threads"), [("0", "1"), ("1", "2"), ("random", "7"), ("random", None)]
+)
 def test_other_processes_hash_seeds_and_threads_give_the_same_bytes(
     hash_seed, threads, expected, tmp_path
 ):

@@ -107,6 +107,7 @@ def test_the_oracle_is_in_no_vocabulary_and_counts_as_a_miss(before, sample):
         assert not name.startswith("items") or ORACLE not in items
 
 
+@pytest.mark.slow
 def test_a_leak_would_be_noticed(before, sample, monkeypatch, tmp_path):
     """Train on everything, as a careless split would: each kind of footprint tells."""
     real = splits.split_by_time
