@@ -8,6 +8,7 @@ fields without a word.
 from __future__ import annotations
 
 import csv
+import errno
 import gzip
 import io
 import itertools
@@ -57,7 +58,8 @@ _ITEMS_FILES = ("movies.csv", "items.csv", "u.item", "movies.dat", "*.item")
 _TABLES = ("*.csv", "*.tsv", "*.parquet", "*.pq")  # read where a folder has one table only
 _DELIMITERS = ("\t", "::", ";", "|", ",")
 _PART = "\x1f"  # stands in for `::`, since pyarrow wants one character
-_BLOCK = 2**18  # bytes read at a time; no row may be longer
+_BLOCK = 2**18  # bytes read at a time; no line may be longer
+_MAX_ITEMS_BYTES = 2**28  # of an items table, unpacked, which is read as a whole
 _NUMBER = r"\s*[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?\s*"
 _TYPED = r"^(.+):(?:token|float)(?:_seq)?$"  # a column in the header of a RecBole file
 _ML_100K_GENRES = (
@@ -194,12 +196,26 @@ def _one_line_errors(source: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except DataError:
         raise
+    except csv.Error as e:
+        problem = "cannot be split into rows; does a line end in \\r alone, or a quote never close?"
+        raise DataError(f"'{source}' {problem} ({e})") from e
     # RuntimeError: a zip with a password, or packed in a way that zipfile does not know.
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, pa.ArrowInvalid) as e:
-        if isinstance(e, RuntimeError) or (isinstance(e, OSError) and e.strerror):
+    # UnicodeDecodeError: a name in a damaged zip or parquet file.
+    except (
+        OSError,
+        EOFError,
+        zlib.error,
+        zipfile.BadZipFile,
+        RuntimeError,
+        pa.ArrowInvalid,
+        UnicodeDecodeError,
+    ) as e:
+        # A damaged zip can send zipfile to a place before its beginning: EINVAL.
+        told = isinstance(e, OSError) and e.strerror and e.errno != errno.EINVAL
+        if isinstance(e, RuntimeError) or told:
             problem = f"cannot be read: {getattr(e, 'strerror', None) or e}"
         else:
-            problem = f"is corrupt or cut short, get it again: {e}"
+            problem = f"is corrupt or cut short, get it again: {e!s:.200}"
         raise DataError(" ".join(f"'{source}' {problem}".split())) from e
 
 
@@ -262,7 +278,9 @@ def _read_parquet(file: _File, options: Mapping[str, str | None]) -> pd.DataFram
         names = list(table.schema_arrow.names)
         positions = _positions(names, file, options)
         wanted = [names[position] for position in positions.values()]
-        frame: pd.DataFrame = table.read(columns=wanted).to_pandas(ignore_metadata=True)
+        # Without the notes that pandas has left there: damaged, they would not even be ignored.
+        plain = table.read(columns=wanted).replace_schema_metadata(None)
+        frame: pd.DataFrame = plain.to_pandas()
     return frame[wanted].set_axis(list(positions), axis="columns")
 
 
@@ -298,7 +316,7 @@ def _read_text(file: _File, options: Mapping[str, str | None], text_ids: bool) -
 def _sniff(file: _File) -> _Layout:
     """Tell delimiter and columns from the first two lines that are not blank."""
     with file.open() as stream:
-        written = ((n, line) for n, line in enumerate(stream) if line.strip())
+        written = ((n, line) for n, line in enumerate(_lines(stream, file)) if line.strip())
         head = list(itertools.islice(written, 2))
     if not head:
         raise DataError(f"no ratings in {file}")
@@ -317,6 +335,16 @@ def _sniff(file: _File) -> _Layout:
     # A delimiter at the end of every row makes one more column, with no name and no values.
     names += [field for field in _split(rows[0], delimiter)[len(names) :] if not field]
     return _Layout(delimiter, quoted, names, n_skip=head[0][0] + 1)
+
+
+def _lines(stream: IO[bytes], file: _File) -> Iterator[bytes]:
+    """Go through the lines; one without end, as in a packed bomb, would fill the memory."""
+    number = 0
+    while line := stream.readline(_BLOCK + 1):
+        number += 1
+        if len(line) > _BLOCK:
+            raise DataError(f"{file}, line {number}: longer than {_BLOCK:,} bytes, so no table")
+        yield line
 
 
 def _delimiter(header: str) -> str:
@@ -338,12 +366,6 @@ def _batches(file: _File, layout: _Layout, positions: Iterable[int]) -> Iterator
     """Read columns as text, block by block."""
     columns = [str(position) for position in range(len(layout.names))]
     wanted = [str(position) for position in positions]
-    wrong: list[Any] = []
-
-    def refuse(row: Any) -> str:
-        wrong.append(row)
-        return "error"
-
     with file.open() as stream:
         for _ in range(layout.n_skip):
             stream.readline()
@@ -356,24 +378,25 @@ def _batches(file: _File, layout: _Layout, positions: Iterable[int]) -> Iterator
                     delimiter=_PART if layout.delimiter == "::" else layout.delimiter,
                     quote_char='"' if layout.quoted else False,
                     newlines_in_values=layout.quoted,
-                    invalid_row_handler=refuse,
                 ),
                 pa_csv.ConvertOptions(
                     include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string())
                 ),
             )
         except pa.ArrowInvalid as error:
-            raise _bad_row(error, wrong, file, layout) from error
+            raise _bad_row(error, file, layout) from error
 
 
-def _bad_row(error: Exception, wrong: list[Any], file: _File, layout: _Layout) -> DataError:
-    row = re.search(r"Row #(\d+)", str(error))
+def _bad_row(error: Exception, file: _File, layout: _Layout) -> DataError:
+    # pyarrow can call back with the row too, but not where that is not UTF-8.
+    row = re.search(r"Row #(\d+):(?: Expected (\d+) columns, got (\d+))?", str(error))
     line = _line_of(file, layout, int(row[1]) - 1) if row else 0
-    if wrong:
-        found, expected = wrong[0].actual_columns, wrong[0].expected_columns
-        return DataError(f"{file}, line {line}: {found} fields where there should be {expected}")
+    if row and row[2]:
+        return DataError(f"{file}, line {line}: {row[3]} fields where there should be {row[2]}")
     if row and "UTF8" in str(error):
         return _not_utf8(file, line)
+    if "straddling" in str(error):
+        return DataError(f"{file} has a row longer than {_BLOCK:,} bytes; is a quote never closed?")
     reason = " ".join(str(error).split())
     return DataError(f"{file} cannot be split into rows; is a quote never closed? ({reason})")
 
@@ -382,7 +405,7 @@ def _line_of(file: _File, layout: _Layout, position: int) -> int:
     """Count again up to the line of a row, past blank lines and line ends in quotes."""
     n_rows = n_quotes = 0
     with file.open() as stream:
-        for number, line in enumerate(stream, 1):
+        for number, line in enumerate(_lines(stream, file), 1):
             inside = n_quotes % 2 == 1
             if number <= layout.n_skip or (not inside and not line.strip(b"\r\n")):
                 continue
@@ -472,7 +495,9 @@ def _parse(text: pa.Array, kind: pa.DataType) -> Any:
 def _read_items(file: _File) -> tuple[list[int], pd.DataFrame]:
     """Read an items table as text, with the line of each row."""
     with file.open() as stream:
-        data = stream.read()
+        data = stream.read(_MAX_ITEMS_BYTES + 1)
+    if len(data) > _MAX_ITEMS_BYTES:
+        raise DataError(f"{file} is larger than {_MAX_ITEMS_BYTES:,} bytes, so no table of items")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -342,11 +342,17 @@ def _network() -> Iterator[None]:
         error.close()
         # 416: the part on the disk is as long as the file, or longer.
         kind = _RefusedError if error.code == 416 else _SourceError
-        raise kind(f"HTTP status {error.code} {error.reason}") from error
+        raise kind(f"HTTP status {error.code} {_one_line(error.reason)}") from error
     except (OSError, HTTPException, ValueError) as error:
         cause = getattr(error, "reason", error)  # urllib wraps what happened
         text = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
-        raise _SourceError(" ".join(str(text).split())) from error
+        raise _SourceError(_one_line(text)) from error
+
+
+def _one_line(text: object) -> str:
+    """Show what a server may have made up: on one line, without what a terminal would obey."""
+    seen = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(str(text).split()))
+    return seen if len(seen) <= 200 else f"{seen[:200]}..."
 
 
 def _place(dataset: DataSet, path: Path, folder: Path) -> Path:
@@ -394,6 +400,7 @@ def _open_zip(path: Path) -> Iterator[ZipFile]:
         zlib.error,
         EOFError,
         LookupError,
+        OSError,  # of a place before the file's beginning
         RuntimeError,
         ValueError,
     ) as error:

@@ -42,6 +42,13 @@ _TIME_LIMITS = (1e11, 1e14, 1e17, 1e20)
 LineOf = Callable[[int], int]
 
 
+def _shown(value: object) -> str:
+    """Show a value in a message of one line: its beginning, with what cannot be seen escaped."""
+    text = str(value)
+    seen = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:60])
+    return f"'{seen}'" if len(text) <= 60 else f"'{seen}...'"
+
+
 @dataclass(frozen=True)
 class _Place:
     """Where a table came from, for messages: rows are counted from 1 where there is no file."""
@@ -105,7 +112,8 @@ def _pick_columns(
     frame: pd.DataFrame, wanted: Mapping[str, str | None], source: str
 ) -> pd.DataFrame:
     names = [str(name) for name in frame.columns]
-    found = ", ".join(f"'{name}'" for name in names) or "none"
+    found = ", ".join(map(_shown, names[:20])) or "none"
+    found += f" and {len(names) - 20} more" if len(names) > 20 else ""
     columns: dict[str, pd.Series] = {}
     for column, name in wanted.items():
         option = column.removesuffix("_id") + "_col"
@@ -117,7 +125,7 @@ def _pick_columns(
         if not matches and column in (USER, ITEM):
             raise DataError(f"{source} has no column '{column}'; found: {found}; name it by {ways}")
         if len(matches) > 1:
-            both = " and ".join(f"'{names[p]}'" for p in matches)
+            both = " and ".join(_shown(names[p]) for p in matches)
             raise DataError(f"{source}: {both} could both be '{column}'; choose one by {ways}")
         if matches:
             columns[column] = frame.iloc[:, matches[0]].reset_index(drop=True)
@@ -226,7 +234,9 @@ def _unbox_ids(ids: pd.Series, place: _Place) -> pd.Series:
     other = ~(is_text | is_number)
     if other.any():
         first = ids[other].iloc[0]
-        raise place.error(other, f"{ids.name} {first!r} is a {type(first).__name__}; {_ID_KINDS}")
+        raise place.error(
+            other, f"{ids.name} {first!r:.60} is a {type(first).__name__}; {_ID_KINDS}"
+        )
     raise _mixed_ids(ids, is_number, is_text, place)
 
 
@@ -235,9 +245,9 @@ def _mixed_ids(
 ) -> DataError:
     number, text = int(is_number.argmax()), int(is_text.argmax())
     return DataError(
-        f"{place.source}: {ids.name} mixes numbers ({ids.iloc[number]} in {place.at([number])}) "
-        f"and text ('{ids.iloc[text]}' in {place.at([text])}); make them one kind, or read both id "
-        "columns of a file as text with text_ids=True (--text-ids)"
+        f"{place.source}: {ids.name} mixes numbers ({ids.iloc[number]!s:.60} in "
+        f"{place.at([number])}) and text ({_shown(ids.iloc[text])} in {place.at([text])}); make "
+        "them one kind, or read both id columns of a file as text with text_ids=True (--text-ids)"
     )
 
 
@@ -282,7 +292,7 @@ def ids_from_text(
     fraction = plain.str.fullmatch(r".*\.0*[1-9][0-9]*").to_numpy(dtype=bool)
     if fraction.any():
         raise place.error(
-            fraction, f"{ids.name} {plain[fraction].iloc[0]} is not a whole number; {_ID_KINDS}"
+            fraction, f"{ids.name} {plain[fraction].iloc[0]:.60} is not a whole number; {_ID_KINDS}"
         )
     if plain.str.match(r"-?0[0-9]").any():
         return ids
@@ -301,7 +311,7 @@ def _check_rating(rating: pd.Series, place: _Place) -> pd.Series:
         values = parsed.to_numpy(dtype="float32", na_value=np.nan)
     if not (values.min() >= 0 and values.max() < np.inf):  # nan fails both
         bad = ~((values >= 0) & (values < np.inf))
-        raise place.error(bad, f"rating '{rating[bad].iloc[0]}' is not a number of 0 or more")
+        raise place.error(bad, f"rating {_shown(rating[bad].iloc[0])} is not a number of 0 or more")
     return rating if rating.dtype == np.float32 else pd.Series(values)
 
 
@@ -318,8 +328,8 @@ def _check_times(times: pd.Series, place: _Place) -> pd.Series:
         bad = ~((values >= 1) & (values < _TIME_LIMITS[-1]))
         raise place.error(
             bad,
-            f"timestamp '{times[bad].iloc[0]}' is no time after 1970; where only the order is "
-            "known, leave the time column out and evaluate with --split last-out",
+            f"timestamp {_shown(times[bad].iloc[0])} is no time after 1970; where only the order "
+            "is known, leave the time column out and evaluate with --split last-out",
         )
     if times.dtype == _UTC_SECONDS:
         return times
@@ -433,14 +443,17 @@ def check_items(
     Raises
     ------
     DataError
-        If there is no `item_id`, an id is no such thing, or an item is there twice.
+        If there is no `item_id`, there are no rows, an id is no such thing, or an item is there
+        twice.
     """
     items = rename_item_columns(frame, source=source)
+    if items.empty:
+        raise DataError(f"no items in {source}")
     place = _Place(source, line_of)
     ids = _check_ids(items[ITEM], place)
     twice = ids.duplicated()
     if twice.any():
-        raise place.error(twice, f"item '{ids[twice].iloc[0]}' is there already")
+        raise place.error(twice, f"item {_shown(ids[twice].iloc[0])} is there already")
     empty = pd.Series(pd.NA, index=items.index, dtype=object)
     titles = items.get(TITLE, empty).astype(object)
     years = pd.to_numeric(items.get(YEAR, empty).astype(object), errors="coerce").astype("float64")

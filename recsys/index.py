@@ -175,8 +175,13 @@ class AnnoyIndex:
         How many nodes a query may look at; more find more and take longer.
     seed : int
     path : Path, optional
-        A file written by `save` for these very vectors: it is mapped, not built. Annoy crashes on
-        files that are not its own, so the caller must know this one by its checksum.
+        A file written by `save` for these very vectors: it is mapped, not built.
+
+    Raises
+    ------
+    ValueError
+        The file is no index of these vectors. Annoy itself would crash, hang or read elsewhere in
+        memory, so the file is looked through before Annoy opens it.
 
     References
     ----------
@@ -202,13 +207,18 @@ class AnnoyIndex:
         if path is None:
             self._build(seed)
         else:
+            _check_annoy_file(path, self._points)
             self._annoy.load(str(path))
+
+    @property
+    def _points(self) -> npt.NDArray[np.float64]:
+        """Vectors with the coordinate that makes all of them equally long, (n_items, d + 1)."""
+        squares = (self.vectors.astype(np.float64) ** 2).sum(axis=1)
+        return np.column_stack([self.vectors, np.sqrt(squares.max() - squares)])
 
     def _build(self, seed: int) -> None:
         self._annoy.set_seed(seed)
-        squares = (self.vectors.astype(np.float64) ** 2).sum(axis=1)
-        extra = np.sqrt(squares.max() - squares)
-        for row, vector in enumerate(np.column_stack([self.vectors, extra]).tolist()):
+        for row, vector in enumerate(self._points.tolist()):
             self._annoy.add_item(row, vector)
         self._annoy.build(self.n_trees, n_jobs=1)  # more jobs, another index every time
 
@@ -246,6 +256,40 @@ class AnnoyIndex:
             order = np.argsort(-exact, kind="stable")[:k]
             rows[i], scores[i] = candidates[order], exact[order]
         return rows, scores
+
+
+def _check_annoy_file(path: Path, points: npt.NDArray[np.float64]) -> None:
+    """Raise ValueError unless every place that a query could go to is inside the file.
+
+    The file (Annoy 1.17, annoylib.h) is a row of nodes of one size: how many items lie below, two
+    children, d numbers. The items come first; of a node with at most d + 2 items below, children
+    and numbers are those items instead; the last nodes are the roots. Annoy writes children
+    before their parents, so that one that points ahead could make a query go in circles.
+
+    Parameters
+    ----------
+    path : Path
+    points : array, shape (n_items, d)
+        What was indexed.
+    """
+    n_items, d = points.shape
+    wrong = ValueError(f"'{path}' is no index of these vectors")
+    n_nodes, rest = divmod(path.stat().st_size, 4 * (d + 3))
+    if rest or n_nodes <= n_items:
+        raise wrong
+    nodes = np.asarray(np.memmap(path, np.int32, mode="r", shape=(n_nodes, d + 3)))
+    items, inner = nodes[:n_items], nodes[n_items:]
+    same = np.array_equal(items[:, 3:].view(np.float32), points.astype(np.float32))
+    if not same or (items[:, 0] != 1).any() or nodes[-1, 0] != n_items:
+        raise wrong
+    below = inner[:, 0]
+    is_list = below <= d + 2
+    lists, pairs = inner[is_list, 1:], inner[~is_list, 1:3]
+    used = np.arange(d + 2) < below[is_list, None]
+    ends = n_items + np.flatnonzero(~is_list)[:, None]
+    outside = (used & ((lists < 0) | (lists >= n_items))).any() or (pairs < 0).any()
+    if outside or (pairs >= ends).any() or (below < 1).any():
+        raise wrong
 
 
 @functools.cache

@@ -727,6 +727,6 @@ def _annoy_index(vectors: Vectors, seed: int, index_file: Path | None) -> AnnoyI
     if index_file is not None:
         try:
             return AnnoyIndex(vectors, path=index_file)
-        except OSError:  # another process has replaced the model a moment ago
-            logger.warning("'%s' is gone; the index is rebuilt from the vectors", index_file)
+        except (OSError, ValueError) as error:  # replaced by another process just now, or forged
+            logger.warning("%s; the index is rebuilt from the vectors", error)
     return AnnoyIndex(vectors, seed=seed)

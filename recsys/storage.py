@@ -37,8 +37,10 @@ logger = logging.getLogger(__name__)
 FORMAT = 1
 CURRENT, LOCK, MANIFEST, INDEX = "current", ".lock", "manifest.json", "index.ann"
 RUN = re.compile("run-[0-9a-f]{16}")
+FILE = re.compile(r"\w+(\.\w+)*\.npy|index\.ann", re.ASCII)
 MADE, REPLACED, POINTER = TEMPORARIES = (".tmp-run", ".tmp-replaced", ".tmp-current")
 MANIFEST_LIMIT = 1 << 20
+AGAIN = "train again with `recsys train`"
 
 
 @dataclass(frozen=True)
@@ -234,7 +236,7 @@ def _read_pointer(folder: Path) -> str:
     except OSError as error:
         raise ModelError(f"'{path}' cannot be read: {error.strerror}") from None
     if not RUN.fullmatch(name):
-        raise ModelError(f"'{path}' is damaged: train again with `recsys train`")
+        raise ModelError(f"'{path}' is damaged: {AGAIN}")
     return name
 
 
@@ -261,7 +263,7 @@ def _load_run(run: Path, *, verify: bool) -> Stored:
             _check_file(run / name, entry, verify=verify)
         except ModelError as error:
             if name != INDEX:
-                raise
+                raise ModelError(f"{error}: {AGAIN}") from None
             logger.warning("%s; the index is rebuilt from the vectors", error)
             continue
         if name == INDEX:
@@ -270,21 +272,24 @@ def _load_run(run: Path, *, verify: bool) -> Stored:
             columns[name.removesuffix(".npy")] = _open_array(run / name)
     for name in [name for name in columns if name.endswith(".text")]:
         stem = name.removesuffix(".text")
+        if f"{stem}.ends" not in columns:
+            raise ModelError(f"'{run / name}.npy' is of no use without '{stem}.ends.npy'")
         columns[stem] = TextColumn(columns.pop(name), columns.pop(f"{stem}.ends"))
     return Stored(columns, manifest, index)
 
 
 def _load_manifest(run: Path) -> dict[str, Any]:
     path = run / MANIFEST
+    damaged = ModelError(f"'{path}' is damaged: {AGAIN}")
     try:
         content = _read_small(path)
     except OSError as error:
-        raise ModelError(f"'{path}' cannot be read: {error.strerror}") from None
+        raise ModelError(f"'{path}' cannot be read: {error.strerror}: {AGAIN}") from None
     try:
         manifest = json.loads(content)
         version = manifest["format"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise ModelError(f"'{path}' is damaged: train again with `recsys train`") from None
+        raise damaged from None
     if version != FORMAT:
         raise ModelError(
             f"'{run.parent}' has format version {version!r} and this recsys reads {FORMAT}: "
@@ -292,9 +297,20 @@ def _load_manifest(run: Path) -> dict[str, Any]:
         )
     import hashlib
 
-    if run.name != "run-" + hashlib.sha256(content).hexdigest()[:16]:
-        raise ModelError(f"'{path}' is damaged: train again with `recsys train`")
+    vouched_for = run.name == "run-" + hashlib.sha256(content).hexdigest()[:16]
+    if not vouched_for or not _lists_files(manifest.get("files")):
+        raise damaged
     return dict(manifest)
+
+
+def _lists_files(files: Any) -> bool:
+    """Say whether a manifest's list of files is one, of plain names that lead nowhere else."""
+    return isinstance(files, dict) and all(
+        FILE.fullmatch(name)
+        and isinstance(entry, dict)
+        and {name: type(value) for name, value in entry.items()} == {"size": int, "sha256": str}
+        for name, entry in files.items()
+    )
 
 
 def _check_file(path: Path, entry: Mapping[str, Any], *, verify: bool) -> None:
@@ -313,7 +329,7 @@ def _open_array(path: Path) -> npt.NDArray[Any]:
         return np.asarray(np.lib.format.open_memmap(path, mode="r"))
     # All of these come from numpy where the header is damaged (and not verified).
     except (ValueError, OSError, TypeError, OverflowError, SyntaxError, TokenError):
-        raise ModelError(f"'{path}' is not an array: train again with `recsys train`") from None
+        raise ModelError(f"'{path}' is not an array: {AGAIN}") from None
 
 
 def _sha256(path: Path) -> str:

@@ -5,6 +5,15 @@ from __future__ import annotations
 import pytest
 
 from recsys import DownloadError, Recommender, load_items, load_ratings
+from tests import counts
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what the tests about reliability have counted."""
+    if lines := counts.lines():
+        terminalreporter.section("reliability")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 # Every setting that calibration would choose is given, so that none is.
 BRIEF = {

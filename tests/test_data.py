@@ -609,7 +609,7 @@ def test_the_last_block_decides_with_the_others(
 @pytest.mark.usefixtures("small_blocks")
 def test_a_row_longer_than_a_block_is_an_error_that_asks_for_an_open_quote(tmp_path: Path) -> None:
     path = put(tmp_path / "r.csv", 'user,item\na,"b\n' + "c,d\n" * 100)
-    fails(path, "cannot be split into rows; is a quote never closed")
+    fails(path, "has a row longer than 64 bytes; is a quote never closed")
 
 
 # ---------------------------------------------------------------------------- gz, zip, parquet

@@ -441,6 +441,20 @@ def test_a_zip_that_is_unsafe_or_none_is_refused_even_with_the_right_checksum(
     assert names(folder) == set()
 
 
+def test_members_that_unpack_to_more_than_they_say_are_not_unpacked_further(
+    site: Site, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The directory of the zip lies: 10 bytes, where 5 million come out."""
+    content = one_member("ml-tiny/ratings.csv", random.Random(1).randbytes(1000) * 5_000)
+    end = content.rindex(b"PK\x01\x02")
+    lying = bytearray(content)
+    lying[end + 24 : end + 28] = (10).to_bytes(4, "little")
+    monkeypatch.setitem(DATASETS, "ml-tiny", DataSet("ml-tiny", None, None, ""))
+    site.answer = lambda handler: handler.send(bytes(lying))
+    assert "does not fit its checksum" in refusal()
+    assert names(folder) == set()
+
+
 # Several sources.
 
 
@@ -544,6 +558,43 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(secure_site: Site, fol
     assert "certificate verify failed" in refusal()
     assert secure_site.requests == []
     assert names(folder) == set()
+
+
+def test_a_certificate_of_another_host_is_refused(
+    secure_site: Site, folder: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    elsewhere = secure_site.url.replace("127.0.0.1", "localhost")
+    monkeypatch.setattr(download, "GROUPLENS", elsewhere)
+    assert "certificate" in refusal()
+    assert secure_site.requests == []
+    assert names(folder) == set()
+
+
+@pytest.mark.parametrize("to", ["file:///etc/passwd", "ftp://127.0.0.1/x.zip", "data:,x", "//"])
+def test_a_redirect_to_anything_but_the_web_is_refused(site: Site, folder: Path, to: str) -> None:
+    site.answer = lambda handler: handler.start(302, Location=to)
+    assert f"{site.url}/ml-tiny.zip: " in refusal()
+    assert names(folder) == set()
+
+
+def test_redirects_in_a_circle_come_to_an_end(site: Site, folder: Path) -> None:
+    site.answer = lambda handler: handler.start(302, Location="/ml-tiny.zip")
+    assert "HTTP status 302" in refusal()
+    assert len(site.requests) < 30
+    assert names(folder) == set()
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"\x00" * 1000, b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nx",
+               b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000, b"HTTP/1.1 200 " + b"x" * 100_000]
+)  # fmt: skip
+def test_an_answer_that_is_no_http_is_one_line(site: Site, folder: Path, answer: bytes) -> None:
+    site.answer = lambda handler: handler.wfile.write(answer)
+    message = refusal()
+    assert len(message) < 600
+    assert message.isprintable()
+    assert names(folder) <= {"ml-tiny.zip.part"}  # a byte is a beginning
 
 
 def test_a_redirect_from_https_to_http_is_refused(

@@ -1,0 +1,132 @@
+"""Nothing that is learned, chosen or counted changes when what comes after the cutoff does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recsys import Recommender, split_by_time, splits
+from recsys.baselines import baselines
+from recsys.evaluate import evaluate
+from recsys.sequences import build_sequences
+from recsys.splits import Cases, TimeSplit, time_cases
+from tests.test_storage import snapshot
+
+PARAMS = {"epochs": 1, "vector_size": 8}
+ORACLE = 10**9
+
+
+def footprint(ratings: pd.DataFrame, folder: Path) -> dict[str, object]:
+    """Evaluate, and return all that was known before validation was looked at."""
+    fitted, found = [], {}
+    fit = Recommender.fit
+
+    def spy_on_fit(self, *args, **kwargs):
+        model = fit(self, *args, **kwargs)
+        fitted.append(self)  # what calibration fits on the way ends before
+        return model
+
+    def spy_on_measure(cases, contenders, train, ks):
+        everybody = Cases(train, train, train, np.zeros(len(train)))
+        for name, contender in contenders.items():
+            rows, scores = contender.rank(everybody.recode(contender.item_ids))
+            found[f"scores of {name}"] = (rows.tobytes(), scores.tobytes())
+            found[f"items of {name}"] = contender.item_ids.tolist()
+        found["popularity"] = train.counts().tolist()
+        return {}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Recommender, "fit", spy_on_fit)
+        patch.setattr("recsys.measure.measure", spy_on_measure)
+        report = evaluate(ratings, params=PARAMS)
+    fitted[-1].save(folder)
+    found["model"] = snapshot(folder)
+    found["popular"] = list(fitted[-1].popular(k=10**6))
+    found["calibration"] = json.dumps(report["calibration"], sort_keys=True)
+    found["params"] = report["params"]
+    found["cutoff"] = report["split"]["cutoff"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def before(sample, tmp_path_factory):
+    return footprint(sample, tmp_path_factory.mktemp("leakage") / "model")
+
+
+def later_rows(ratings: pd.DataFrame) -> np.ndarray:
+    return (ratings["timestamp"] >= split_by_time(ratings).cutoff).to_numpy()
+
+
+def altered(ratings: pd.DataFrame) -> pd.DataFrame:
+    """Other users, items and ratings at the same later times; some are known, some are new."""
+    late, rng, changed = later_rows(ratings), np.random.default_rng(0), ratings.copy()
+    n = int(late.sum())
+    changed.loc[late, "user_id"] = rng.integers(1, 2000, n)
+    changed.loc[late, "item_id"] = rng.integers(1, 1500, n)
+    changed.loc[late, "rating"] = rng.integers(1, 6, n).astype(np.float32)
+    assert not changed.duplicated().any()  # a row that is dropped would move the cutoff
+    return changed
+
+
+def with_an_oracle(ratings: pd.DataFrame) -> pd.DataFrame:
+    """An item that every later user watches, and nobody before: to know it would be a hit."""
+    changed = ratings.copy()
+    late = ratings[later_rows(ratings)]
+    last = late.drop_duplicates("user_id", keep="last").index
+    changed.loc[last, ["item_id", "rating"]] = [ORACLE, 5.0]
+    return changed
+
+
+def differences(one: dict[str, object], other: dict[str, object]) -> list[str]:
+    return [name for name in one if one[name] != other[name]]
+
+
+@pytest.mark.parametrize("change", [altered, with_an_oracle])
+def test_validation_rows_change_no_model_baseline_calibration_or_popularity(
+    change, before, sample, tmp_path
+):
+    after = footprint(change(sample), tmp_path / "model")
+    assert list(before) == list(after)
+    assert len([name for name in before if name.startswith("scores")]) == 7
+    assert differences(before, after) == []
+
+
+def test_the_oracle_is_in_no_vocabulary_and_counts_as_a_miss(before, sample):
+    """It would have been a hit for most: it is among the targets that nobody can find."""
+    ratings = with_an_oracle(sample)
+    late = ratings[later_rows(ratings)]
+    assert (late["item_id"] == ORACLE).sum() == late["user_id"].nunique()
+    assert ORACLE not in set(split_by_time(ratings).train["item_id"])
+    asked = time_cases(ratings, split_by_time(ratings).cutoff)["fold-in"].targets
+    assert (asked.item_ids[asked.codes] == ORACLE).sum() > len(asked) / 2
+    for name, items in before.items():
+        assert not name.startswith("items") or ORACLE not in items
+
+
+@pytest.mark.slow
+def test_a_leak_would_be_noticed(before, sample, monkeypatch, tmp_path):
+    """Train on everything, as a careless split would: each kind of footprint tells."""
+    real = splits.split_by_time
+
+    def leaky(ratings: pd.DataFrame, **options: float) -> TimeSplit:
+        split = real(ratings, **options)
+        return TimeSplit(ratings, split.validation, split.cutoff)
+
+    ratings = altered(sample)
+    monkeypatch.setattr(splits, "split_by_time", leaky)
+    found = differences(before, footprint(ratings, tmp_path / "model"))
+    assert {"model", "popular", "popularity", "scores of item2vec", "scores of ease"} <= set(found)
+
+
+def test_fitting_a_baseline_leaves_the_histories_as_they_were():
+    """Also where an item was watched twice, which a sparse matrix adds up in place."""
+    views = pd.DataFrame({"user_id": [1, 1, 1, 2, 2, 2], "item_id": [7, 8, 7, 8, 8, 9]})
+    train = build_sequences(views)
+    before = train.codes.tolist(), train.offsets.tolist()
+    for name, fit in baselines(train, None).items():
+        fit()(train)
+        assert (train.codes.tolist(), train.offsets.tolist()) == before, name
