@@ -15,6 +15,7 @@ def pytest_terminal_summary(terminalreporter):
         for line in lines:
             terminalreporter.write_line(line)
 
+
 # Every setting that calibration would choose is given, so that none is.
 BRIEF = {
     "vector_size": 16, "epochs": 3, "half_life": 3.0, "popularity_days": 30,

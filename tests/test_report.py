@@ -67,8 +67,10 @@ users without a known item count as 0: 3 in item2vec, 1 in svd
 fold-in: users amid their later events: the first half joins the history (no retraining), the rest is to be found
 no such users in this data
 
-settings (chosen inside the training part): recent-popularity days 7; svd half_life none, n_components 64; markov
-half_life 2.5
+item2vec's settings (chosen inside the training part, with a recall@20 there of 0.123 for 1,002 warm users and
+0.200 for 218 fold-in users): epochs 40, popularity_days none, popularity_weight 0.25
+opponents' settings (chosen inside the training part): recent-popularity days 7; svd half_life none, n_components
+64; markov half_life 2.5
 index (annoy): finds 98.8% of what exact search finds, 50 microseconds a query, 1.2 MB, built in 0.12 s
 seconds: train 4.6, evaluate 2.0"""  # noqa: E501
 
