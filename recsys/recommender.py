@@ -635,6 +635,8 @@ class Recommender:
         ------
         UnknownUserError, ColdUserError, UnknownItemError
         """
+        import pandas as pd
+
         tables, history = self._fitted(), self._history(user_id)
         *answer, level, popularity = tables.readout[tables.item_row(item_id)].astype(np.float64)
         weights = history_weights(
@@ -650,8 +652,10 @@ class Recommender:
         weight = self._popularity_weights(self._stale(find(tables.user_ids, user_id)))
         contributions = np.append(np.bincount(which, weights=parts), popularity * weight)
         listed = self._listed(rows, contributions[:-1].astype(np.float32)).to_frame()
-        table = listed[["item_id", "title"]].astype(object)
-        table.loc[len(rows)] = [None, "(popularity)"]
+        ids, titles = listed["item_id"].tolist(), listed["title"].tolist()
+        table = pd.DataFrame(
+            {"item_id": [*ids, None], "title": [*titles, "(popularity)"]}, dtype=object
+        )
         total = np.abs(contributions).sum() or 1.0
         table = table.assign(contribution=contributions, share=contributions / total)
         order = np.argsort(-np.abs(contributions), kind="stable")

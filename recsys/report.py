@@ -131,7 +131,7 @@ def _calibration_lines(where: str, calibration: dict[str, Any]) -> list[str]:
     """Say what calibration chose, and what it saw."""
     if not calibration.get("chosen"):
         return []
-    chosen = ", ".join(f"{name} {_setting(v)}" for name, v in calibration["chosen"].items())
+    chosen = _settings(calibration["chosen"])
     if "skipped" in calibration:
         source = f"defaults: {calibration['skipped']}"
     else:
@@ -140,22 +140,28 @@ def _calibration_lines(where: str, calibration: dict[str, Any]) -> list[str]:
             for protocol, recall in calibration["recall@20"].items()
         )
         source = f"chosen inside the training part, with a recall@20 there of {seen}"
-    return textwrap.wrap(f"item2vec's {where} ({source}): {chosen}", WIDTH)
+    return _wrapped(f"item2vec's {where} ({source}): {chosen}")
 
 
 def _opponents_lines(where: str, opponents: dict[str, Any]) -> list[str]:
     """Say what the opponents' settings are and where they come from."""
-    shown = "; ".join(
-        f"{name} " + ", ".join(f"{key} {_setting(value)}" for key, value in one["settings"].items())
-        for name, one in opponents.items()
-    )
+    shown = "; ".join(f"{name} {_settings(one['settings'])}" for name, one in opponents.items())
     unchosen = all(one["recall@20"] is None for one in opponents.values())
     source = "defaults: too few to choose by" if unchosen else "chosen inside the training part"
-    return textwrap.wrap(f"opponents' {where} ({source}): {shown}", WIDTH)
+    return _wrapped(f"opponents' {where} ({source}): {shown}")
 
 
-def _setting(value: float | None) -> str:
-    return "none" if value is None else f"{value:g}"
+def _settings(settings: dict[str, float | None]) -> str:
+    """List names and values; no line is broken between the two."""
+    return ", ".join(
+        f"{name}\N{NO-BREAK SPACE}" + ("none" if value is None else f"{value:g}")
+        for name, value in settings.items()
+    )
+
+
+def _wrapped(text: str) -> list[str]:
+    lines = textwrap.wrap(text, WIDTH, break_on_hyphens=False)
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
 
 def _difference(entry: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ import pytest
 from recsys import Recommender, __version__, cli
 from recsys.__main__ import main
 
-QUICK = ("--epochs", "1", "--vector-size", "8")
+QUICK = ("--epochs", "1", "--vector-size", "8", "--calibrate", "0")
 
 
 def recsys(*words, **environment):

@@ -309,6 +309,7 @@ def test_explain_splits_the_score_into_a_share_per_watched_item_and_one_for_popu
     assert set(parts["item_id"].dropna()) == watched_by(sample, user_id)
     (popularity,) = parts[parts["item_id"].isna()].itertuples()
     assert popularity.title == "(popularity)"
+    assert popularity.item_id is None
     assert (popularity.share != 0) == (kind == "model")
     assert (parts["share"].abs().diff().dropna() <= 0).all()
 

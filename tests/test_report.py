@@ -69,8 +69,8 @@ no such users in this data
 
 item2vec's settings (chosen inside the training part, with a recall@20 there of 0.123 for 1,002 warm users and
 0.200 for 218 fold-in users): epochs 40, popularity_days none, popularity_weight 0.25
-opponents' settings (chosen inside the training part): recent-popularity days 7; svd half_life none, n_components
-64; markov half_life 2.5
+opponents' settings (chosen inside the training part): recent-popularity days 7; svd half_life none,
+n_components 64; markov half_life 2.5
 index (annoy): finds 98.8% of what exact search finds, 50 microseconds a query, 1.2 MB, built in 0.12 s
 seconds: train 4.6, evaluate 2.0"""  # noqa: E501
 
@@ -146,7 +146,7 @@ def test_several_cutoffs_stand_in_one_table():
         "split at 2 moments, 70%, 95% of the ratings before them; each time trained anew",
         "means are averaged over the cutoffs, intervals are over distinct users",
     ]
-    assert "\nsettings at the last cutoff (chosen" in text
+    assert "\nopponents' settings at the last cutoff (chosen" in text
     assert "\n1,234 distinct users at 2 cutoffs, 5,000 items to be found" in text
     assert "\nitem2vec's recall@5 by cutoff: 70%: 0.100 (1,000 users), 95%: - (0 users)\n" in text
 
