@@ -76,6 +76,8 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
             f"--{column}-col", metavar="NAME", help=f"name of the {column} column in a file"
         )
     group.add_argument("--text-ids", action="store_true", help="take all ids as text")
+    group.add_argument("--rating-scale", type=float, nargs=2, metavar=("LOW", "HIGH"),
+                       help="refuse ratings outside (default: any number from 0 up)")  # fmt: skip
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -138,7 +140,9 @@ def load_data(args: argparse.Namespace) -> tuple[str, pd.DataFrame, pd.DataFrame
     source, name = args.data or DEFAULT_DATA, args.data or DEFAULT_DATA
     columns = {f"{c}_col": vars(args)[f"{c}_col"] for c in ("user", "item", "rating", "timestamp")}
     try:
-        ratings = load_ratings(source, **columns, text_ids=args.text_ids)
+        ratings = load_ratings(
+            source, **columns, text_ids=args.text_ids, rating_scale=args.rating_scale
+        )
     except DownloadError as error:
         if args.data:
             raise

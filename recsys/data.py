@@ -115,6 +115,7 @@ def load_ratings(
     rating_col: str | None = None,
     timestamp_col: str | None = None,
     text_ids: bool = False,
+    rating_scale: tuple[float, float] | None = None,
 ) -> pd.DataFrame:
     """Load and check ratings or views.
 
@@ -129,6 +130,8 @@ def load_ratings(
         Name of a column that goes by none of the usual names.
     text_ids : bool
         Take the ids as text, as written. Otherwise ids that are all plain numbers become numbers.
+    rating_scale : (low, high), optional
+        The least and the greatest rating there may be; without it any number from 0 up.
 
     Returns
     -------
@@ -149,9 +152,10 @@ def load_ratings(
     with _one_line_errors(source):
         file = _find(_locate(source), _RATINGS_FILES)
         if file.name.endswith((".parquet", ".pq")):
-            ratings = check_ratings(_read_parquet(file, options), source=str(file))
+            frame = _read_parquet(file, options)
+            ratings = check_ratings(frame, rating_scale=rating_scale, source=str(file))
         else:
-            ratings = _read_text(file, options, text_ids)
+            ratings = _read_text(file, options, text_ids, rating_scale)
     if text_ids:
         ratings = ratings.astype({USER: "str", ITEM: "str"})
     if logger.isEnabledFor(logging.INFO):  # counting takes about a third as long as reading
@@ -293,7 +297,12 @@ def _positions(
     return {str(name): int(position) for name, position in renamed.iloc[0].items()}
 
 
-def _read_text(file: _File, options: Mapping[str, str | None], text_ids: bool) -> pd.DataFrame:
+def _read_text(
+    file: _File,
+    options: Mapping[str, str | None],
+    text_ids: bool,
+    rating_scale: tuple[float, float] | None,
+) -> pd.DataFrame:
     layout = _sniff(file)
     positions = _positions(layout.names, file, options)
     kinds = {RATING: pa.float32(), TIMESTAMP: pa.int64()}
@@ -310,7 +319,7 @@ def _read_text(file: _File, options: Mapping[str, str | None], text_ids: bool) -
     for name in (USER, ITEM):
         if not text_ids and not pd.api.types.is_integer_dtype(frame[name].dtype):
             frame[name] = ids_from_text(frame[name], source=str(file), line_of=line_of)
-    return check_ratings(frame, source=str(file), line_of=line_of)
+    return check_ratings(frame, rating_scale=rating_scale, source=str(file), line_of=line_of)
 
 
 def _sniff(file: _File) -> _Layout:

@@ -144,7 +144,11 @@ def _matches(
 
 
 def check_ratings(
-    frame: pd.DataFrame, *, source: str = "the frame", line_of: LineOf | None = None
+    frame: pd.DataFrame,
+    *,
+    rating_scale: tuple[float, float] | None = None,
+    source: str = "the frame",
+    line_of: LineOf | None = None,
 ) -> pd.DataFrame:
     """Check a table of ratings or views and bring it into the form that all else relies on.
 
@@ -154,6 +158,8 @@ def check_ratings(
         Columns `user_id`, `item_id` and perhaps `rating` and `timestamp`, or their other usual
         names; more columns are left out. Times are datetimes (without a zone: UTC), whole seconds
         since 1970 (ms, us and ns are recognised by their size), or ISO text. It is not modified.
+    rating_scale : (low, high), optional
+        The least and the greatest rating there may be; without it any number from 0 up.
     source : str
         What to call the table in messages.
     line_of : callable, optional
@@ -183,7 +189,7 @@ def check_ratings(
     place = _Place(source, line_of)
     checked = {column: _check_ids(ratings[column], place) for column in (USER, ITEM)}
     if RATING in ratings:
-        checked[RATING] = _check_rating(ratings[RATING], place)
+        checked[RATING] = _check_rating(ratings[RATING], rating_scale or (0, np.inf), place)
     if TIMESTAMP in ratings:
         checked[TIMESTAMP] = _check_times(ratings[TIMESTAMP], place)
     return _drop_repeats(pd.DataFrame(checked, copy=False), source)
@@ -301,7 +307,7 @@ def ids_from_text(
     return whole if pd.api.types.is_integer_dtype(whole.dtype) else ids
 
 
-def _check_rating(rating: pd.Series, place: _Place) -> pd.Series:
+def _check_rating(rating: pd.Series, scale: tuple[float, float], place: _Place) -> pd.Series:
     parsed = rating
     if not pd.api.types.is_numeric_dtype(rating.dtype):
         parsed = pd.to_numeric(rating.astype(object), errors="coerce")
@@ -309,9 +315,11 @@ def _check_rating(rating: pd.Series, place: _Place) -> pd.Series:
         raise DataError(f"{place.source}: rating holds true and false; ratings are numbers")
     with np.errstate(over="ignore"):
         values = parsed.to_numpy(dtype="float32", na_value=np.nan)
-    if not (values.min() >= 0 and values.max() < np.inf):  # nan fails both
-        bad = ~((values >= 0) & (values < np.inf))
-        raise place.error(bad, f"rating {_shown(rating[bad].iloc[0])} is not a number of 0 or more")
+    low, high = scale
+    if not (values.min() >= low and values.max() <= high and values.max() < np.inf):  # or is nan
+        bad = ~((values >= low) & (values <= high) & (values < np.inf))
+        wanted = "of 0 or more" if high == np.inf else f"from {low:g} to {high:g}"
+        raise place.error(bad, f"rating {_shown(rating[bad].iloc[0])} is not a number {wanted}")
     return rating if rating.dtype == np.float32 else pd.Series(values)
 
 

@@ -92,9 +92,12 @@ def refused(tmp_path, failing):
             source = put(tmp_path / "r.csv", source)
         with pytest.raises(DataError) as error:
             load_ratings(source, **options)
-        words = [
-            w for name, value in options.items() for w in (f"--{name.replace('_', '-')}", value)
-        ]
+        words = []
+        for name, value in options.items():
+            words += [
+                f"--{name.replace('_', '-')}",
+                *(value if name == "rating_scale" else [value]),
+            ]
         model = tmp_path / "never made"
         line = failing("train", "--data", source, *words, "--model", model, *OPTIONS)
         assert line == str(error.value)
@@ -353,6 +356,15 @@ def test_21_a_rating_that_is_none(rating, refused):
     refused(
         f"{HEADER}1,9,4,5\n1,10,{rating},6\n", "line 3: rating '.*' is not a number of 0 or more"
     )
+
+
+@pytest.mark.parametrize("rating", ["0.5", "5.5"])
+def test_21_a_rating_outside_the_scale_that_is_stated(rating, refused, accepted):
+    rows = f"{HEADER}1,9,4,5\n1,10,{rating},6\n"
+    message = f"line 3: rating '{rating}' is not a number from 1 to 5"
+    refused(rows, message, rating_scale=(1.0, 5.0))
+    assert accepted(rows, "--rating-scale", "0.5", "5.5", rating_scale=(0.5, 5.5)).shape == (2, 4)
+    assert len(accepted(rows)) == 2
 
 
 def test_22_no_rating_column_at_all(accepted):
