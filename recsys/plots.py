@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import LogLocator
 
 from recsys import metrics
 
@@ -184,7 +185,7 @@ def curve(
             ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
     if log_x:
         ax.set_xscale("log")
-    ax.set_xticks(x, [f"{value:g}" for value in x])
+    ax.set_xticks(x, [f"{value:,}" for value in x])
     ax.minorticks_off()
     ax.set_xlabel(xlabel, fontsize=LABEL)
     ax.set_ylabel(ylabel, fontsize=LABEL)
@@ -274,7 +275,7 @@ def intervals_of(
     xlabel, ylabel, title : str
     ax : Axes
     """
-    ax = _axes(ax, title, height=0.9 + 0.5 * len(means))
+    ax = _axes(ax, title, height=max(2.6, 0.9 + 0.5 * len(means)))
     for place, (name, mean) in enumerate(means.items()):
         low, high = intervals[name]
         ax.plot([low, high], [place, place], color=PALETTE[0], linewidth=3, alpha=0.45)
@@ -350,12 +351,17 @@ def ann_tradeoff(
                 color=PALETTE[i % len(PALETTE)], linestyle=LINES[i % len(LINES)],
                 label=f"{series.replace('_', ' ')} = {name}")  # fmt: skip
         for cost, gain, text in zip(rows[x], rows[y], rows[label], strict=True):
-            ax.annotate(f"{text:,}", (cost, gain), xytext=(5, -12), textcoords="offset points",
-                        fontsize=9, color=PALETTE[i % len(PALETTE)])  # fmt: skip
+            ax.annotate(f"{text:,}", (cost, gain), xytext=(5, -12 - 11 * i),
+                        textcoords="offset points", fontsize=9,
+                        color=PALETTE[i % len(PALETTE)])  # fmt: skip
     ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    ax.xaxis.set_major_formatter("{x:,g}")
+    ax.minorticks_off()
+    ax.margins(x=0.12, y=0.15)
     ax.set_xlabel(x.replace("_", " "), fontsize=LABEL)
     ax.set_ylabel(y.replace("_", " "), fontsize=LABEL)
-    ax.grid(alpha=0.3, which="both")
+    ax.grid(alpha=0.3)
     ax.legend(fontsize=TICK, title=f"numbers: {label.replace('_', ' ')}", loc="lower right")
     return ax
 
