@@ -19,7 +19,7 @@ FLOORS = [
     "errors metrics ids index storage recommendations frames summary sample download data",
     "sequences splits item2vec users readout tables",
     "calibrate recommender baselines peers",
-    "measure opponents ablation trial report cli evaluate train tune",
+    "measure opponents ablation trial report cli evaluate train tune plots",
     "__main__",
 ]
 ORDER = ["__init__", *" ".join(FLOORS).split()]
