@@ -76,6 +76,10 @@ def calibrate(ratings: pd.DataFrame, params: dict[str, Any]) -> dict[str, Any]:
     """
     started = time.perf_counter()
     fixed = {name: params[name] for name in GRID if params[name] is not None}
+    if (
+        params["scoring"] == "cosine"
+    ):  # cosines lie so near together that popularity is all or nothing
+        fixed = {"popularity_weight": 0.0, "stale_popularity_weight": 0.0} | fixed
     open_names = [name for name in GRID if name not in fixed]
     grid = GRID | {name: (value,) for name, value in fixed.items()}
     if not open_names:
@@ -239,6 +243,7 @@ def _some_users(ratings: pd.DataFrame) -> pd.DataFrame:
     users, user_ids = pd.factorize(ratings[USER], sort=True)
     order = np.random.default_rng(0).permutation(len(user_ids))
     enough = np.cumsum(np.bincount(users)[order]) <= MAX_EVENTS
+    enough[0] = True
     drawn = np.zeros(len(user_ids), bool)
     drawn[order[enough]] = True
     return ratings[drawn[users]]

@@ -59,10 +59,12 @@ def item_columns(
     ridge : float
         Weight of the ridge regression beside the output vectors; 0 = none.
     """
-    if scoring == "cosine" or trained.contexts is None:
+    if scoring == "cosine":
         return np.column_stack(
             [unit_length(trained.vectors), np.zeros(len(trained.vectors))]
         ).astype(np.float32)
+    if trained.contexts is None:
+        raise ValueError("hs=1 trains no output vectors: use it with scoring='cosine'")
     columns = np.column_stack([trained.contexts, np.zeros(len(trained.contexts))])
     users = _some(np.flatnonzero(histories.lengths > 0), SCALE_USERS)
     counts = histories.counts()
@@ -238,7 +240,7 @@ def _some(rows: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
 
 def _some_users(histories: Sequences, n_events: int) -> Sequences:
     """Draw users at random until they have about so many events; at least one user."""
-    users = np.random.default_rng(0).permutation(len(histories))
+    users = np.random.default_rng(0).permutation(np.flatnonzero(histories.lengths > 0))
     enough = np.cumsum(histories.lengths[users]) <= n_events
     enough[0] = True
     return histories.take_users(np.sort(users[enough]))

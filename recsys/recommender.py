@@ -14,7 +14,7 @@ import numpy as np
 
 from recsys import storage
 from recsys.download import data_folder
-from recsys.errors import ColdUserError, ModelError, NotFittedError, UnknownUserError
+from recsys.errors import ColdUserError, DataError, ModelError, NotFittedError, UnknownUserError
 from recsys.ids import find, take
 from recsys.index import AnnoyIndex, ExactIndex, annoy_available, exact_scores, top_k
 from recsys.item2vec import WORD2VEC, check_parameters, train_item2vec
@@ -127,12 +127,17 @@ class Recommender:
         min_rating: float | None = None,
         index: str = "annoy",
     ) -> None:
-        self.params = {name: value for name, value in locals().items() if name != "self"}
+        self.params = {
+            name: value.item() if isinstance(value, np.generic) else value
+            for name, value in locals().items()
+            if name != "self"
+        }
         _check_settings(self.params)
         if hs and scoring != "cosine":
             raise ValueError("hs=1 trains no output vectors: use it with scoring='cosine'")
         self.params["negative"] *= not hs  # hierarchical softmax draws no noise
         self.params["ridge"] *= scoring != "cosine"
+        self._given = dict(self.params)
         self.seconds: dict[str, float] = {}
         self._about: dict[str, Any] = {}
         self._tables: Tables | None = None
@@ -175,9 +180,13 @@ class Recommender:
         from recsys.frames import check_items, check_ratings
         from recsys.summary import fingerprint
 
+        self.params = dict(self._given)  # nothing that an earlier fit has chosen
         if self.params["index"] == "annoy" and not annoy_available():
             self.params["index"] = "exact"
         ratings = check_ratings(ratings)
+        if self.params["popularity_days"] is not None and "timestamp" not in ratings:
+            days = self.params["popularity_days"]
+            raise DataError(f"popularity_days={days:g} needs a timestamp column and there is none")
         checked = None if items is None else check_items(items)
         calibration: dict[str, Any] = {}
         self.seconds = {}
@@ -707,15 +716,24 @@ def _check_settings(params: dict[str, Any]) -> None:
     ):
         if params[name] not in choices:
             raise ValueError(f"{name} must be one of {choices}, got {params[name]!r}")
-    positive = ("half_life", "min_rating", "popularity_days")
-    any_sign = ("popularity_weight", "stale_popularity_weight", "ridge", "discount")
-    for name in positive + any_sign:
-        value, low = params[name], 0 if name in positive else -np.inf
-        if value is None and name != "ridge":
+    limits = {
+        "half_life": (0.01, np.inf),
+        "min_rating": (0, np.inf),
+        "popularity_days": (0, np.inf),
+        "discount": (-10, 10),
+        "ridge": (0, np.inf),
+    }
+    for name in (*limits, "popularity_weight", "stale_popularity_weight"):
+        value, (low, high) = params[name], limits.get(name, (-np.inf, np.inf))
+        if value is None and name not in ("ridge", "discount"):
             continue
-        if not isinstance(value, int | float) or not low < value < np.inf:
-            above = " above 0" if name in positive else ""
-            raise ValueError(f"{name} must be a number{above} or None, got {value!r}")
+        if not isinstance(value, int | float) or not low <= value <= high or abs(value) == np.inf:
+            wanted = f" from {low:g} to {high:g}".replace(" to inf", " up")
+            wanted = wanted.replace(" from -inf up", "")
+            raise ValueError(f"{name} must be a number{wanted}, got {value!r}")
+    for name in ("min_rating", "popularity_days"):
+        if params[name] == 0:
+            raise ValueError(f"{name} must be above 0, got {params[name]!r}")
 
 
 def _check_k(k: int) -> None:

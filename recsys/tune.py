@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys import cli
+from recsys.errors import DataError
 
 if TYPE_CHECKING:
     import argparse
@@ -36,9 +37,10 @@ def tune(
 ) -> dict[str, Any]:
     """Search the parameters of Word2Vec on nested splits inside the training part.
 
-    A trial trains and calibrates on two nested splits (one for `last-out`): the training part, and
-    that part without its latest tenth. Its value is the mean recall@20 that calibration
-    (`recsys.calibrate`) reaches there. The first trial is the defaults.
+    The weight of the ridge regression is searched too. A trial trains and calibrates on two nested
+    splits (one for `last-out`): the training part, and that part without its latest tenth. Its
+    value is the mean recall@20 that calibration (`recsys.calibrate`) reaches there. The first
+    trial is the defaults.
 
     Parameters
     ----------
@@ -74,6 +76,8 @@ def tune(
         import optuna
     except ImportError:
         raise ImportError('tuning needs optuna: pip install -e ".[tune]"') from None
+    if not 0 <= minutes < float("inf"):
+        raise ValueError(f"minutes must be a number of 0 or more, got {minutes!r}")
     parts = _nested(ratings, split, validation_fraction)
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # Ctrl-C is no trial that failed
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
@@ -90,6 +94,9 @@ def tune(
         }
 
     def told(_: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        if trial.value is None:
+            logger.info("trial %d failed: %s", trial.number + 1, trial.params)
+            return
         logger.info(
             "trial %d: recall@20 %.4f, best %.4f, defaults %.4f; %.1f of %g minutes",
             trial.number + 1, trial.value, study.best_value, study.trials[0].value,
@@ -105,7 +112,7 @@ def tune(
         study.optimize(value, n_trials=1, callbacks=[told])  # the defaults, however long they take
         left = 60 * minutes - (time.monotonic() - started)
         if left > 0:
-            study.optimize(value, timeout=left, callbacks=[told])
+            study.optimize(value, timeout=left, callbacks=[told], catch=(ValueError,))
     except KeyboardInterrupt:
         if not any(trial.value is not None for trial in study.trials):
             raise
@@ -129,7 +136,6 @@ def _recall(parts: list[pd.DataFrame], params: dict[str, Any]) -> float:
     from threadpoolctl import threadpool_limits
 
     from recsys.calibrate import calibrate
-    from recsys.errors import DataError
     from recsys.recommender import Recommender
 
     values: list[float] = []
@@ -197,6 +203,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Search, write every better result at once, print the best."""
+    if not args.output.absolute().parent.is_dir():
+        raise DataError(f"'{args.output.absolute().parent}' is no folder to write to")
     name, ratings, _ = cli.load_data(args)
     found = tune(
         ratings,

@@ -112,3 +112,16 @@ def test_the_chosen_parameters_give_the_same_model_without_calibration(sample, m
     again = Recommender(**first.params).fit(sample)
     assert again.params == first.params
     assert np.array_equal(again._tables.readout, first._tables.readout)
+
+
+def test_one_user_with_more_than_all_events_wanted_is_still_drawn(sample, monkeypatch):
+    monkeypatch.setattr(module, "MAX_EVENTS", 1)
+    assert module._some_users(check_ratings(sample))["user_id"].nunique() == 1
+
+
+def test_cosines_are_never_mixed_with_popularity(sample, monkeypatch):
+    small_grid(monkeypatch)
+    params = Recommender(**SMALL, scoring="cosine").params
+    choice = calibrate(check_ratings(sample), params)
+    assert {row["popularity_weight"] for row in choice["tried"]} == {0}
+    assert {row["stale_popularity_weight"] for row in choice["tried"]} == {0}

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from recsys import (
     ColdUserError,
+    DataError,
     ModelError,
     NotFittedError,
     Recommender,
@@ -329,11 +330,31 @@ def test_params_round_trip_to_the_same_model(sample):
     [{"scoring": "dot"}, {"index": "faiss"}, {"half_life": 0}, {"half_life": "long"},
      {"min_rating": -1}, {"hs": 1}, {"window": 0}, {"negative": 0}, {"epochs": 0},
      {"popularity_days": 0}, {"popularity_weight": float("nan")}, {"ridge": None},
-     {"stale_popularity_weight": "much"}, {"calibrate": "yes"}],
+     {"stale_popularity_weight": "much"}, {"calibrate": "yes"}, {"half_life": 1e-320},
+     {"discount": None}, {"discount": 200}],
 )  # fmt: skip
 def test_parameters_out_of_range_are_refused_at_once(params):
     with pytest.raises(ValueError, match=next(iter(params))):
         Recommender(**params)
+
+
+def test_a_second_fit_chooses_anew_and_keeps_nothing_of_the_first(sample, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        "recsys.calibrate.calibrate",
+        lambda ratings, params: (
+            calls.append(dict(params)) or {"chosen": {"half_life": 1.0 + len(calls)}}
+        ),
+    )
+    model = Recommender(vector_size=4, epochs=np.int64(1))
+    assert [model.fit(sample).params["half_life"] for _ in range(2)] == [2.0, 3.0]
+    assert [params["half_life"] for params in calls] == [None, None]
+    assert type(model.params["epochs"]) is int
+
+
+def test_popularity_of_the_last_days_needs_times(sample):
+    with pytest.raises(DataError, match="popularity_days=7 needs a timestamp column"):
+        Recommender(popularity_days=7, **QUICK).fit(sample.drop(columns="timestamp"))
 
 
 def test_unknown_parameters_are_refused():
