@@ -6,9 +6,13 @@ import ast
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from recsys.download import data_folder
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
@@ -92,20 +96,30 @@ def test_links_to_other_notebooks_lead_somewhere(name):
             assert (FOLDER / target).exists(), target
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("default")  # of the machinery that runs them
-@pytest.mark.parametrize("name", NOTEBOOKS)
-def test_it_runs_from_top_to_bottom_without_a_word_on_stderr(name, ml_100k, tmp_path, monkeypatch):
-    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
-    from recsys.download import data_folder
+# In a process of its own, so that one notebook's kernel and sockets cannot reach the next one's.
+RUN = """
+import sys, nbformat
+from nbclient import NotebookClient
 
+notebook = nbformat.read(sys.argv[1], as_version=4)
+where = {"metadata": {"path": sys.argv[2]}}
+NotebookClient(notebook, timeout=600, kernel_name="python3", resources=where).execute()
+nbformat.write(notebook, sys.argv[2] + "/done.ipynb")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_it_runs_from_top_to_bottom_without_a_word_on_stderr(name, ml_100k, tmp_path):
+    pytest.importorskip("nbclient")
     # Where the project lies is found from the working folder; here that is an empty one.
-    monkeypatch.setenv("RECSYS_DATA", str(data_folder().absolute()))
-    monkeypatch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
-    notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
-    nbclient.NotebookClient(
-        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
-    ).execute()
-    for cell in notebook.cells:
+    data = {"RECSYS_DATA": str(data_folder().absolute())}
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, str(FOLDER / f"{name}.ipynb"), str(tmp_path)],
+        capture_output=True, text=True, env={"OMP_NUM_THREADS": "1", **os.environ, **data},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    notebook = json.loads((tmp_path / "done.ipynb").read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
         for output in cell.get("outputs", []):
             assert output.get("name") != "stderr", output["text"]
