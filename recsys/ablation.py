@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from recsys.calibrate import DEFAULTS
 from recsys.measure import contender_of_model
-from recsys.recommender import TEXTBOOK, Recommender
+from recsys.recommender import Recommender
+from recsys.settings import TEXTBOOK
 
 if TYPE_CHECKING:
     import pandas as pd

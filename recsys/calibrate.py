@@ -46,8 +46,6 @@ K = 20
 AS_GOOD = 0.005
 # Above this many events, users are drawn at random until there are about so many.
 MAX_EVENTS = 1_000_000
-# Users that recall is measured on, per protocol.
-MAX_USERS = 2000
 # Scores held at a time, 64 MB of float32.
 BLOCK = 1 << 24
 
@@ -76,9 +74,7 @@ def calibrate(ratings: pd.DataFrame, params: dict[str, Any]) -> dict[str, Any]:
     """
     started = time.perf_counter()
     fixed = {name: params[name] for name in GRID if params[name] is not None}
-    if (
-        params["scoring"] == "cosine"
-    ):  # cosines lie so near together that popularity is all or nothing
+    if params["scoring"] == "cosine":  # so near to each other that popularity is all or nothing
         fixed = {"popularity_weight": 0.0, "stale_popularity_weight": 0.0} | fixed
     open_names = [name for name in GRID if name not in fixed]
     grid = GRID | {name: (value,) for name, value in fixed.items()}
@@ -89,7 +85,6 @@ def calibrate(ratings: pd.DataFrame, params: dict[str, Any]) -> dict[str, Any]:
         grid = grid | {"epochs": (fixed.get("epochs", DEFAULTS["epochs"]),)}
     try:
         train, cases, cutoff = calibration_split(ratings, min_rating=params["min_rating"])
-        cases = _sampled(cases)
         tried = list(_tried(train, cases, params, grid))
     except DataError as error:
         logger.info("nothing is calibrated: %s", error)
@@ -122,7 +117,6 @@ def _tried(
         trained = train_item2vec(sequences, epochs=epochs, **word2vec)
         histories = sequences.recode(trained.item_ids)
         known = {name: case.recode(trained.item_ids) for name, case in cases.items()}
-        n_targets = {name: case.targets.lengths for name, case in cases.items()}
         for half_life in grid["half_life"]:
             columns = item_columns(
                 trained,
@@ -143,8 +137,8 @@ def _tried(
                 )
                 asked[name] = _Asked(
                     case.take_users(served),
-                    n_targets[name],
-                    served,
+                    cases[name].targets.lengths[served],
+                    len(case),
                     queries(averaged, np.zeros(len(served)), scoring=params["scoring"]),
                 )
             for days in grid["popularity_days"] if has_times else (None,):
@@ -200,8 +194,8 @@ class _Asked:
     """The users of one protocol that can be served, and their queries, asked again and again."""
 
     case: Cases
-    n_targets: npt.NDArray[np.int64]  # of all users of the protocol
-    served: npt.NDArray[np.int64]  # rows of these users among all
+    n_targets: npt.NDArray[np.int64]  # of each, those without a vector included
+    n_users: int  # of the protocol; who cannot be served counts as 0
     queries: npt.NDArray[np.float32]
 
     def recalls(
@@ -222,16 +216,8 @@ class _Asked:
                 wanted = scores[part.targets.user_rows, part.targets.codes]
                 hits = (wanted >= floor[part.targets.user_rows]) & (wanted > -np.inf)
                 found = np.bincount(part.targets.user_rows[hits], minlength=len(users))
-                sums[i] += float((found / self.n_targets[self.served[users]]).sum())
-        return [total / max(len(self.n_targets), 1) for total in sums]
-
-
-def _sampled(cases: dict[str, Cases]) -> dict[str, Cases]:
-    rng = np.random.default_rng(0)
-    return {
-        name: case.take_users(np.sort(rng.permutation(len(case))[:MAX_USERS]))
-        for name, case in cases.items()
-    }
+                sums[i] += float((found / self.n_targets[users]).sum())
+        return [total / self.n_users for total in sums]
 
 
 def _some_users(ratings: pd.DataFrame) -> pd.DataFrame:

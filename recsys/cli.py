@@ -101,7 +101,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 def model_params(args: argparse.Namespace) -> dict[str, Any]:
     """Return the keywords of `Recommender` that were given on the command line."""
-    from recsys.recommender import TEXTBOOK
+    from recsys.settings import TEXTBOOK
 
     params: dict[str, Any] = dict(TEXTBOOK) if args.textbook else {}
     if args.params is not None:

@@ -27,10 +27,9 @@ from recsys.baselines import (
     svd,
 )
 from recsys.errors import DataError
-from recsys.frames import ITEM, TIMESTAMP
-from recsys.ids import id_array, rows_of
+from recsys.frames import TIMESTAMP
 from recsys.measure import contender_of_baseline, recall_of
-from recsys.sequences import build_sequences
+from recsys.sequences import build_sequences, recent_counts
 from recsys.splits import calibration_split, liked
 
 if TYPE_CHECKING:
@@ -52,9 +51,8 @@ logger = logging.getLogger(__name__)
 HALF_LIVES = (HALF_LIFE, 1.0, 10.0, None)
 DAYS = (30, 7)
 WEIGHTS = (0.25, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0)
-# By this metric, on at most so many users a protocol.
+# By recall at this length.
 K = 20
-MAX_USERS = 2_000
 # EASE inverts a dense (n_items, n_items) matrix, 3 GB in float64 at this size.
 EASE_LIMIT = 20_000
 # Above this many items the settings that need another fit are not searched, for the time it takes.
@@ -112,16 +110,12 @@ class Part:
     @classmethod
     def of(cls, ratings: pd.DataFrame, cutoff: pd.Timestamp | None) -> Part:
         """Count what was popular before `cutoff`, or before the end where there is none."""
-        import pandas as pd
-
         sequences = build_sequences(ratings)
         recent: dict[int | None, Counts] = {}
         if TIMESTAMP in ratings:
-            codes = rows_of(id_array(ratings[ITEM]), sequences.item_ids)
-            now = ratings[TIMESTAMP].max() if cutoff is None else cutoff
+            now = int((ratings[TIMESTAMP].max() if cutoff is None else cutoff).timestamp())
             for days in DAYS:
-                late = (ratings[TIMESTAMP] >= now - pd.Timedelta(days=days)).to_numpy()
-                recent[days] = np.bincount(codes[late], minlength=len(sequences.item_ids))
+                recent[days] = recent_counts(ratings, sequences.item_ids, days=days, now=now)
         return cls(sequences, recent | {None: sequences.counts()})
 
 
@@ -141,7 +135,7 @@ class Slice:
         except DataError as error:
             logger.info("the opponents have their default settings: %s", error)
             return None
-        return cls(part, {name: _sample(cases) for name, cases in protocols.items()})
+        return cls(part, protocols)
 
     def recall(self, baseline: Baseline, *, needs_history: bool = True) -> float:
         """Return the mean over the protocols of the mean recall over users."""
@@ -151,13 +145,6 @@ class Slice:
         return float(
             np.mean([recall_of(contender, cases, K).mean() for cases in self.cases.values()])
         )
-
-
-def _sample(cases: Cases) -> Cases:
-    if len(cases) <= MAX_USERS:
-        return cases
-    rng = np.random.default_rng(0)
-    return cases.take_users(np.sort(rng.choice(len(cases), MAX_USERS, replace=False)))
 
 
 @dataclass(frozen=True)
@@ -300,7 +287,7 @@ def _taking_part(n_items: int, *, with_peers: bool) -> dict[str, Opponent]:
 
 def _recent_days(where: Slice | None) -> tuple[int, float | None]:
     """Choose how many days count as recent."""
-    if where is None or len(where.part.recent) == 1:
+    if where is None:
         return DAYS[0], None
     counts = where.part.recent[None]
     recalls = {

@@ -17,9 +17,10 @@ from recsys.download import data_folder
 from recsys.errors import ColdUserError, DataError, ModelError, NotFittedError, UnknownUserError
 from recsys.ids import find, take
 from recsys.index import AnnoyIndex, ExactIndex, annoy_available, exact_scores, top_k
-from recsys.item2vec import WORD2VEC, check_parameters, train_item2vec
+from recsys.item2vec import WORD2VEC, train_item2vec
 from recsys.readout import item_columns, log_popularity, popularity_weights, queries, rarity
 from recsys.recommendations import Recommendations
+from recsys.settings import check_settings
 from recsys.tables import Tables
 from recsys.users import history_weights, user_vector, user_vectors
 
@@ -33,14 +34,6 @@ if TYPE_CHECKING:
     Vectors = npt.NDArray[np.float32]
 
 logger = logging.getLogger(__name__)
-
-# What the tutorials do: skip-gram with gensim's other defaults, a plain mean of the watched items'
-# vectors, and the cosine between that and the vectors of the items.
-TEXTBOOK = {
-    "sg": 1, "negative": 5, "vector_size": 100, "window": 5, "epochs": 5, "alpha": 0.025,
-    "sample": 1e-3, "ns_exponent": 0.75, "min_count": 5, "scoring": "cosine", "calibrate": False,
-    "discount": 0.0,
-}  # fmt: skip
 
 
 class Recommender:
@@ -132,9 +125,7 @@ class Recommender:
             for name, value in locals().items()
             if name != "self"
         }
-        _check_settings(self.params)
-        if hs and scoring != "cosine":
-            raise ValueError("hs=1 trains no output vectors: use it with scoring='cosine'")
+        check_settings(self.params)
         self.params["negative"] *= not hs  # hierarchical softmax draws no noise
         self.params["ridge"] *= scoring != "cosine"
         self._given = dict(self.params)
@@ -703,37 +694,6 @@ def recommend(user_id: Any, k: int = 10, model: str | Path | None = None) -> Rec
 @functools.lru_cache(maxsize=4)
 def _opened(folder: Path, stamp: tuple[int, ...]) -> Recommender:
     return Recommender.load(folder)
-
-
-def _check_settings(params: dict[str, Any]) -> None:
-    """Raise ValueError for a parameter that is out of range."""
-    given = {name: params[name] for name in WORD2VEC}
-    check_parameters({name: v for name, v in given.items() if (name, v) != ("epochs", None)})
-    for name, choices in (
-        ("scoring", ("input-output", "cosine")),
-        ("index", ("annoy", "exact")),
-        ("calibrate", (False, True)),
-    ):
-        if params[name] not in choices:
-            raise ValueError(f"{name} must be one of {choices}, got {params[name]!r}")
-    limits = {
-        "half_life": (0.01, np.inf),
-        "min_rating": (0, np.inf),
-        "popularity_days": (0, np.inf),
-        "discount": (-10, 10),
-        "ridge": (0, np.inf),
-    }
-    for name in (*limits, "popularity_weight", "stale_popularity_weight"):
-        value, (low, high) = params[name], limits.get(name, (-np.inf, np.inf))
-        if value is None and name not in ("ridge", "discount"):
-            continue
-        if not isinstance(value, int | float) or not low <= value <= high or abs(value) == np.inf:
-            wanted = f" from {low:g} to {high:g}".replace(" to inf", " up")
-            wanted = wanted.replace(" from -inf up", "")
-            raise ValueError(f"{name} must be a number{wanted}, got {value!r}")
-    for name in ("min_rating", "popularity_days"):
-        if params[name] == 0:
-            raise ValueError(f"{name} must be above 0, got {params[name]!r}")
 
 
 def _check_k(k: int) -> None:

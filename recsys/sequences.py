@@ -139,7 +139,7 @@ def recent_counts(
     """
     from recsys.frames import ITEM
 
-    late = seconds_of(ratings) > now - days * 86_400
+    late = seconds_of(ratings) >= now - days * 86_400
     codes = rows_of(id_array(ratings[ITEM][late]), item_ids)
     return np.bincount(codes[codes >= 0], minlength=len(item_ids))
 

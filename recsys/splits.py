@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-# With fewer users, a protocol says too little to choose by.
-ENOUGH_USERS = 50
+# With fewer users, a protocol says too little to choose by; with more than the other, it takes
+# long and says little more.
+ENOUGH_USERS, MAX_USERS = 50, 2000
 
 
 @dataclass(frozen=True)
@@ -346,6 +347,7 @@ def calibration_split(
     -------
     train : DataFrame
     cases : dict of protocol -> Cases
+        Of at most MAX_USERS users each, drawn at random, the same ones every time.
     cutoff : Timestamp or None
         None for `last-out`.
 
@@ -362,6 +364,12 @@ def calibration_split(
         if split is not None:
             cases = time_cases(ratings, split.cutoff, min_rating=min_rating)
             if min(map(len, cases.values())) >= ENOUGH_USERS:
-                return split.train, cases, split.cutoff
+                sampled = {name: _sampled(each) for name, each in cases.items()}
+                return split.train, sampled, split.cutoff
     train, last = last_out(ratings, min_rating=min_rating)
-    return train, {"last-out": last}, None
+    return train, {"last-out": _sampled(last)}, None
+
+
+def _sampled(cases: Cases) -> Cases:
+    drawn = np.random.default_rng(0).permutation(len(cases))[:MAX_USERS]
+    return cases.take_users(np.sort(drawn))

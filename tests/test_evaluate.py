@@ -10,8 +10,8 @@ from recsys import ColdUserError, DataError, Recommender, split_by_time
 from recsys.ablation import LEVERS
 from recsys.evaluate import evaluate, main
 from recsys.measure import measure
-from recsys.recommender import TEXTBOOK
 from recsys.sequences import sort_events
+from recsys.settings import TEXTBOOK
 from recsys.splits import Cases
 from recsys.summary import fingerprint
 

@@ -159,7 +159,7 @@ def test_popularity_is_chosen_for_the_settings_that_were_chosen_without_it(where
 
 
 def test_a_large_slice_is_sampled_the_same_each_time(sample, where, monkeypatch):
-    monkeypatch.setattr(module, "MAX_USERS", 40)
+    monkeypatch.setattr("recsys.splits.MAX_USERS", 40)
     first, again = Slice.of(sample, None), Slice.of(sample, None)
     for name, cases in first.cases.items():
         users = cases.targets.user_ids

@@ -25,7 +25,7 @@ from recsys import (
     recommend,
 )
 from recsys.calibrate import DEFAULTS
-from recsys.recommender import TEXTBOOK
+from recsys.settings import TEXTBOOK
 from tests.conftest import BRIEF
 
 QUICK = {"vector_size": 8, "epochs": 2, "calibrate": False}
