@@ -325,33 +325,28 @@ def by_group(
 def ann_tradeoff(
     table: pd.DataFrame,
     *,
-    x: str = "microseconds_per_query",
-    y: str = "recall_vs_exact",
-    series: str = "n_trees",
-    label: str = "search_k",
     title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw what an approximate index finds against what it costs, one line a series.
+    """Draw what an approximate index finds against what it costs, one line for each n_trees.
 
     Parameters
     ----------
     table : DataFrame
-        One row a measurement (`recsys.index.measure_index`), with the columns named below.
-    x, y, series, label : str
-        Columns: the cost (logarithmic scale), the gain, what a line holds fixed, and what is
-        written beside its points.
+        One row a measurement: n_trees, search_k, and of `recsys.index.measure_index`
+        microseconds_per_query and recall_vs_exact.
     title : str
     ax : Axes
     """
     ax = _axes(ax, title)
-    for i, (name, rows) in enumerate(table.groupby(series, sort=False)):
-        rows = rows.sort_values(x)
-        ax.plot(rows[x], rows[y], marker=MARKERS[i % len(MARKERS)], linewidth=2,
+    for i, (n_trees, rows) in enumerate(table.groupby("n_trees", sort=False)):
+        rows = rows.sort_values("microseconds_per_query")
+        cost, gain = rows["microseconds_per_query"], rows["recall_vs_exact"]
+        ax.plot(cost, gain, marker=MARKERS[i % len(MARKERS)], linewidth=2,
                 color=PALETTE[i % len(PALETTE)], linestyle=LINES[i % len(LINES)],
-                label=f"{series.replace('_', ' ')} = {name}")  # fmt: skip
-        for cost, gain, text in zip(rows[x], rows[y], rows[label], strict=True):
-            ax.annotate(f"{text:,}", (cost, gain), xytext=(5, -12 - 11 * i),
+                label=f"n trees = {n_trees}")  # fmt: skip
+        for x, y, search_k in zip(cost, gain, rows["search_k"], strict=True):
+            ax.annotate(f"{search_k:,}", (x, y), xytext=(5, -12 - 11 * i),
                         textcoords="offset points", fontsize=9,
                         color=PALETTE[i % len(PALETTE)])  # fmt: skip
     ax.set_xscale("log")
@@ -359,10 +354,10 @@ def ann_tradeoff(
     ax.xaxis.set_major_formatter("{x:,g}")
     ax.minorticks_off()
     ax.margins(x=0.12, y=0.15)
-    ax.set_xlabel(x.replace("_", " "), fontsize=LABEL)
-    ax.set_ylabel(y.replace("_", " "), fontsize=LABEL)
+    ax.set_xlabel("microseconds per query", fontsize=LABEL)
+    ax.set_ylabel("recall vs exact", fontsize=LABEL)
     ax.grid(alpha=0.3)
-    ax.legend(fontsize=TICK, title=f"numbers: {label.replace('_', ' ')}", loc="lower right")
+    ax.legend(fontsize=TICK, title="numbers: search k", loc="lower right")
     return ax
 
 
