@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     Rows = npt.NDArray[np.int64]
 
 
+# From so many ids on they are looked up all at once.
+MANY = 100
+
+
 class TextColumn(Sequence[str]):
     """A column of texts as two arrays, so that it can be mapped from a file without a pickle.
 
@@ -87,6 +91,35 @@ def find(column: Ids | TextColumn, wanted: Any) -> int | None:
         return row if row < len(column) and value(column[row]) == wanted else None
     except (TypeError, ValueError):  # text among numbers, a list, and the like
         return None
+
+
+def find_all(column: Ids | TextColumn, wanted: Iterable[Any]) -> Rows:
+    """Return the rows of those ids that are in an ascending column, in the order of the ids.
+
+    Examples
+    --------
+    >>> find_all(np.array([10, 20, 30]), [30, "20", 7, 10])
+    array([2, 0])
+    """
+    ids = wanted if isinstance(wanted, np.ndarray) else list(wanted)
+    rows: list[int | None]
+    if len(ids) <= MANY:
+        rows = [find(column, one) for one in ids]
+    elif isinstance(column, TextColumn):
+        row_of = {text: row for row, text in enumerate(column)}
+        rows = [row_of.get(one) for one in ids if isinstance(one, str)]
+    elif column.dtype == np.int64 and _all_int64(ids):
+        at = np.minimum(np.searchsorted(column, ids), len(column) - 1)
+        return np.asarray(at[column[at] == ids], dtype=np.int64)
+    else:
+        rows = [find(column, one) for one in ids]
+    return np.array([row for row in rows if row is not None], dtype=np.int64)
+
+
+def _all_int64(ids: Ids | list[Any]) -> bool:
+    if isinstance(ids, np.ndarray):
+        return ids.dtype == np.int64
+    return all(type(one) is int and -(2**63) <= one < 2**63 for one in ids)
 
 
 def rows_of(ids: Ids, vocabulary: Ids) -> Rows:

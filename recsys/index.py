@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 BLOCK = 1 << 24
 # Items that approximate search always scores too, the longest vectors.
 LONGEST = 1000
+# Up to so many items that are left by a filter, all are scored: faster than a search among all.
+FEW = 4000
 
 
 class ExactIndex:
@@ -84,6 +86,50 @@ class ExactIndex:
         who, rows = _at_least_kth(scores, k, margin)
         exact = exact_scores(self.vectors, rows, queries, who)
         return _first_k(who, rows, exact, len(queries), k)
+
+
+def best_of(
+    index: ExactIndex | AnnoyIndex, query: Vectors, k: int, left: npt.NDArray[np.bool_]
+) -> tuple[Rows, Vectors]:
+    """Find the k best of the items that filters have left: k, as long as there are so many.
+
+    Few are scored one by one. Among many, the index is asked for as many as should hold k of
+    them, then for more and more.
+
+    Parameters
+    ----------
+    index : ExactIndex or AnnoyIndex
+    query : float32 array, shape (d,)
+    k : int
+    left : bool array, shape (n_items,)
+
+    Returns
+    -------
+    rows : int64 array, shape (min(k, number left),)
+        Best first; equal scores go by row.
+    scores : float32 array, same shape
+    """
+    n_left, n_items = int(np.count_nonzero(left)), len(left)
+    k = min(k, n_left)
+    if k and isinstance(index, AnnoyIndex) and n_left > FEW:
+        wanted = k + min(n_items - n_left, 2 * k * n_items // n_left)
+        while wanted < n_items // 4:
+            rows, scores = (part[0] for part in index.query(query[None], wanted))
+            keep = np.flatnonzero(left[rows])[:k]
+            if len(keep) == k:
+                return rows[keep], scores[keep]
+            wanted *= 4
+    rows = np.flatnonzero(left)
+    if not k:
+        return rows, np.empty(0, np.float32)
+    if n_left < n_items // 2:
+        found, scores = ExactIndex(index.vectors[rows]).query(query[None], k)
+        return rows[found[0]], scores[0]
+    barred = np.flatnonzero(~left)
+    rows, scores = ExactIndex(index.vectors).query(
+        query[None], k, exclude=(np.array([0, len(barred)]), barred)
+    )
+    return rows[0], scores[0]
 
 
 def unit_length(vectors: Vectors) -> Vectors:

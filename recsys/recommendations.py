@@ -40,8 +40,10 @@ class Recommendations(Sequence[Recommendation]):
         item_ids: npt.NDArray[Any],
         scores: npt.NDArray[np.float32],
         titles: list[str] | None = None,
+        reasons: list[str] | None = None,
     ) -> None:
-        self.item_ids, self.scores, self._titles = item_ids, scores, titles
+        self.item_ids, self.scores = item_ids, scores
+        self._titles, self._reasons = titles, reasons
 
     def __len__(self) -> int:
         return len(self.item_ids)
@@ -55,7 +57,8 @@ class Recommendations(Sequence[Recommendation]):
         score = float(self.scores[place])
         # A Python int or str, as it was in the data; never a numpy scalar.
         item_id = item_id.item() if isinstance(item_id, np.generic) else item_id
-        return Recommendation(place + 1, item_id, title, score, None)
+        reason = self._reasons[place] if self._reasons is not None else None
+        return Recommendation(place + 1, item_id, title, score, reason)
 
     def to_frame(self) -> pd.DataFrame:
         """Return a frame with the columns rank, item_id, title, score, reason."""
@@ -65,17 +68,24 @@ class Recommendations(Sequence[Recommendation]):
 
     def _cells(self) -> list[list[str]]:
         """Header and rows as text, without the columns that are empty."""
-        shown = ["rank", "item_id", *(["title"] if self._titles is not None else []), "score"]
-        rows = [[getattr(r, name) for name in shown] for r in self]
-        return [shown, *([*map(str, row[:-1]), f"{row[-1]:.4f}"] for row in rows)]
+        cells = {
+            "rank": [str(row.rank) for row in self],
+            "item_id": [str(row.item_id) for row in self],
+        }
+        if self._titles is not None:
+            cells["title"] = self._titles
+        cells["score"] = [f"{score:.4f}" for score in self.scores]
+        if self._reasons is not None:
+            cells["reason"] = self._reasons
+        return [[*cells], *map(list, zip(*cells.values(), strict=True))]
 
     def __repr__(self) -> str:
         cells = self._cells()
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        left = cells[0].index("title") if "title" in cells[0] else -1
+        left = {place for place, name in enumerate(cells[0]) if name in ("title", "reason")}
         lines = (
             "  ".join(
-                cell.ljust(width) if i == left else cell.rjust(width)
+                cell.ljust(width) if i in left else cell.rjust(width)
                 for i, (cell, width) in enumerate(zip(row, widths, strict=True))
             )
             for row in cells

@@ -16,13 +16,22 @@ from recsys import storage
 from recsys.download import data_folder
 from recsys.errors import ColdUserError, DataError, ModelError, NotFittedError, UnknownUserError
 from recsys.ids import find, take
-from recsys.index import AnnoyIndex, ExactIndex, annoy_available, exact_scores, top_k
+from recsys.index import (
+    AnnoyIndex,
+    ExactIndex,
+    annoy_available,
+    best_of,
+    exact_scores,
+    top_k,
+    unit_length,
+)
 from recsys.item2vec import WORD2VEC, train_item2vec
 from recsys.readout import item_columns, log_popularity, popularity_weights, queries, rarity
 from recsys.recommendations import Recommendations
+from recsys.rerank import diversify, pool_size
 from recsys.settings import check_settings
 from recsys.tables import Tables
-from recsys.users import history_weights, user_vector, user_vectors
+from recsys.users import history_weights, user_vectors
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -32,8 +41,13 @@ if TYPE_CHECKING:
 
     Rows = npt.NDArray[np.integer]
     Vectors = npt.NDArray[np.float32]
+    Taste = tuple[Rows, Vectors]  # the rows that a user vector is made of, and what each weighs
 
 logger = logging.getLogger(__name__)
+
+# How much the average of what is disliked weighs, against 1 for what is liked.
+DISLIKED = 0.2
+_NO_ROWS = np.empty(0, dtype=np.int64)
 
 
 class Recommender:
@@ -314,7 +328,8 @@ class Recommender:
         ------
         UnknownUserError, ColdUserError
         """
-        return self._pool(self._history(user_id))
+        rows, weights = self._taste(self._history(user_id))
+        return np.asarray((weights[:, None] * self._fitted().vectors[rows]).sum(axis=0))
 
     def item_vector(self, item_id: Any, space: str = "input") -> Vectors:
         """Return an item's input or output vector, float32 (d,).
@@ -347,14 +362,6 @@ class Recommender:
             )
         return rows
 
-    def _pool(self, history: Rows) -> Vectors:
-        return user_vector(
-            history,
-            self._fitted().vectors,
-            half_life=self.params["half_life"],
-            item_weights=self._item_weights,
-        )
-
     def _popularity_weights(self, staleness: npt.ArrayLike) -> npt.NDArray[np.float64]:
         fresh, stale = (self.params[f"{s}popularity_weight"] or 0.0 for s in ("", "stale_"))
         return popularity_weights(np.asarray(staleness, np.float64), fresh=fresh, stale=stale)
@@ -369,6 +376,10 @@ class Recommender:
         watched: bool = False,
         block: Iterable[Any] | None = None,
         allow: Iterable[Any] | None = None,
+        where: str | pd.Series | None = None,
+        popularity: float = 1.0,
+        diversity: float = 0.0,
+        reasons: bool = False,
         fallback: str | None = None,
     ) -> Recommendations:
         """Recommend k items to a user.
@@ -381,6 +392,17 @@ class Recommender:
             Whether items that the user watched may come again.
         block, allow : ids
             Items to leave out, and the only items to choose from; ids without a vector are ignored.
+        where : str or boolean Series
+            The only items to choose from, by the columns of the items given to `fit`:
+            "year >= 1990 and 'Comedy' in genres" (`recsys.where` has the syntax); or a Series
+            whose index holds item ids and is called "item_id".
+        popularity : float
+            What popularity counts, as a multiple of what the model has learned: 0 = pure taste.
+        diversity : float in [0, 1]
+            How much an item is to differ from those above it in the list, against how well it
+            suits the user, see `recsys.rerank`. Then the list is not in order of the scores.
+        reasons : bool
+            Whether to fill in `reason`: which watched items speak most for this one.
         fallback : {None, "popularity"}
             What a user without a vector gets: the error, or the most popular items.
 
@@ -396,83 +418,136 @@ class Recommender:
         ColdUserError
             None of the user's items has a vector.
         ValueError
-            k is not a whole number above 0, or an unknown fallback.
+            k is not a whole number above 0, an unknown fallback, a filter that cannot be read, or
+            a dial out of range.
         """
-        _check_k(k)
         if fallback not in (None, "popularity"):
             raise ValueError(f"fallback must be None or 'popularity', got {fallback!r}")
+        k, popularity, diversity = _checked(k, popularity, diversity)
         tables = self._fitted()
         row = find(tables.user_ids, user_id)
         seen = _NO_ROWS if watched or row is None else tables.watched.items_of(row)
-        excluded = self._excluded(seen, block)
+        left = tables.left(
+            np.append(seen, tables.item_rows(() if block is None else block)), allow, where
+        )
         try:
-            return self._recommend(self._history(user_id), k, excluded, allow, self._stale(row))
+            history = self._history(user_id)
         except (UnknownUserError, ColdUserError):
             if fallback is None:
                 raise
-            return self._popular(k, excluded, allow)
+            rows = np.flatnonzero(left)
+            return self._best(rows, tables.counts[rows].astype(np.float32), k)
+        return self._recommend(self._taste(history), k, left, popularity * self._weight(row),
+                               diversity, reasons=reasons)  # fmt: skip
 
     def recommend_for(
         self,
-        history: Iterable[Any],
+        history: Iterable[Any] = (),
         k: int = 10,
         *,
+        liked: Iterable[Any] = (),
+        disliked: Iterable[Any] = (),
         block: Iterable[Any] | None = None,
         allow: Iterable[Any] | None = None,
+        where: str | pd.Series | None = None,
+        popularity: float = 1.0,
+        diversity: float = 0.0,
+        reasons: bool = False,
     ) -> Recommendations:
-        """Recommend to somebody with this history, oldest first, whom nobody has seen before.
+        """Recommend to somebody whom nobody has seen before.
 
-        The user vector is averaged here and now, without training. The items of the history are
-        excluded; those without a vector are skipped.
+        The user vector is averaged here and now, without training. What is named in the history,
+        as liked or as disliked is excluded; ids without a vector are skipped.
+
+        Parameters
+        ----------
+        history : ids
+            Oldest first.
+        liked : ids
+            In any order; each counts like the newest item of a history.
+        disliked : ids
+            Their average is taken off the user vector at a fifth of the weight.
+        k, block, allow, where, popularity, diversity, reasons
+            As in `recommend`.
 
         Raises
         ------
         ColdUserError
-            No item of the history has a vector.
+            No item of the history and none that is liked has a vector.
         ValueError
-            k is not a whole number above 0.
-        """
-        _check_k(k)
-        rows = self._fitted().item_rows(history)
-        if len(rows) == 0:
-            raise ColdUserError("none of the items of this history has a vector")
-        return self._recommend(rows, k, self._excluded(rows, block), allow, 0.0)
+            As in `recommend`.
 
-    def _excluded(self, seen: Rows, block: Iterable[Any] | None) -> Rows:
-        if block is not None:
-            seen = np.concatenate([seen, self._fitted().item_rows(block)])
-        return np.unique(seen)
+        References
+        ----------
+        Taking off what was disliked: Rocchio 1971, "Relevance feedback in information retrieval".
+        """
+        k, popularity, diversity = _checked(k, popularity, diversity)
+        tables = self._fitted()
+        taste = self._taste(*map(tables.item_rows, (history, liked, disliked)))
+        if not (taste[1] > 0).any():
+            raise ColdUserError("none of the items of this history has a vector")
+        left = tables.left(
+            np.append(taste[0], tables.item_rows(() if block is None else block)), allow, where
+        )
+        weight = popularity * self._weight(None)
+        return self._recommend(taste, k, left, weight, diversity, reasons=reasons)
+
+    def _taste(self, history: Rows, liked: Rows = _NO_ROWS, disliked: Rows = _NO_ROWS) -> Taste:
+        """Return the rows that a user vector is made of, and what each weighs."""
+        rarities = self._item_weights
+        weights = history_weights(
+            np.array([0, len(history)]),
+            half_life=self.params["half_life"],
+            item_weights=rarities[history],
+        )
+        if len(liked):
+            newest = weights[-1] / rarities[history[-1]] if len(history) else 1.0
+            weights = np.concatenate([weights, newest * rarities[liked]])
+            weights /= weights.sum()
+        if len(disliked):
+            off = rarities[disliked] / rarities[disliked].sum()
+            weights = np.concatenate([weights, -DISLIKED * off])
+        rows = np.concatenate([history, liked, disliked])
+        return rows, weights.astype(np.float32)
+
+    def _query(self, taste: Taste, popularity_weight: float) -> Vectors:
+        rows, weights = taste
+        pooled = (weights[:, None] * self._fitted().vectors[rows]).sum(axis=0)
+        query: Vectors = queries(pooled[None], [popularity_weight], scoring=self.params["scoring"])[
+            0
+        ]
+        if (weights < 0).any():
+            query[-2] = weights.sum()  # of the items' level, of which 1 is a history's share
+        return query
+
+    def _weight(self, user_row: int | None) -> float:
+        """Return what popularity weighs for a user; None is somebody who is here now."""
+        days = 0.0 if user_row is None else self._fitted().staleness[user_row]
+        return float(self._popularity_weights(days))
 
     def _recommend(
-        self, history: Rows, k: int, excluded: Rows, allow: Iterable[Any] | None, staleness: float
+        self,
+        taste: Taste,
+        k: int,
+        left: npt.NDArray[np.bool_],
+        popularity_weight: float,
+        diversity: float,
+        *,
+        reasons: bool,
     ) -> Recommendations:
-        weights = self._popularity_weights([staleness])
-        query = queries(self._pool(history)[None], weights, scoring=self.params["scoring"])
-        if allow is not None:
-            rows = np.setdiff1d(self._fitted().item_rows(allow), excluded)
-            targets = self._exact.vectors
-            scores = exact_scores(targets, rows, query, np.zeros(len(rows), np.int64))
-            return self._best(rows, scores, k)
-        wanted = k + len(excluded)  # enough to leave k after exclusion
-        if self._annoy is not None and wanted < len(self._exact.vectors) // 4:
-            rows, scores = self._annoy.query(query, wanted)
-            keep = np.flatnonzero(~np.isin(rows[0], excluded))[:k]
-            return self._listed(rows[0, keep], scores[0, keep])
-        bounds = np.array([0, len(excluded)])
-        rows, scores = self._exact.query(query, k, exclude=(bounds, excluded))
-        keep = np.flatnonzero(scores[0] > -np.inf)
-        return self._listed(rows[0, keep], scores[0, keep])
+        query = self._query(taste, popularity_weight)
+        rows, scores = best_of(self.index, query, pool_size(k) if diversity else k, left)
+        if diversity:
+            unit = unit_length(self._fitted().vectors[rows])
+            order = diversify(scores, unit, k, diversity)
+            rows, scores = rows[order], scores[order]
+        why = self._reasons(taste, rows, popularity_weight) if reasons else None
+        return self._listed(rows, scores, why)
 
     def popular(self, k: int = 10) -> Recommendations:
         """Return the k items with the most interactions; the score is their number."""
-        _check_k(k)
-        return self._popular(k, _NO_ROWS, None)
-
-    def _popular(self, k: int, excluded: Rows, allow: Iterable[Any] | None) -> Recommendations:
-        tables = self._fitted()
-        chosen = np.arange(len(tables.counts)) if allow is None else tables.item_rows(allow)
-        rows = np.setdiff1d(chosen, excluded)
-        return self._best(rows, tables.counts[rows].astype(np.float32), k)
+        counts = self._fitted().counts
+        return self._best(np.arange(len(counts)), counts.astype(np.float32), _whole(k))
 
     def _best(self, rows: Rows, scores: Vectors, k: int) -> Recommendations:
         """List the k best of some ascending rows."""
@@ -481,10 +556,12 @@ class Recommender:
         order, best = top_k(scores[None], k)
         return self._listed(rows[order[0]], best[0])
 
-    def _listed(self, rows: Rows, scores: Vectors) -> Recommendations:
+    def _listed(
+        self, rows: Rows, scores: Vectors, reasons: list[str] | None = None
+    ) -> Recommendations:
         tables = self._fitted()
         titles = None if tables.titles is None else [tables.titles[row] for row in rows.tolist()]
-        return Recommendations(take(tables.item_ids, rows), scores, titles)
+        return Recommendations(take(tables.item_ids, rows), scores, titles, reasons)
 
     @property
     def index(self) -> ExactIndex | AnnoyIndex:
@@ -493,7 +570,11 @@ class Recommender:
         return self._annoy or self._exact
 
     def queries(
-        self, histories: Sequences, staleness: npt.NDArray[np.float64] | None = None
+        self,
+        histories: Sequences,
+        staleness: npt.NDArray[np.float64] | None = None,
+        *,
+        popularity: float = 1.0,
     ) -> Vectors:
         """Return what the index is asked for each history, float32 (n_users, d + 2).
 
@@ -503,6 +584,8 @@ class Recommender:
             Over the vocabulary `items`; none is empty.
         staleness : float64 array, shape (n_users,), days
             Since the last event of each; None = all are here now.
+        popularity : float
+            As in `recommend`.
         """
         vectors = self._fitted().vectors
         averaged = user_vectors(
@@ -514,7 +597,7 @@ class Recommender:
         weights = self._popularity_weights(
             np.zeros(len(averaged)) if staleness is None else staleness
         )
-        return queries(averaged, weights, scoring=self.params["scoring"])
+        return queries(averaged, popularity * weights, scoring=self.params["scoring"])
 
     def rank(
         self,
@@ -523,6 +606,9 @@ class Recommender:
         *,
         exclude: Sequences | None,
         staleness: npt.NDArray[np.float64] | None = None,
+        left: npt.NDArray[np.bool_] | None = None,
+        popularity: float = 1.0,
+        diversity: float = 0.0,
     ) -> tuple[Rows, Vectors]:
         """Rank the items for many histories at once, exactly: what evaluation measures.
 
@@ -533,6 +619,10 @@ class Recommender:
         k : int
         staleness : float64 array, shape (n_users,), days
             Since the last event of each; None = all are here now.
+        left : bool array, shape (n_items,)
+            The items to choose from; None = all.
+        popularity, diversity : float
+            As in `recommend`.
 
         Returns
         -------
@@ -541,11 +631,43 @@ class Recommender:
         scores : float32 array, same shape
             -inf where a list ends before k.
         """
+        index, among = self._exact, np.arange(len(self._exact.vectors))
+        if left is not None:
+            among = np.flatnonzero(left)
+            index = ExactIndex(index.vectors[among])
+            exclude = None if exclude is None else exclude.recode(exclude.item_ids[among])
         excluded = None if exclude is None else (exclude.offsets, exclude.codes)
-        return self._exact.query(self.queries(histories, staleness), k, exclude=excluded)
+        asked = self.queries(histories, staleness, popularity=popularity)
+        rows, scores = index.query(asked, pool_size(k) if diversity else k, exclude=excluded)
+        rows = among[rows]
+        if diversity:
+            rows, scores = self._diversified(rows, scores, k, diversity)
+        return rows, scores
+
+    def _diversified(
+        self, rows: Rows, scores: Vectors, k: int, diversity: float
+    ) -> tuple[Rows, Vectors]:
+        unit = self._fitted().unit_vectors
+        chosen = np.zeros((len(rows), min(k, rows.shape[1])), np.int64)
+        values = np.full(chosen.shape, -np.inf, np.float32)
+        for user in range(len(rows)):
+            n = np.count_nonzero(scores[user] > -np.inf)
+            order = diversify(scores[user, :n], unit[rows[user, :n]], k, diversity)
+            chosen[user, : len(order)] = rows[user, order]
+            values[user, : len(order)] = scores[user, order]
+        return chosen, values
 
     def recommend_many(
-        self, k: int = 10, *, users: Iterable[Any] | None = None, watched: bool = False
+        self,
+        k: int = 10,
+        *,
+        users: Iterable[Any] | None = None,
+        watched: bool = False,
+        block: Iterable[Any] | None = None,
+        allow: Iterable[Any] | None = None,
+        where: str | pd.Series | None = None,
+        popularity: float = 1.0,
+        diversity: float = 0.0,
     ) -> pd.DataFrame:
         """Recommend k items to each of many users; always by exact search.
 
@@ -555,8 +677,8 @@ class Recommender:
         users : ids, optional
             All users of the model if not given. Users without a vector are left out; their number
             is logged.
-        watched : bool
-            Whether watched items may come again.
+        watched, block, allow, where, popularity, diversity
+            As in `recommend`, for all users alike.
 
         Returns
         -------
@@ -566,10 +688,12 @@ class Recommender:
         Raises
         ------
         UnknownUserError
+        ValueError
+            As in `recommend`.
         """
         import pandas as pd
 
-        _check_k(k)
+        k, popularity, diversity = _checked(k, popularity, diversity)
         tables = self._fitted()
         wanted = range(len(tables.histories)) if users is None else map(tables.user_row, users)
         user_rows = np.fromiter(wanted, dtype=np.int64)
@@ -578,7 +702,11 @@ class Recommender:
             logger.info("%d users without a vector are left out", len(user_rows) - len(warm))
         exclude = None if watched else tables.watched.take_users(warm)
         histories, staleness = tables.histories.take_users(warm), tables.staleness[warm]
-        rows, scores = self.rank(histories, k, exclude=exclude, staleness=staleness)
+        left = tables.left(tables.item_rows(() if block is None else block), allow, where)
+        rows, scores = self.rank(
+            histories, k, exclude=exclude, staleness=staleness, left=left,
+            popularity=popularity, diversity=diversity,
+        )  # fmt: skip
         who, place = np.nonzero(scores > -np.inf)
         return pd.DataFrame(
             {
@@ -610,7 +738,7 @@ class Recommender:
         UnknownItemError
             Neither an id nor a title, with the closest titles; or a title of several items.
         """
-        _check_k(k)
+        k = _whole(k)
         tables = self._fitted()
         row = find(tables.item_ids, item)
         row = tables.row_of_title(item) if row is None else row
@@ -635,37 +763,73 @@ class Recommender:
         ------
         UnknownUserError, ColdUserError, UnknownItemError
         """
+        taste = self._taste(self._history(user_id))
+        return self._explain(taste, item_id, self._weight(find(self._fitted().user_ids, user_id)))
+
+    def explain_for(
+        self,
+        history: Iterable[Any],
+        item_id: Any,
+        *,
+        liked: Iterable[Any] = (),
+        disliked: Iterable[Any] = (),
+    ) -> pd.DataFrame:
+        """Split the score of an item for a history, as `recommend_for` gives it; see `explain`."""
+        taste = self._taste(*map(self._fitted().item_rows, (history, liked, disliked)))
+        return self._explain(taste, item_id, self._weight(None))
+
+    def _explain(self, taste: Taste, item_id: Any, popularity_weight: float) -> pd.DataFrame:
         import pandas as pd
 
-        tables, history = self._fitted(), self._history(user_id)
-        *answer, level, popularity = tables.readout[tables.item_row(item_id)].astype(np.float64)
-        weights = history_weights(
-            np.array([0, len(history)]),
-            half_life=self.params["half_life"],
-            item_weights=self._item_weights[history],
-        )
-        if self.params["scoring"] == "cosine":
-            weights = weights / np.linalg.norm(self._pool(history))
-        # The weights sum to 1, so that the item's level is part of what each watched item says.
-        parts = weights * (tables.vectors[history].astype(np.float64) @ np.array(answer) + level)
-        rows, which = np.unique(history, return_inverse=True)
-        weight = self._popularity_weights(self._stale(find(tables.user_ids, user_id)))
-        contributions = np.append(np.bincount(which, weights=parts), popularity * weight)
+        row = self._fitted().item_row(item_id)
+        rows, table = self._contributions(taste, np.array([row]), popularity_weight)
+        contributions = table[0]
         listed = self._listed(rows, contributions[:-1].astype(np.float32)).to_frame()
         ids, titles = listed["item_id"].tolist(), listed["title"].tolist()
-        table = pd.DataFrame(
+        shown = pd.DataFrame(
             {"item_id": [*ids, None], "title": [*titles, "(popularity)"]}, dtype=object
         )
         total = np.abs(contributions).sum() or 1.0
-        table = table.assign(contribution=contributions, share=contributions / total)
+        shown = shown.assign(contribution=contributions, share=contributions / total)
         order = np.argsort(-np.abs(contributions), kind="stable")
-        return table.iloc[order].reset_index(drop=True)
+        return shown.iloc[order].reset_index(drop=True)
 
-    def _stale(self, user_row: int | None) -> float:
-        return 0.0 if user_row is None else float(self._fitted().staleness[user_row])
+    def _contributions(
+        self, taste: Taste, rows: Rows, popularity_weight: float
+    ) -> tuple[Rows, npt.NDArray[np.float64]]:
+        """Split scores: which items speak, (m,), and what each says of each row, (n, m + 1).
 
+        The last column is popularity. The weights of a taste sum to what the query holds for the
+        level of an item, so that the level is a part of what each item says.
+        """
+        tables = self._fitted()
+        watched, weights = taste[0], taste[1].astype(np.float64)
+        vectors = tables.vectors[watched].astype(np.float64)
+        if self.params["scoring"] == "cosine":
+            weights = weights / np.linalg.norm(weights @ vectors)
+        readout = tables.readout[rows].astype(np.float64)
+        answers, levels, popularity = readout[:, :-2], readout[:, -2], readout[:, -1]
+        parts = weights * (answers @ vectors.T + levels[:, None])
+        which, place = np.unique(watched, return_inverse=True)
+        summed = np.zeros((len(rows), len(which) + 1))
+        np.add.at(summed.T, place, parts.T)
+        summed[:, -1] = popularity_weight * popularity
+        return which, summed
 
-_NO_ROWS = np.empty(0, dtype=np.int64)
+    def _reasons(self, taste: Taste, rows: Rows, popularity_weight: float) -> list[str]:
+        """Say for each row which two items speak most for it, and whether popularity says more."""
+        which, table = self._contributions(taste, rows, popularity_weight)
+        named = self._listed(which, np.zeros(len(which), np.float32))
+        names = [item.title or str(item.item_id) for item in named]
+        reasons = []
+        for contributions in table:
+            best = np.argsort(-contributions[:-1], kind="stable")[:2]
+            chosen = [names[place] for place in best if contributions[place] > 0]
+            reason = f"because you watched {' and '.join(chosen)}" if chosen else ""
+            if contributions[-1] > np.maximum(contributions[:-1], 0).sum():
+                reason = f"popular now; {reason}" if chosen else "popular now"
+            reasons.append(reason or "nearest to what you watched")
+        return reasons
 
 
 def recommend(user_id: Any, k: int = 10, model: str | Path | None = None) -> Recommendations:
@@ -696,13 +860,22 @@ def _opened(folder: Path, stamp: tuple[int, ...]) -> Recommender:
     return Recommender.load(folder)
 
 
-def _check_k(k: int) -> None:
+def _whole(k: int) -> int:
     try:
         whole = operator.index(k)
     except TypeError:
         raise ValueError(f"k must be a whole number above 0, got {k!r}") from None
     if whole < 1:
         raise ValueError(f"k must be a whole number above 0, got {k!r}")
+    return whole
+
+
+def _checked(k: int, popularity: float, diversity: float) -> tuple[int, float, float]:
+    if not 0 <= popularity < float("inf"):
+        raise ValueError(f"popularity must be a number from 0 up, got {popularity!r}")
+    if not 0 <= diversity <= 1:
+        raise ValueError(f"diversity must lie in [0, 1], got {diversity!r}")
+    return _whole(k), float(popularity), float(diversity)
 
 
 def _annoy_index(vectors: Vectors, seed: int, index_file: Path | None) -> AnnoyIndex:

@@ -11,7 +11,7 @@ import numpy as np
 
 from recsys.catalogue import Catalogue
 from recsys.errors import UnknownItemError, UnknownUserError
-from recsys.ids import TextColumn, find, to_column
+from recsys.ids import TextColumn, find, find_all, to_column
 from recsys.index import unit_length
 from recsys.sequences import Sequences
 
@@ -189,8 +189,47 @@ class Tables:
 
     def item_rows(self, item_ids: Iterable[Any]) -> Rows:
         """Return the rows of those ids that have one, in their order."""
-        rows = (find(self.item_ids, item_id) for item_id in item_ids)
-        return np.array([row for row in rows if row is not None], dtype=np.int64)
+        return find_all(self.item_ids, item_ids)
+
+    def left(
+        self, excluded: Rows, allow: Iterable[Any] | None, where: str | pd.Series | None
+    ) -> npt.NDArray[np.bool_]:
+        """Tell which items the filters leave, bool array (n_items,).
+
+        Parameters
+        ----------
+        excluded : rows to leave out
+        allow : ids, or None for all
+        where : expression over the columns of the items, see `recsys.where`; or a boolean Series
+            whose index holds item ids and is called "item_id"; or None for all
+
+        Raises
+        ------
+        ValueError
+            `where` is neither, or names a column that there is not.
+        """
+        left = np.ones(len(self.counts), bool)
+        if allow is not None:
+            left[:] = False
+            left[self.item_rows(allow)] = True
+        if isinstance(where, str):
+            left &= (self.catalogue or Catalogue({})).mask(where)
+        elif where is not None:
+            left &= self._marked(where)
+        left[excluded] = False
+        return left
+
+    def _marked(self, where: Any) -> npt.NDArray[np.bool_]:
+        if getattr(getattr(where, "index", None), "name", None) != "item_id":
+            raise ValueError(
+                "where must be an expression such as 'year >= 1990', or a boolean Series by item "
+                "id: items.set_index('item_id')['year'] >= 1990"
+            )
+        if where.dtype.name not in ("bool", "boolean", "bool[pyarrow]"):
+            raise ValueError(f"where must be boolean, got a Series of {where.dtype}")
+        marked = np.zeros(len(self.counts), bool)
+        marked[self.item_rows(where.index[where.fillna(False).to_numpy(bool)])] = True
+        return marked
 
     def row_of_title(self, title: Any) -> int:
         """Return the row of the item with exactly this title, or raise UnknownItemError."""

@@ -188,7 +188,7 @@ def test_no_damage_to_any_file_crashes_executes_allocates_or_goes_unnoticed(
             {"file": file, "how": "flip", "place": int(rng.integers(size)), "bit": n % 8}
             for n in range(flips)
         ]
-        if file != "current":
+        if file != "current" and (saved / file).read_bytes() != (other / others[file]).read_bytes():
             cases.append({"file": file, "how": "swap", "other": str(other / others[file])})
         kinds = ("pickle", "object array", "link", "link to itself", "folder", "fifo", "10 GB")
         cases += [{"file": file, "how": how} for how in kinds]

@@ -16,7 +16,7 @@ PACKAGE = Path(recsys.__file__).parent
 # From the outside world up to what a person runs. On one floor, a module may import those to its
 # left. README.md shows the same map.
 FLOORS = [
-    "errors metrics ids where index storage recommendations frames catalogue summary sample "
+    "errors metrics ids where index rerank storage recommendations frames catalogue summary sample "
     "download data",
     "sequences splits item2vec settings users readout tables",
     "calibrate recommender baselines peers",

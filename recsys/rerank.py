@@ -1,0 +1,68 @@
+"""Order a list anew so that it is less of the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+# Candidates that a list of k is chosen from: so many times k, and no fewer than so many.
+POOL, LEAST = 10, 100
+
+
+def pool_size(k: int) -> int:
+    """Return how many of the best a list of k is to be chosen from."""
+    return max(POOL * k, LEAST)
+
+
+def diversify(
+    scores: npt.NDArray[np.floating[Any]],
+    unit_vectors: npt.NDArray[np.float32],
+    k: int,
+    diversity: float,
+) -> npt.NDArray[np.int64]:
+    """Choose k candidates one by one, each as good and as unlike those before it as can be.
+
+    Maximal marginal relevance: the next is the one with the largest
+    (1 - diversity) * relevance - diversity * (largest cosine with any chosen before), where
+    relevance is the score brought to [0, 1] over the candidates.
+
+    Parameters
+    ----------
+    scores : float array, shape (n,)
+    unit_vectors : float32 array, shape (n, d)
+        The candidates' vectors at length 1.
+    k : int
+    diversity : float in [0, 1]
+
+    Returns
+    -------
+    int64 array, shape (min(k, n),)
+        Places of the chosen, in the order of choosing; at equal merit the earlier candidate.
+
+    References
+    ----------
+    Carbonell & Goldstein 1998, "The use of MMR, diversity-based reranking for reordering documents
+    and producing summaries".
+
+    Examples
+    --------
+    >>> vectors = np.array([[1, 0], [1, 0], [0, 1]], np.float32)
+    >>> diversify(np.array([3.0, 2.0, 1.0]), vectors, 2, 0.5).tolist()
+    [0, 2]
+    """
+    if len(scores) == 0:
+        return np.empty(0, np.int64)
+    relevance = (scores - scores.min()) / (np.ptp(scores) or 1.0)
+    closest = np.full(len(scores), -np.inf)
+    merit = relevance.astype(np.float64)
+    chosen = np.empty(min(k, len(scores)), np.int64)
+    for place in range(len(chosen)):
+        chosen[place] = best = int(np.argmax(merit))
+        closest = np.maximum(closest, unit_vectors @ unit_vectors[best])
+        merit = (1 - diversity) * relevance - diversity * closest
+        merit[chosen[: place + 1]] = -np.inf
+    return chosen
