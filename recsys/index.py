@@ -68,6 +68,8 @@ class ExactIndex:
         """
         k = min(k, len(self.vectors))
         answer = np.empty((len(vectors), k), np.int64), np.empty((len(vectors), k), np.float32)
+        if k == 0:
+            return answer
         size = max(1, BLOCK // len(self.vectors))
         for start in range(0, len(vectors), size):
             block = slice(start, start + size)
