@@ -31,6 +31,7 @@ from recsys.__main__ import main
 from recsys.export import FORMATS, export
 from tests.conftest import BRIEF
 
+COLD = (0, "é0'\",")
 FILES = ("word2vec", "npz", "parquet", "sqlite")
 WILD = 'A\ttab, a\nline, "quotes" and Ænima \u2028 \x1f'
 
@@ -45,7 +46,7 @@ def lonely(sample):
     """Ratings of some users, and of one whose only item is too rare to get a vector."""
     some = sample[sample["user_id"].isin(sample["user_id"].unique()[:80])]
     some = some[some.groupby("item_id")["item_id"].transform("size") >= 2]
-    rare = some.iloc[[0]].assign(user_id=10**9, item_id=10**9)
+    rare = some.iloc[[0]].assign(user_id=0, item_id=10**9)
     return pd.concat([some, rare], ignore_index=True)
 
 
@@ -83,7 +84,7 @@ def one_by_one(model: Recommender, kind: str) -> np.ndarray:
 
 
 def warm(model: Recommender) -> list:
-    return [user for user in model.users.tolist() if str(10**9) not in str(user)]
+    return [user for user in model.users.tolist() if user not in COLD]
 
 
 def ids_of(model: Recommender, kind: str) -> list:
@@ -138,6 +139,9 @@ def test_numpy_reads_npz_without_a_pickle(either, tmp_path):
         assert arrays["item_id"].tolist() == either.items.tolist()
         assert arrays["user_id"].tolist() == warm(either)
         assert arrays["item_events"].tolist() == either.tables.counts.tolist()
+        lengths = either.tables.histories.lengths
+        assert arrays["user_events"].tolist() == lengths[lengths > 0].tolist()
+        assert (lengths == 0).tolist() == [True] + [False] * len(warm(either))
         for name, kind in (("item_input", "input"), ("item_output", "output")):
             np.testing.assert_array_equal(arrays[name], one_by_one(either, kind))
         np.testing.assert_array_equal(arrays["user_vector"], one_by_one(either, "users"))
