@@ -1,6 +1,6 @@
 """Take the vectors out of a saved model, for everything that is not `recsys`.
 
-word2vec    text, an item a line, as gensim's `KeyedVectors.load_word2vec_format` reads it
+word2vec    text, a vector a line, as gensim's `KeyedVectors.load_word2vec_format` reads it
 npz         numpy arrays by name, no pickle
 parquet     one table, a list of float32 a row
 projector   a folder with vectors.tsv and metadata.tsv, for https://projector.tensorflow.org
@@ -18,6 +18,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import secrets
 import shutil
 import zipfile
 from contextlib import contextmanager
@@ -178,7 +179,7 @@ def _write_file(path: Path, format: str, tables: list[Table], cold_users: Ids) -
 def _beside(path: Path) -> Iterator[Path]:
     """Give a free name in the same folder; what is left there at the end is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    made = path.absolute().with_name(f".{path.name[:100]}.{os.getpid()}.tmp")
+    made = path.absolute().with_name(f".recsys-export-{secrets.token_hex(4)}.tmp")
     try:
         yield made
     finally:

@@ -141,8 +141,9 @@ def write_redis(url: str, tables: Sequence[Table]) -> None:
     """Put the vectors into Redis in the place of those of an earlier export.
 
     All of it is one transaction in one pipeline: readers see the old vectors or the new, and an
-    export that fails leaves the old ones. Redis holds a transaction of up to 1 GB
-    (its `client-query-buffer-limit`), in memory beside the old vectors for a moment.
+    export that fails leaves the old ones. The server needs memory for both, for a moment; since
+    https://github.com/redis/redis/pull/12961 it takes no transaction larger than its
+    `client-query-buffer-limit` (1 GB by default).
 
     Parameters
     ----------
