@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         UnknownUserError,
     )
     from recsys.item2vec import ItemVectors, train_item2vec
+    from recsys.lookup import LookUp
     from recsys.recommendations import Recommendation, Recommendations
     from recsys.recommender import Recommender, recommend
     from recsys.sequences import Sequences, build_sequences, training_pairs
@@ -41,6 +42,7 @@ _HOMES = {
         "UnknownUserError",
     ),
     "item2vec": ("ItemVectors", "train_item2vec"),
+    "lookup": ("LookUp",),
     "recommendations": ("Recommendation", "Recommendations"),
     "recommender": ("Recommender", "recommend"),
     "sequences": ("Sequences", "build_sequences", "training_pairs"),

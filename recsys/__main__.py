@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from recsys import __version__, cli, evaluate, train, tune
+from recsys import __version__, cli, evaluate, export, train, tune
 from recsys.download import DATASETS, fetch
 
 if TYPE_CHECKING:
@@ -27,8 +27,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         ("evaluate", evaluate, "measure recall@K on a split by time, beside baselines"),
         ("train", train, "train on all ratings and save the model"),
         ("tune", tune, "search the parameters of Word2Vec for a data set"),
+        ("export", export, "write the vectors of the saved model for other programs"),
     ):
-        verb = verbs.add_parser(name, parents=[common], help=text, description=module.__doc__)
+        verb = verbs.add_parser(
+            name,
+            parents=[common],
+            help=text,
+            description=module.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         module.add_arguments(verb)
         verb.set_defaults(run=module.run)
 

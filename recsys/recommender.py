@@ -314,6 +314,11 @@ class Recommender:
     # ---- ids and vectors
 
     @property
+    def tables(self) -> Tables:
+        """What the model holds, column by column."""
+        return self._fitted()
+
+    @property
     def users(self) -> npt.NDArray[Any]:
         """Ids of all users given to `fit`, ascending, shape (n_users,)."""
         return take(self._fitted().user_ids)
@@ -347,11 +352,41 @@ class Recommender:
         ValueError
             Another space, or `hs=1`, which has no output vectors.
         """
+        return np.array(self.item_vectors(space)[self._fitted().item_row(item_id)])
+
+    def item_vectors(self, space: str = "input") -> Vectors:
+        """Return the vectors of all `items`, float32 (n_items, d); not to be written to.
+
+        Raises
+        ------
+        ValueError
+            As in `item_vector`.
+        """
         tables = self._fitted()
         matrix = {"input": tables.vectors, "output": tables.contexts}.get(space)
         if matrix is None:
             raise ValueError(f"this model has no {space!r} vectors (spaces: 'input', 'output')")
-        return np.array(matrix[tables.item_row(item_id)])
+        return matrix
+
+    def user_vectors(self) -> tuple[npt.NDArray[Any], Vectors]:
+        """Return the vectors of all users who have one.
+
+        Returns
+        -------
+        user_ids : array, shape (n,)
+            Ascending; those of `users` with at least one item that has a vector.
+        vectors : float32 array, shape (n, d)
+            Row by row what `user_vector` returns.
+        """
+        tables = self._fitted()
+        warm = np.flatnonzero(tables.histories.lengths)
+        vectors = user_vectors(
+            tables.histories.take_users(warm),
+            tables.vectors,
+            half_life=self.params["half_life"],
+            item_weights=self._item_weights,
+        )
+        return take(tables.user_ids, warm), vectors
 
     def _history(self, user_id: Any) -> Rows:
         """Return the rows of the user's items, oldest first; never empty."""

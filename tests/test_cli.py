@@ -175,7 +175,7 @@ def test_every_keyword_of_the_recommender_has_an_option_and_textbook_can_be_chan
 def test_version_and_help_read_well():
     assert recsys("--version").stdout == f"recsys {__version__}\n"
     text = recsys("--help").stdout
-    for verb in ("evaluate", "train", "recommend", "similar", "download"):
+    for verb in ("evaluate", "train", "recommend", "similar", "download", "export"):
         assert verb in text
         assert "usage" in recsys(verb, "--help").stdout
 

@@ -16,11 +16,11 @@ PACKAGE = Path(recsys.__file__).parent
 # From the outside world up to what a person runs. On one floor, a module may import those to its
 # left. README.md shows the same map.
 FLOORS = [
-    "errors metrics ids where index rerank storage recommendations frames catalogue summary sample "
-    "download data",
+    "errors metrics ids lookup where index rerank storage recommendations frames catalogue summary "
+    "sample download data",
     "sequences splits item2vec settings users readout tables",
     "calibrate recommender baselines peers",
-    "measure opponents ablation trial report cli evaluate train tune plots",
+    "measure opponents ablation trial report cli evaluate train tune export plots",
     "__main__",
 ]
 ORDER = ["__init__", *" ".join(FLOORS).split()]

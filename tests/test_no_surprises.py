@@ -81,18 +81,22 @@ def test_no_command_touches_the_network_or_writes_where_it_was_not_told_to(tmp_p
         ["evaluate", "--data", str(path), "--json", *quick],
         ["recommend", user, *model],
         ["similar", item, *model, "--json"],
+        ["export", str(tmp_path / "given" / "out" / "v.db"), "--format", "sqlite", *model],
+        ["export", str(tmp_path / "given" / "out" / "v.npz"), "--format", "npz", *model],
         ["recommend", "nobody", *model],
         ["train", "--data", "no-such-file.csv"],
     )
-    assert result["codes"] == [0, 0, 0, 0, 1, 1], said
+    assert result["codes"] == [0, 0, 0, 0, 0, 0, 1, 1], said
     assert [event for kind, event in result["events"] if kind == "outside"] == []
-    allowed = (f"{tmp_path / 'given' / 'model'}", f"{places['tmp']}/", "/dev/null")
+    given = [str(tmp_path / "given" / name) for name in ("model", "out")]
+    allowed = (*given, f"{places['tmp']}/", "/dev/null")
     written = {path for kind, path in result["events"] if kind == "write"}
     assert {path for path in written if not path.startswith(allowed)} == set()
     assert any("given/model" in path for path in written)
     for name, place in places.items():
         assert names_in(place) == set(), name
-    assert names_in(tmp_path / "given") == {"shop.csv", "model"}
+    assert names_in(tmp_path / "given") == {"shop.csv", "model", "out"}
+    assert names_in(tmp_path / "given" / "out") == {"v.db", "v.npz"}
 
 
 def test_a_data_set_by_name_is_what_the_network_is_for(tmp_path):
