@@ -293,7 +293,7 @@ def intervals_of(
     ax.set_yticks(range(len(means)), list(means))
     ax.set_ylim(len(means) - 0.5, -0.8)
     ax.margins(x=0.09)
-    ax.xaxis.set_major_locator(MaxNLocator(6))
+    ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     ax.set_xlabel(xlabel, fontsize=LABEL)
     if ylabel is not None:
         ax.set_ylabel(ylabel, fontsize=LABEL)
@@ -531,7 +531,7 @@ def matrix(
     colours.set_label("value", fontsize=LABEL)
     ax.set_yticks(range(len(rows)), [_short(name) for name in rows])
     if columns is not None:
-        ax.set_xticks(range(len(columns)), list(columns))
+        ax.set_xticks(range(len(columns)), list(columns), rotation=45, ha="right")
     ax.set_xlabel(xlabel, fontsize=LABEL)
     return ax
 
