@@ -7,11 +7,12 @@ things apart by colour alone.
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from recsys import metrics
 
@@ -78,6 +79,7 @@ def item_map(
     points: npt.NDArray[Any],
     groups: Sequence[str] | None = None,
     *,
+    order: Sequence[str] | None = None,
     labels: Mapping[int, str] | None = None,
     users: Mapping[str, tuple[float, float]] | None = None,
     title: str | None = None,
@@ -91,6 +93,8 @@ def item_map(
         As `project` gives them.
     groups : sequence of str, length n_items
         The six largest get a colour and a marker each; the rest, and those named "", are grey.
+    order : names of groups, at most seven
+        Those to colour, in the order of the legend; by size if not given.
     labels : dict of row -> text
         Items to name.
     users : dict of text -> (x, y)
@@ -102,7 +106,8 @@ def item_map(
     ax = _axes(ax, title, height=WIDTH * 0.85)
     of = np.asarray(["items"] * len(points) if groups is None else groups, dtype=str)
     names, sizes = np.unique(of[of != ""], return_counts=True)
-    shown = [str(name) for name in names[np.argsort(-sizes, kind="stable")][:6]]
+    largest = [str(name) for name in names[np.argsort(-sizes, kind="stable")][:6]]
+    shown = largest if order is None else list(order)
     rest = ~np.isin(of, shown)
     if rest.any():
         ax.scatter(points[rest, 0], points[rest, 1], s=9, color="#D8D8D8", label="others")
@@ -113,25 +118,26 @@ def item_map(
         ax.scatter(place[0], place[1], s=330, marker="*", color=STAR, edgecolors="black", zorder=4)
     for row in labels or {}:
         ax.scatter(points[row, 0], points[row, 1], s=34, color="none", edgecolors="black", zorder=4)
-    named = [(points[row], text) for row, text in (labels or {}).items()]
-    _write_names(ax, [(np.asarray(place), text) for text, place in (users or {}).items()] + named)
+    named = [(np.asarray(place), text, "black") for text, place in (users or {}).items()]
+    named += [(points[row], text, "black") for row, text in (labels or {}).items()]
+    _write_names(ax, named)
     ax.set(xticks=[], yticks=[])
-    ax.set_xlabel("first direction of the map", fontsize=LABEL)
-    ax.set_ylabel("second direction", fontsize=LABEL)
-    if len(shown) > 1:
+    ax.set_xlabel("across the map (no unit)", fontsize=LABEL)
+    ax.set_ylabel("up the map (no unit)", fontsize=LABEL)
+    if groups is not None:
         ax.legend(fontsize=TICK, markerscale=1.6, loc="upper center", ncols=4,
                   bbox_to_anchor=(0.5, -0.06), frameon=False, handletextpad=0.1)  # fmt: skip
     return ax
 
 
-def _write_names(ax: Axes, named: list[tuple[npt.NDArray[Any], str]]) -> None:
-    """Write each name beside its point, at the first of some places that is inside and free."""
+def _write_names(ax: Axes, named: list[tuple[npt.NDArray[Any], str, str]]) -> None:
+    """Write each (point, name, colour) at the first place beside it that is inside and free."""
     frame, scale = ax.get_window_extent(), ax.figure.dpi / 72
-    taken: list[tuple[float, float, float, float]] = []
+    points = [ax.transData.transform(place) for place, _, _ in named]
+    taken = [(x - 4 * scale, y - 4 * scale, x + 4 * scale, y + 4 * scale) for x, y in points]
     sides = [(1, 1), (-1, 1), (1, -1), (-1, -1)]
     tries = [(gap * x, gap * y) for gap in (6, 16, 28, 42) for x, y in sides]
-    for place, text in named:
-        at = ax.transData.transform(place)
+    for (place, text, colour), at in zip(named, points, strict=True):
         wide, high = len(text) * TICK * 0.62 * scale, TICK * 1.5 * scale
         for dx, dy in tries:
             left = at[0] + dx * scale - (wide if dx < 0 else 0)
@@ -147,7 +153,8 @@ def _write_names(ax: Axes, named: list[tuple[npt.NDArray[Any], str]]) -> None:
         ax.annotate(
             text, (float(place[0]), float(place[1])), xytext=(dx, dy), textcoords="offset points",
             ha="right" if dx < 0 else "left", va="top" if dy < 0 else "bottom", fontsize=TICK,
-            zorder=5, arrowprops={"arrowstyle": "-", "lw": 0.8, "shrinkA": 0, "shrinkB": 3},
+            color=colour, zorder=5,
+            arrowprops={"arrowstyle": "-", "lw": 0.8, "shrinkA": 0, "shrinkB": 3},
             bbox={"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.75},
         )  # fmt: skip
 
@@ -190,7 +197,8 @@ def curve(
     ax.set_xlabel(xlabel, fontsize=LABEL)
     ax.set_ylabel(ylabel, fontsize=LABEL)
     ax.grid(alpha=0.3)
-    ax.legend(fontsize=TICK, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    if len(series) > 1:
+        ax.legend(fontsize=TICK, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     return ax
 
 
@@ -251,8 +259,8 @@ def differences(
     rows = {name: found[metric] for name, found in measured["differences"].items()}
     means = {name: entry["mean"] for name, entry in rows.items()}
     intervals = {name: entry["ci95"] for name, entry in rows.items()}
-    ax = intervals_of(means, intervals, xlabel=f"{metric} of item2vec minus the opponent's",
-                      ylabel="opponent", title=title, ax=ax)  # fmt: skip
+    xlabel = f"{metric} of item2vec minus the opponent's\n(right of 0: item2vec finds more)"
+    ax = intervals_of(means, intervals, xlabel=xlabel, ylabel="opponent", title=title, ax=ax)
     ax.axvline(0, color="black", linewidth=1, linestyle="--", zorder=0)
     return ax
 
@@ -283,7 +291,9 @@ def intervals_of(
         ax.annotate(f"{mean:.3f}", (mean, place), xytext=(0, 8), textcoords="offset points",
                     ha="center", fontsize=TICK)  # fmt: skip
     ax.set_yticks(range(len(means)), list(means))
-    ax.set_ylim(len(means) - 0.5, -0.7)
+    ax.set_ylim(len(means) - 0.5, -0.8)
+    ax.margins(x=0.09)
+    ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     ax.set_xlabel(xlabel, fontsize=LABEL)
     if ylabel is not None:
         ax.set_ylabel(ylabel, fontsize=LABEL)
@@ -339,25 +349,28 @@ def ann_tradeoff(
     ax : Axes
     """
     ax = _axes(ax, title)
+    named: list[tuple[npt.NDArray[Any], str, str]] = []
     for i, (n_trees, rows) in enumerate(table.groupby("n_trees", sort=False)):
         rows = rows.sort_values("microseconds_per_query")
         cost, gain = rows["microseconds_per_query"], rows["recall_vs_exact"]
+        colour = PALETTE[i % len(PALETTE)]
         ax.plot(cost, gain, marker=MARKERS[i % len(MARKERS)], linewidth=2,
-                color=PALETTE[i % len(PALETTE)], linestyle=LINES[i % len(LINES)],
-                label=f"n trees = {n_trees}")  # fmt: skip
-        for x, y, search_k in zip(cost, gain, rows["search_k"], strict=True):
-            ax.annotate(f"{search_k:,}", (x, y), xytext=(5, -12 - 11 * i),
-                        textcoords="offset points", fontsize=9,
-                        color=PALETTE[i % len(PALETTE)])  # fmt: skip
+                color=colour, linestyle=LINES[i % len(LINES)],
+                label=f"n_trees = {n_trees}")  # fmt: skip
+        named += [
+            (np.array([x, y]), f"{search_k:,}", colour)
+            for x, y, search_k in zip(cost, gain, rows["search_k"], strict=True)
+        ]
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     ax.xaxis.set_major_formatter("{x:,g}")
     ax.minorticks_off()
     ax.margins(x=0.12, y=0.15)
     ax.set_xlabel("microseconds per query", fontsize=LABEL)
-    ax.set_ylabel("recall vs exact", fontsize=LABEL)
+    ax.set_ylabel("share of the exact answer found", fontsize=LABEL)
     ax.grid(alpha=0.3)
-    ax.legend(fontsize=TICK, title="numbers: search k", loc="lower right")
+    ax.legend(fontsize=TICK, title="numbers: search_k", loc="lower right")
+    _write_names(ax, named)
     return ax
 
 
@@ -470,8 +483,10 @@ def window(
     title : str
     ax : Axes
     """
-    ax = _axes(ax, title, height=0.9 + 0.55 * len(centres), width=9.0)
-    shown = [_short(token, max(4, 76 // len(tokens))) for token in tokens]
+    width = max(6, 76 // len(tokens))
+    shown = ["\n".join(wrap(token, width, max_lines=2, placeholder="…")) for token in tokens]
+    height = 0.55 + 0.2 * max(text.count("\n") for text in shown)
+    ax = _axes(ax, title, height=0.9 + height * len(centres), width=9.0)
     for row, centre in enumerate(centres):
         for place, name in enumerate(shown):
             near = abs(place - centre) <= window
@@ -513,9 +528,10 @@ def matrix(
     drawn = ax.imshow(values, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto")
     colours = ax.figure.colorbar(drawn, ax=ax)
     colours.ax.tick_params(labelsize=TICK)
+    colours.set_label("value", fontsize=LABEL)
     ax.set_yticks(range(len(rows)), [_short(name) for name in rows])
     if columns is not None:
-        ax.set_xticks(range(len(columns)), list(columns))
+        ax.set_xticks(range(len(columns)), list(columns), rotation=45, ha="right")
     ax.set_xlabel(xlabel, fontsize=LABEL)
     return ax
 

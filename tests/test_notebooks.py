@@ -89,6 +89,14 @@ def test_only_public_names_are_used(name):
                 assert not node.attr.startswith("_"), node.attr
 
 
+@pytest.mark.parametrize("name", ["01_embeddings_and_word2vec", "02_item2vec_movies"])
+def test_beginners_meet_top_level_names_only(name):
+    for cell in cells_of(name, "code"):
+        for node in ast.walk(ast.parse(source(cell))):
+            if isinstance(node, ast.ImportFrom):
+                assert not node.module.startswith("recsys."), source(cell)
+
+
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_links_to_other_notebooks_lead_somewhere(name):
     for cell in cells_of(name, "markdown"):

@@ -68,6 +68,10 @@ def test_lines_differ_in_more_than_colour():
     assert len({line.get_marker() for line in ax.lines}) == 7
 
 
+def test_one_line_needs_no_legend():
+    assert plots.curve([1, 2], {"recall": [1, 2]}, xlabel="x", ylabel="y").get_legend() is None
+
+
 def test_differences_show_mean_interval_and_zero():
     ax = plots.differences(MEASURED, metric="recall@5")
     assert_labelled(ax)
@@ -113,6 +117,12 @@ def test_item_map_draws_every_item_once_and_names_those_asked_for():
     assert sorted(texts(ax)) == ["Heat", "user 7"]
 
 
+def test_item_map_takes_the_order_of_its_legend():
+    points, groups = np.zeros((3, 2)), ["1990s", "1990s", "1980s"]
+    ax = plots.item_map(points, groups, order=["1980s", "1990s"])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["1980s", "1990s"]
+
+
 def test_names_on_a_map_do_not_cover_each_other():
     points = np.array([[0.0, 0.0], [0.01, 0.01], [0.02, 0.0], [1.0, 1.0], [-1.0, -1.0]])
     ax = plots.item_map(points, labels={0: "Alien", 1: "Aliens", 2: "Alien 3"})
@@ -133,8 +143,9 @@ def test_ann_tradeoff_joins_the_points_of_a_series_by_cost():
     ax = plots.ann_tradeoff(table)
     assert_labelled(ax)
     assert ax.lines[0].get_xydata().tolist() == [[20, 0.5], [90, 0.9]]
-    assert [line.get_label() for line in ax.lines] == ["n trees = 5", "n trees = 10"]
+    assert [line.get_label() for line in ax.lines] == ["n_trees = 5", "n_trees = 10"]
     assert texts(ax) == ["100", "1,000", "100"]
+    assert [text.get_color() for text in ax.texts] == [plots.PALETTE[i] for i in (0, 0, 1)]
     assert table["search_k"].tolist() == [1000, 100, 100]
 
 
@@ -175,6 +186,14 @@ def test_window_marks_the_centre_and_its_context():
     fills = {t.get_text(): t.get_bbox_patch().get_facecolor() for t in ax.texts}
     assert fills["the"] == fills["brown"] != fills["quick"]
     assert fills["fox"] == fills["jumps"] != fills["brown"]
+
+
+def test_long_titles_in_a_window_are_wrapped_not_cut():
+    ax = plots.window(["Monty Python and the Holy Grail", "Fargo"] * 4, centres=[0], window=1)
+    assert texts(ax)[:2] == ["Monty\nPython…", "Fargo"]
+    ax = plots.window(["Empire Strikes Back, The", "Fargo"], centres=[0, 1], window=1)
+    assert texts(ax)[0] == "Empire Strikes Back, The"
+    assert_labelled(ax)
 
 
 def test_matrix_draws_the_values_on_a_scale_that_is_even_about_zero():
