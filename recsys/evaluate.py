@@ -32,6 +32,7 @@ def evaluate(
     validation_fraction: float | None = None,
     cutoffs: Iterable[float] | None = None,
     peers: bool = False,
+    user_to_user: bool = False,
     show_leak: bool = False,
     ablation: bool = False,
     ks: Iterable[int] = (10, 20, 50),
@@ -57,6 +58,9 @@ def evaluate(
         model and fresh opponents, and the means are averaged; intervals are over distinct users.
     peers : bool
         Whether to compare with `recsys.peers` too, and with every opponent plus popularity.
+    user_to_user : bool
+        Whether to compare with what the users with the nearest user vectors have watched
+        (`recsys.baselines.user_to_user`).
     show_leak : bool
         Whether to do all once more on a random split of the same size, to show what it pretends.
     ablation : bool
@@ -94,8 +98,8 @@ def evaluate(
     if not ks or ks[0] < 1:
         raise ValueError(f"k must be a whole number above 0, got {ks}")
     shares = _shares(split, validation_fraction, cutoffs, show_leak=show_leak)
-    if ablation and (peers or show_leak):
-        raise ValueError("ablation cannot be combined with peers or show_leak")
+    if ablation and (peers or user_to_user or show_leak):
+        raise ValueError("ablation cannot be combined with peers, user_to_user or show_leak")
     if peers:
         check_installed()
     params = Recommender(**(params or {})).params
@@ -109,7 +113,17 @@ def evaluate(
     for number, one in enumerate(splits, start=1):
         if len(splits) > 1:
             logger.info("cutoff %d of %d: %s", number, len(splits), one.cutoff)
-        trials.append(trial.run(one, items, params, ks, with_peers=peers, ablation=ablation))
+        trials.append(
+            trial.run(
+                one,
+                items,
+                params,
+                ks,
+                with_peers=peers,
+                with_neighbours=user_to_user,
+                ablation=ablation,
+            )
+        )
     described = [trial.describe_split(ratings, one) for one in splits]
     report = {
         "dataset": {"name": name, **_counts(ratings), "sha256": fingerprint(ratings)},
@@ -133,7 +147,9 @@ def evaluate(
         report["split"] = {"protocol": split, **dict.fromkeys(described[0]), "cutoffs": each}
     if show_leak:
         leaky = trial.at_random(ratings, described[0]["n_validation"], min_rating)
-        measured = trial.run(leaky, items, params, ks, with_peers=peers).measured
+        measured = trial.run(
+            leaky, items, params, ks, with_peers=peers, with_neighbours=user_to_user
+        ).measured
         report["leak"] = averaged([measured["warm"]])
     return report
 
@@ -210,6 +226,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--peers", action="store_true",
                        help='compare with the package "implicit" too (the extra "peers"), and '
                        "with every opponent plus popularity")  # fmt: skip
+    group.add_argument("--user-to-user", action="store_true",
+                       help="compare with what the users with the nearest user vectors have "
+                       "watched")  # fmt: skip
     group.add_argument("--ablation", action="store_true",
                        help="compare with the model's own parts: one lever after the other is "
                        "added to the textbook's recipe")  # fmt: skip
@@ -236,6 +255,7 @@ def run(args: argparse.Namespace) -> None:
         validation_fraction=args.validation_fraction,
         cutoffs=args.cutoffs,
         peers=args.peers,
+        user_to_user=args.user_to_user,
         show_leak=args.show_leak,
         ablation=args.ablation,
         ks=args.ks,

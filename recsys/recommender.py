@@ -16,7 +16,14 @@ from recsys import storage
 from recsys.download import data_folder
 from recsys.errors import ColdUserError, DataError, ModelError, NotFittedError, UnknownUserError
 from recsys.ids import find, take
-from recsys.index import AnnoyIndex, ExactIndex, annoy_available, exact_scores, top_k
+from recsys.index import (
+    AnnoyIndex,
+    ExactIndex,
+    annoy_available,
+    exact_scores,
+    top_k,
+    unit_length,
+)
 from recsys.item2vec import WORD2VEC, train_item2vec
 from recsys.readout import item_columns, log_popularity, popularity_weights, queries, rarity
 from recsys.recommendations import Recommendations
@@ -243,6 +250,7 @@ class Recommender:
         """Take what `fit` or a folder gives, and index it."""
         self._tables = tables
         self._item_weights = rarity(tables.counts, self.params["discount"])
+        self._unit_users: tuple[Rows, Vectors] | None = None
         started = time.perf_counter()
         self._exact = ExactIndex(tables.readout)
         self._annoy: AnnoyIndex | None = None
@@ -315,6 +323,21 @@ class Recommender:
         UnknownUserError, ColdUserError
         """
         return self._pool(self._history(user_id))
+
+    def user_vectors(self, histories: Sequences) -> Vectors:
+        """Average the input vectors of many histories as `user_vector` does, float32 (n_users, d).
+
+        Parameters
+        ----------
+        histories : Sequences
+            Over the vocabulary `items`; none is empty.
+        """
+        return user_vectors(
+            histories,
+            self._fitted().vectors,
+            half_life=self.params["half_life"],
+            item_weights=self._item_weights,
+        )
 
     def item_vector(self, item_id: Any, space: str = "input") -> Vectors:
         """Return an item's input or output vector, float32 (d,).
@@ -504,13 +527,7 @@ class Recommender:
         staleness : float64 array, shape (n_users,), days
             Since the last event of each; None = all are here now.
         """
-        vectors = self._fitted().vectors
-        averaged = user_vectors(
-            histories,
-            vectors,
-            half_life=self.params["half_life"],
-            item_weights=self._item_weights,
-        )
+        averaged = self.user_vectors(histories)
         weights = self._popularity_weights(
             np.zeros(len(averaged)) if staleness is None else staleness
         )
@@ -617,6 +634,53 @@ class Recommender:
         rows = np.delete(np.arange(len(tables.vectors)), row)
         unit = tables.unit_vectors
         return self._best(rows, exact_scores(unit, rows, unit[[row]], rows * 0), k)
+
+    def similar_users(self, user_id: Any, k: int = 10) -> pd.DataFrame:
+        """Return the users whose user vectors point the same way: who watches the like of late.
+
+        The vectors of all users are averaged at the first call and kept, 4 * d bytes a user.
+
+        Parameters
+        ----------
+        user_id : int or str
+        k : int
+
+        Returns
+        -------
+        DataFrame
+            rank (from 1), user_id, score (the cosine of both user vectors), the nearest first.
+            Without the user himself, and without users who have no vector.
+
+        Raises
+        ------
+        UnknownUserError
+            The user was not in the ratings.
+        ColdUserError
+            None of the user's items has a vector.
+        ValueError
+            k is not a whole number above 0.
+        """
+        import pandas as pd
+
+        _check_k(k)
+        tables = self._fitted()
+        self._history(user_id)
+        if self._unit_users is None:
+            rows = np.flatnonzero(tables.histories.lengths > 0)
+            averaged = self.user_vectors(tables.histories.take_users(rows))
+            self._unit_users = rows, unit_length(averaged)
+        warm, unit = self._unit_users
+        himself = np.searchsorted(warm, tables.user_row(user_id))
+        others = np.delete(np.arange(len(warm)), himself)
+        scores = exact_scores(unit, others, unit[[himself]], others * 0)
+        order = np.argsort(-scores, kind="stable")[:k]
+        return pd.DataFrame(
+            {
+                "rank": np.arange(1, len(order) + 1),
+                "user_id": take(tables.user_ids, warm[others[order]]),
+                "score": scores[order],
+            }
+        )
 
     def explain(self, user_id: Any, item_id: Any) -> pd.DataFrame:
         """Split the score of an item for a user: one share a watched item, one for popularity.

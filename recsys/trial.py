@@ -119,6 +119,7 @@ def run(
     ks: Sequence[int],
     *,
     with_peers: bool,
+    with_neighbours: bool = False,
     ablation: bool = False,
 ) -> Trial:
     """Train and measure.
@@ -131,6 +132,8 @@ def run(
         Keywords of `Recommender`.
     ks : ascending whole numbers
     with_peers : bool
+    with_neighbours : bool
+        Whether what the nearest users watched (`user-to-user`) takes part.
     ablation : bool
         Whether to put the model beside its own parts (`recsys.ablation`), not beside opponents.
     """
@@ -144,7 +147,12 @@ def run(
         others = levers(split.train, model.params, ks[-1])
     else:
         others, chosen = opponents(
-            split.train, split.cutoff, k=ks[-1], min_rating=min_rating, with_peers=with_peers
+            split.train,
+            split.cutoff,
+            k=ks[-1],
+            min_rating=min_rating,
+            with_peers=with_peers,
+            neighbours_of=model if with_neighbours else None,
         )
     fitted = time.perf_counter()
     contenders = {MODEL: contender_of_model(model, ks[-1]), **others}

@@ -233,6 +233,8 @@ def test_an_ablation_puts_the_model_beside_its_own_parts(sample, capsys):
     assert report["opponents"] == {}
     with pytest.raises(ValueError, match="cannot be combined with peers"):
         evaluate(sample, ablation=True, peers=True)
+    with pytest.raises(ValueError, match="cannot be combined with peers"):
+        evaluate(sample, ablation=True, user_to_user=True)
 
 
 def test_lists_of_any_length_work_on_five_items_with_either_index():
@@ -393,6 +395,18 @@ def test_a_random_split_inflates_recall(ml_100k):
         low = leak["models"][name]["recall@20"]["ci95"][0]
         assert low > 1.3 * by_time["models"][name]["recall@20"]["mean"]
     assert leak["n_users"] > 900
+
+
+def test_user_to_user_stands_beside_the_others_with_the_same_users(sample, sample_report):
+    report = evaluate(sample, params=BRIEF, user_to_user=True)
+    for protocol, result in report["protocols"].items():
+        models = result["models"]
+        assert list(models) == ["item2vec", *BASELINES[:-1], "user-to-user", "random"]
+        assert result["n_users"] == sample_report["protocols"][protocol]["n_users"]
+        others = {name: models[name] for name in models if name != "user-to-user"}
+        assert others == sample_report["protocols"][protocol]["models"]
+        random = models["random"]["recall@20"]["mean"]
+        assert models["user-to-user"]["recall@20"]["mean"] > 2 * random
 
 
 def test_peers_take_part_with_the_same_users(sample):
@@ -583,12 +597,13 @@ def test_options_for_several_cutoffs_and_a_random_split_are_passed_on(monkeypatc
     monkeypatch.setattr("recsys.evaluate.evaluate", lambda *_, **options: seen.append(options) or {
         "seconds": {}})  # fmt: skip
     data = ["--data", "sample", "--json"]
-    assert main([*data, "--cutoffs", "0.7", "0.9", "--peers", "--show-leak"]) == 0
+    given = ["--cutoffs", "0.7", "0.9", "--peers", "--show-leak", "--user-to-user"]
+    assert main([*data, *given]) == 0
     assert main(data) == 0
     capsys.readouterr()
-    names = ("cutoffs", "peers", "show_leak", "validation_fraction")
+    names = ("cutoffs", "peers", "show_leak", "user_to_user", "validation_fraction")
     assert [[options[name] for name in names] for options in seen] == [
-        [[0.7, 0.9], True, True, None], [None, False, False, None]]  # fmt: skip
+        [[0.7, 0.9], True, True, True, None], [None, False, False, False, None]]  # fmt: skip
 
 
 def test_failure_leaves_stdout_empty(capsys, tmp_path):
