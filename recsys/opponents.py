@@ -29,12 +29,12 @@ from recsys.baselines import (
 )
 from recsys.errors import DataError
 from recsys.frames import TIMESTAMP
-from recsys.item2vec import WORD2VEC, train_item2vec
 from recsys.measure import contender_of_baseline, recall_of
 from recsys.readout import rarity
 from recsys.sequences import build_sequences, recent_counts
 from recsys.splits import calibration_split, liked
 from recsys.users import user_vectors
+from recsys.walks import train_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,24 +143,11 @@ class Slice:
             return None
         return cls(part, protocols)
 
-    def recall(
-        self,
-        baseline: Baseline,
-        *,
-        needs_history: bool = True,
-        item_ids: npt.NDArray[Any] | None = None,
-    ) -> float:
-        """Return the mean over the protocols of the mean recall over users.
-
-        Parameters
-        ----------
-        baseline : Baseline
-        needs_history : bool
-        item_ids : integer or str array, ascending
-            What it scores; all items of the part if not given.
-        """
-        item_ids = self.part.sequences.item_ids if item_ids is None else item_ids
-        contender = contender_of_baseline(baseline, item_ids, K, needs_history=needs_history)
+    def recall(self, baseline: Baseline, *, needs_history: bool = True) -> float:
+        """Return the mean over the protocols of the mean recall over users."""
+        contender = contender_of_baseline(
+            baseline, self.part.sequences.item_ids, K, needs_history=needs_history
+        )
         return float(
             np.mean([recall_of(contender, cases, K).mean() for cases in self.cases.values()])
         )
@@ -310,8 +297,8 @@ def _user_to_user(
     n_neighbours, recall, params = NEIGHBOURS[0], None, model.params
     if where is not None:
         earlier = where.part.sequences
-        trained = train_item2vec(earlier, **{name: params[name] for name in WORD2VEC})
-        earlier = earlier.recode(trained.item_ids)
+        # One event is enough for a vector here, so that the smaller part is never without any.
+        trained = train_vectors(earlier, params | {"min_count": 1})
         vectors_of = partial(
             user_vectors,
             vectors=trained.vectors,
@@ -319,10 +306,7 @@ def _user_to_user(
             item_weights=rarity(earlier.counts(), params["discount"]),
         )
         recalls = {
-            n: where.recall(
-                user_to_user(earlier, vectors_of, n_neighbours=n), item_ids=trained.item_ids
-            )
-            for n in NEIGHBOURS
+            n: where.recall(user_to_user(earlier, vectors_of, n_neighbours=n)) for n in NEIGHBOURS
         }
         n_neighbours = max(recalls, key=lambda n: recalls[n])
         recall = recalls[n_neighbours]

@@ -24,12 +24,12 @@ from recsys.index import (
     top_k,
     unit_length,
 )
-from recsys.item2vec import WORD2VEC, train_item2vec
 from recsys.readout import item_columns, log_popularity, popularity_weights, queries, rarity
 from recsys.recommendations import Recommendations
 from recsys.settings import check_settings
 from recsys.tables import Tables
 from recsys.users import history_weights, user_vector, user_vectors
+from recsys.walks import train_vectors
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -60,6 +60,13 @@ class Recommender:
     sg, hs, negative, vector_size, window, epochs, alpha, sample, ns_exponent, min_count,
     shrink_windows, seed, workers
         As in `recsys.item2vec.train_item2vec`, and named as in gensim. `epochs`: None = chosen.
+    sequences : {"histories", "walks"}
+        What Word2Vec is trained on: the users' sequences, or random walks over the graph of which
+        items stand next to each other in them (`recsys.walks`). User vectors and the ridge
+        regression are made of the histories either way.
+    p, q : float from 0.05 to 20
+        Of the walks, as in node2vec: the larger p, the less a walk turns back; the larger q, the
+        more it stays near where it came from. 1 and 1 is DeepWalk.
     calibrate : bool
         Whether to choose `epochs`, `half_life` and the three settings of popularity where they
         are None. Otherwise None is 20 epochs, the plain mean, no popularity, and all-time.
@@ -89,7 +96,7 @@ class Recommender:
     Raises
     ------
     ValueError
-        A parameter is out of range, or `hs=1` without `scoring="cosine"`.
+        A parameter is out of range, `hs=1` without `scoring="cosine"`, or p or q without walks.
 
     Examples
     --------
@@ -116,6 +123,9 @@ class Recommender:
         shrink_windows: bool = True,
         seed: int = 42,
         workers: int = 1,
+        sequences: str = "histories",
+        p: float = 1.0,
+        q: float = 1.0,
         calibrate: bool = True,
         scoring: str = "input-output",
         ridge: float = 0.5,
@@ -215,7 +225,7 @@ class Recommender:
             likes = liked(events, self.params["min_rating"])
             histories, events = watched.where(likes), events[likes]
         sequenced = time.perf_counter()
-        trained = train_item2vec(histories, **{name: self.params[name] for name in WORD2VEC})
+        trained = train_vectors(histories, self.params)
         read = time.perf_counter()
         staleness = days_since_last(events, histories, ratings)
         known = histories.recode(trained.item_ids)
