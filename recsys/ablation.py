@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from recsys.measure import Contender
 
 PLAIN: dict[str, Any] = {"calibrate": False, "ridge": 0.0, "discount": 0.0}
-# Each line holds all that the lines above it added. The model itself, where calibration chooses
-# the half-life and the amount of training too, comes after the last.
+POPULARITY = {"epochs": DEFAULTS["epochs"], "half_life": DEFAULTS["half_life"]}
+# Each line holds all that the lines above it added; only the last, which takes random walks in the
+# place of the histories, is an alternative to the line before. The model itself has all levers up
+# to popularity, and calibration chooses its half-life and the amount of training too.
 LEVERS: dict[str, dict[str, Any]] = {
     "textbook": TEXTBOOK,
     "+ training": PLAIN | {"scoring": "cosine"},
@@ -24,7 +26,8 @@ LEVERS: dict[str, dict[str, Any]] = {
     "+ recency": PLAIN | {"half_life": DEFAULTS["half_life"]},
     "+ rarity": {"calibrate": False, "ridge": 0.0, "half_life": DEFAULTS["half_life"]},
     "+ ridge": {"calibrate": False, "half_life": DEFAULTS["half_life"]},
-    "+ popularity": {"epochs": DEFAULTS["epochs"], "half_life": DEFAULTS["half_life"]},
+    "+ popularity": POPULARITY,
+    "walks": POPULARITY | {"sequences": "walks"},
 }
 
 

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from recsys.index import unit_length
 from recsys.users import history_weights
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
     from scipy.sparse import csr_array
 
@@ -201,6 +204,46 @@ def markov(train: Sequences, *, n_next: int = 10, decay: float = 0.9) -> History
     def score(histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
         weights = history_matrix(histories, half_life=half_life)
         return np.asarray((weights @ following).toarray(), dtype=np.float32)
+
+    return score
+
+
+def user_to_user(
+    train: Sequences,
+    vectors_of: Callable[[Sequences], npt.NDArray[np.float32]],
+    *,
+    n_neighbours: int = 50,
+) -> Baseline:
+    """Score by what the users with the nearest user vectors have watched.
+
+    The `n_neighbours` users of `train` with the largest cosine vote, each with that cosine, for
+    every item of theirs.
+
+    Parameters
+    ----------
+    train : Sequences
+    vectors_of : function (histories) -> float32 array, shape (n_users, d)
+        User vectors; no history is empty.
+    n_neighbours : int
+
+    References
+    ----------
+    Resnick et al. 1994, "GroupLens: An Open Architecture for Collaborative Filtering of Netnews"
+    (there the users' ratings are compared, here their vectors).
+    """
+    from scipy.sparse import csr_array
+
+    train = train.take_users(np.flatnonzero(train.lengths > 0))
+    watched, units = history_matrix(train), unit_length(vectors_of(train))
+    n = min(n_neighbours, len(train))
+
+    def score(histories: Sequences) -> Scores:
+        cosines = unit_length(vectors_of(histories)) @ units.T
+        nearest = np.sort(np.argpartition(-cosines, n - 1, axis=1)[:, :n], axis=1)
+        votes = np.take_along_axis(cosines, nearest, axis=1)
+        places = np.arange(len(histories) + 1) * n
+        voters = csr_array((votes.ravel(), nearest.ravel(), places), shape=cosines.shape)
+        return np.asarray((voters @ watched).toarray(), dtype=np.float32)
 
     return score
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recsys.errors import DataError
-from recsys.item2vec import WORD2VEC, train_item2vec
 from recsys.readout import item_columns, log_popularity, popularity_weights, queries, rarity
 from recsys.sequences import build_sequences, recent_counts, seconds_of
 from recsys.splits import calibration_split, liked
 from recsys.users import user_vectors
+from recsys.walks import train_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,10 +111,9 @@ def _tried(
     """Measure all epochs, half-lives and windows of popularity, each at its best weights."""
     interactions = train[liked(train, params["min_rating"])]
     sequences = build_sequences(interactions)
-    word2vec = {name: params[name] for name in WORD2VEC if name != "epochs"}
     has_times = "timestamp" in train
     for epochs in grid["epochs"]:
-        trained = train_item2vec(sequences, epochs=epochs, **word2vec)
+        trained = train_vectors(sequences, params | {"epochs": epochs})
         histories = sequences.recode(trained.item_ids)
         known = {name: case.recode(trained.item_ids) for name, case in cases.items()}
         for half_life in grid["half_life"]:

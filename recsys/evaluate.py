@@ -32,6 +32,8 @@ def evaluate(
     validation_fraction: float | None = None,
     cutoffs: Iterable[float] | None = None,
     peers: bool = False,
+    user_to_user: bool = False,
+    fold_in_curve: bool = False,
     show_leak: bool = False,
     ablation: bool = False,
     ks: Iterable[int] = (10, 20, 50),
@@ -57,6 +59,12 @@ def evaluate(
         model and fresh opponents, and the means are averaged; intervals are over distinct users.
     peers : bool
         Whether to compare with `recsys.peers` too, and with every opponent plus popularity.
+    user_to_user : bool
+        Whether to compare with what the users with the nearest user vectors have watched
+        (`recsys.baselines.user_to_user`).
+    fold_in_curve : bool
+        Whether to measure also how much is found for new users after their first 1, 2, 5, 10 and
+        20 items (`recsys.splits.curve_cases`).
     show_leak : bool
         Whether to do all once more on a random split of the same size, to show what it pretends.
     ablation : bool
@@ -73,6 +81,8 @@ def evaluate(
         JSON-able; every metric is `{"mean": ..., "ci95": [low, high]}`, the mean over users with
         its 95% bootstrap interval, null where there is nothing to average. With several cutoffs,
         `split["cutoffs"]` tells of each; `params`, `opponents` and `ann` are those of the last.
+        With `fold_in_curve`, `fold_in_curve` holds for each number of items, as text, what
+        `protocols` holds for each protocol.
 
     Raises
     ------
@@ -94,22 +104,36 @@ def evaluate(
     if not ks or ks[0] < 1:
         raise ValueError(f"k must be a whole number above 0, got {ks}")
     shares = _shares(split, validation_fraction, cutoffs, show_leak=show_leak)
-    if ablation and (peers or show_leak):
-        raise ValueError("ablation cannot be combined with peers or show_leak")
+    if split == "last-out" and fold_in_curve:
+        raise ValueError("fold_in_curve needs a split by time, not split='last-out'")
+    if ablation and (peers or user_to_user or show_leak):
+        raise ValueError("ablation cannot be combined with peers, user_to_user or show_leak")
     if peers:
         check_installed()
     params = Recommender(**(params or {})).params
     min_rating = params["min_rating"]
     ratings = check_ratings(ratings)
     if split == "time":
-        splits = [trial.by_time(ratings, share, min_rating) for share in shares]
+        splits = [
+            trial.by_time(ratings, share, min_rating, with_curve=fold_in_curve) for share in shares
+        ]
     else:
         splits = [trial.by_last_event(ratings, min_rating)]
     trials = []
     for number, one in enumerate(splits, start=1):
         if len(splits) > 1:
             logger.info("cutoff %d of %d: %s", number, len(splits), one.cutoff)
-        trials.append(trial.run(one, items, params, ks, with_peers=peers, ablation=ablation))
+        trials.append(
+            trial.run(
+                one,
+                items,
+                params,
+                ks,
+                with_peers=peers,
+                with_neighbours=user_to_user,
+                ablation=ablation,
+            )
+        )
     described = [trial.describe_split(ratings, one) for one in splits]
     report = {
         "dataset": {"name": name, **_counts(ratings), "sha256": fingerprint(ratings)},
@@ -131,9 +155,15 @@ def evaluate(
             for share, counts, one in zip(shares, described, trials, strict=True)
         ]
         report["split"] = {"protocol": split, **dict.fromkeys(described[0]), "cutoffs": each}
+    if fold_in_curve:
+        report["fold_in_curve"] = {
+            str(n): averaged([one.curve[n] for one in trials]) for n in splits[0].curve
+        }
     if show_leak:
         leaky = trial.at_random(ratings, described[0]["n_validation"], min_rating)
-        measured = trial.run(leaky, items, params, ks, with_peers=peers).measured
+        measured = trial.run(
+            leaky, items, params, ks, with_peers=peers, with_neighbours=user_to_user
+        ).measured
         report["leak"] = averaged([measured["warm"]])
     return report
 
@@ -210,9 +240,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--peers", action="store_true",
                        help='compare with the package "implicit" too (the extra "peers"), and '
                        "with every opponent plus popularity")  # fmt: skip
+    group.add_argument("--user-to-user", action="store_true",
+                       help="compare with what the users with the nearest user vectors have "
+                       "watched")  # fmt: skip
     group.add_argument("--ablation", action="store_true",
                        help="compare with the model's own parts: one lever after the other is "
                        "added to the textbook's recipe")  # fmt: skip
+    group.add_argument("--fold-in-curve", action="store_true",
+                       help="measure new users after their first 1, 2, 5, 10 and 20 items "
+                       "too")  # fmt: skip
     group.add_argument("--show-leak", action="store_true",
                        help="show beside it what a random split pretends")  # fmt: skip
     group.add_argument("-k", "--ks", type=int, nargs="+", default=[10, 20, 50], metavar="K",
@@ -236,6 +272,8 @@ def run(args: argparse.Namespace) -> None:
         validation_fraction=args.validation_fraction,
         cutoffs=args.cutoffs,
         peers=args.peers,
+        user_to_user=args.user_to_user,
+        fold_in_curve=args.fold_in_curve,
         show_leak=args.show_leak,
         ablation=args.ablation,
         ks=args.ks,

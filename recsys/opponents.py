@@ -25,12 +25,16 @@ from recsys.baselines import (
     random,
     recent_popularity,
     svd,
+    user_to_user,
 )
 from recsys.errors import DataError
 from recsys.frames import TIMESTAMP
 from recsys.measure import contender_of_baseline, recall_of
+from recsys.readout import rarity
 from recsys.sequences import build_sequences, recent_counts
 from recsys.splits import calibration_split, liked
+from recsys.users import user_vectors
+from recsys.walks import train_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
 
     from recsys.baselines import Baseline, HistoryBaseline
     from recsys.measure import Contender
+    from recsys.recommender import Recommender
     from recsys.sequences import Sequences
     from recsys.splits import Cases
 
@@ -51,6 +56,7 @@ logger = logging.getLogger(__name__)
 HALF_LIVES = (HALF_LIFE, 1.0, 10.0, None)
 DAYS = (30, 7)
 WEIGHTS = (0.25, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0)
+NEIGHBOURS = (50, 5, 10, 20, 100, 200, 500)
 # By recall at this length.
 K = 20
 # EASE inverts a dense (n_items, n_items) matrix, 3 GB in float64 at this size.
@@ -226,6 +232,7 @@ def opponents(
     k: int,
     min_rating: float | None = None,
     with_peers: bool = False,
+    neighbours_of: Recommender | None = None,
 ) -> tuple[dict[str, Contender], dict[str, Any]]:
     """Choose the settings of all baselines inside the training part and fit them on all of it.
 
@@ -241,6 +248,8 @@ def opponents(
         Ratings below it are no interactions.
     with_peers : bool
         Whether the models of `recsys.peers` take part, and everyone also with popularity added.
+    neighbours_of : Recommender, optional
+        Fitted on `train`; lets `recsys.baselines.user_to_user` take part, by its user vectors.
 
     Returns
     -------
@@ -258,7 +267,7 @@ def opponents(
         days, recall = _recent_days(where)
         baselines["recent-popularity"] = recent_popularity(part.recent[days], counts)
         chosen["recent-popularity"] = {"settings": {"days": days}, f"recall@{K}": recall}
-    needs_no_history = [*baselines, "random"]
+    needs_no_history = list(baselines)
     for name, opponent in _taking_part(len(item_ids), with_peers=with_peers).items():
         choices = [Choice(opponent.settings[0])]
         if with_peers:
@@ -269,12 +278,41 @@ def opponents(
         for suffix, choice in zip(("", " + popularity"), choices, strict=False):
             baselines[name + suffix] = choice.baseline(score, part)
             chosen[name + suffix] = choice.as_dict()
-    baselines["random"] = random(len(item_ids))
     contenders = {
         name: contender_of_baseline(score, item_ids, k, needs_history=name not in needs_no_history)
         for name, score in baselines.items()
     }
+    if neighbours_of is not None:
+        entered = _user_to_user(neighbours_of, part.sequences, where, k)
+        contenders["user-to-user"], chosen["user-to-user"] = entered
+    at_random = random(len(item_ids))
+    contenders["random"] = contender_of_baseline(at_random, item_ids, k, needs_history=False)
     return contenders, chosen
+
+
+def _user_to_user(
+    model: Recommender, train: Sequences, where: Slice | None, k: int
+) -> tuple[Contender, dict[str, Any]]:
+    """Choose the number of neighbours, by vectors trained on the slice as the model's were."""
+    n_neighbours, recall, params = NEIGHBOURS[0], None, model.params
+    if where is not None:
+        earlier = where.part.sequences
+        # One event is enough for a vector here, so that the smaller part is never without any.
+        trained = train_vectors(earlier, params | {"min_count": 1})
+        vectors_of = partial(
+            user_vectors,
+            vectors=trained.vectors,
+            half_life=params["half_life"],
+            item_weights=rarity(earlier.counts(), params["discount"]),
+        )
+        recalls = {
+            n: where.recall(user_to_user(earlier, vectors_of, n_neighbours=n)) for n in NEIGHBOURS
+        }
+        n_neighbours = max(recalls, key=lambda n: recalls[n])
+        recall = recalls[n_neighbours]
+    score = user_to_user(train.recode(model.items), model.pooled, n_neighbours=n_neighbours)
+    contender = contender_of_baseline(score, model.items, k, needs_history=True)
+    return contender, {"settings": {"n_neighbours": n_neighbours}, f"recall@{K}": recall}
 
 
 def _taking_part(n_items: int, *, with_peers: bool) -> dict[str, Opponent]:

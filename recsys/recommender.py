@@ -25,13 +25,13 @@ from recsys.index import (
     top_k,
     unit_length,
 )
-from recsys.item2vec import WORD2VEC, train_item2vec
 from recsys.readout import item_columns, log_popularity, popularity_weights, queries, rarity
 from recsys.recommendations import Recommendations
 from recsys.rerank import diversify, pool_size
 from recsys.settings import check_settings
 from recsys.tables import Tables
 from recsys.users import history_weights, user_vectors
+from recsys.walks import train_vectors
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -69,6 +69,13 @@ class Recommender:
     sg, hs, negative, vector_size, window, epochs, alpha, sample, ns_exponent, min_count,
     shrink_windows, seed, workers
         As in `recsys.item2vec.train_item2vec`, and named as in gensim. `epochs`: None = chosen.
+    sequences : {"histories", "walks"}
+        What Word2Vec is trained on: the users' sequences, or random walks over the graph of which
+        items stand next to each other in them (`recsys.walks`). User vectors and the ridge
+        regression are made of the histories either way.
+    p, q : float from 0.05 to 20
+        Of the walks, as in node2vec: the larger p, the less a walk turns back; the larger q, the
+        more it stays near where it came from. 1 and 1 is DeepWalk.
     calibrate : bool
         Whether to choose `epochs`, `half_life` and the three settings of popularity where they
         are None. Otherwise None is 20 epochs, the plain mean, no popularity, and all-time.
@@ -98,7 +105,7 @@ class Recommender:
     Raises
     ------
     ValueError
-        A parameter is out of range, or `hs=1` without `scoring="cosine"`.
+        A parameter is out of range, `hs=1` without `scoring="cosine"`, or p or q without walks.
 
     Examples
     --------
@@ -125,6 +132,9 @@ class Recommender:
         shrink_windows: bool = True,
         seed: int = 42,
         workers: int = 1,
+        sequences: str = "histories",
+        p: float = 1.0,
+        q: float = 1.0,
         calibrate: bool = True,
         scoring: str = "input-output",
         ridge: float = 0.5,
@@ -224,7 +234,7 @@ class Recommender:
             likes = liked(events, self.params["min_rating"])
             histories, events = watched.where(likes), events[likes]
         sequenced = time.perf_counter()
-        trained = train_item2vec(histories, **{name: self.params[name] for name in WORD2VEC})
+        trained = train_vectors(histories, self.params)
         read = time.perf_counter()
         staleness = days_since_last(events, histories, ratings)
         known = histories.recode(trained.item_ids)
@@ -259,6 +269,7 @@ class Recommender:
         """Take what `fit` or a folder gives, and index it."""
         self._tables = tables
         self._item_weights = rarity(tables.counts, self.params["discount"])
+        self._unit_users: tuple[Rows, Vectors] | None = None
         started = time.perf_counter()
         self._exact = ExactIndex(tables.readout)
         self._annoy: AnnoyIndex | None = None
@@ -338,6 +349,21 @@ class Recommender:
         rows, weights = self._taste(self._history(user_id))
         return np.asarray((weights[:, None] * self._fitted().vectors[rows]).sum(axis=0))
 
+    def pooled(self, histories: Sequences) -> Vectors:
+        """Average the input vectors of many histories as `user_vector` does, float32 (n_users, d).
+
+        Parameters
+        ----------
+        histories : Sequences
+            Over the vocabulary `items`; none is empty.
+        """
+        return user_vectors(
+            histories,
+            self._fitted().vectors,
+            half_life=self.params["half_life"],
+            item_weights=self._item_weights,
+        )
+
     def item_vector(self, item_id: Any, space: str = "input") -> Vectors:
         """Return an item's input or output vector, float32 (d,).
 
@@ -380,13 +406,7 @@ class Recommender:
         """
         tables = self._fitted()
         warm = np.flatnonzero(tables.histories.lengths)
-        vectors = user_vectors(
-            tables.histories.take_users(warm),
-            tables.vectors,
-            half_life=self.params["half_life"],
-            item_weights=self._item_weights,
-        )
-        return take(tables.user_ids, warm), vectors
+        return take(tables.user_ids, warm), self.pooled(tables.histories.take_users(warm))
 
     def _history(self, user_id: Any) -> Rows:
         """Return the rows of the user's items, oldest first; never empty."""
@@ -624,13 +644,7 @@ class Recommender:
         popularity : float
             As in `recommend`.
         """
-        vectors = self._fitted().vectors
-        averaged = user_vectors(
-            histories,
-            vectors,
-            half_life=self.params["half_life"],
-            item_weights=self._item_weights,
-        )
+        averaged = self.pooled(histories)
         weights = self._popularity_weights(
             np.zeros(len(averaged)) if staleness is None else staleness
         )
@@ -782,6 +796,53 @@ class Recommender:
         rows = np.delete(np.arange(len(tables.vectors)), row)
         unit = tables.unit_vectors
         return self._best(rows, exact_scores(unit, rows, unit[[row]], rows * 0), k)
+
+    def similar_users(self, user_id: Any, k: int = 10) -> pd.DataFrame:
+        """Return the users whose user vectors point the same way: who watches the like of late.
+
+        The vectors of all users are averaged at the first call and kept, 4 * d bytes a user.
+
+        Parameters
+        ----------
+        user_id : int or str
+        k : int
+
+        Returns
+        -------
+        DataFrame
+            rank (from 1), user_id, score (the cosine of both user vectors), the nearest first.
+            Without the user himself, and without users who have no vector.
+
+        Raises
+        ------
+        UnknownUserError
+            The user was not in the ratings.
+        ColdUserError
+            None of the user's items has a vector.
+        ValueError
+            k is not a whole number above 0.
+        """
+        import pandas as pd
+
+        k = _whole(k)
+        tables = self._fitted()
+        self._history(user_id)
+        if self._unit_users is None:
+            rows = np.flatnonzero(tables.histories.lengths > 0)
+            averaged = self.pooled(tables.histories.take_users(rows))
+            self._unit_users = rows, unit_length(averaged)
+        warm, unit = self._unit_users
+        himself = np.searchsorted(warm, tables.user_row(user_id))
+        others = np.delete(np.arange(len(warm)), himself)
+        scores = exact_scores(unit, others, unit[[himself]], others * 0)
+        order = np.argsort(-scores, kind="stable")[:k]
+        return pd.DataFrame(
+            {
+                "rank": np.arange(1, len(order) + 1),
+                "user_id": take(tables.user_ids, warm[others[order]]),
+                "score": scores[order],
+            }
+        )
 
     def explain(self, user_id: Any, item_id: Any) -> pd.DataFrame:
         """Split the score of an item for a user: one share a watched item, one for popularity.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
+from recsys.splits import ENOUGH_USERS
+
 MEANING = {
     "warm": "users with a history, asked at the cutoff for what they watched later and not before",
     "fold-in": "users amid their later events: the first half joins the history (no retraining), "
@@ -30,6 +32,8 @@ def as_text(report: dict[str, Any]) -> str:
     ]
     for protocol, result in report["protocols"].items():
         lines += ["", *_protocol_lines(protocol, result, report["split"].get("cutoffs"))]
+    if "fold_in_curve" in report:
+        lines += ["", *_curve_lines(report["fold_in_curve"])]
     if "leak" in report:
         lines += ["", *_leak_lines(report["protocols"]["warm"], report["leak"])]
     where = "settings at the last cutoff" if "cutoffs" in report["split"] else "settings"
@@ -112,6 +116,40 @@ def _ks(models: dict[str, Any]) -> tuple[list[str], str]:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def _curve_lines(curve: dict[str, Any]) -> list[str]:
+    """Set the recall of every model after a new user's first items in one table."""
+    sizes = list(curve)
+    result, most = curve[sizes[-1]], sizes[-1]
+    lines = [
+        "fold-in curve: new users after their first items; what comes after the first "
+        f"{most} is to be found, which are never ranked"
+    ]
+    if result["n_users"] == 0:
+        return [*lines, f"no user without training history has more than {most} items"]
+    lines.append(
+        f"{result['n_users']:,} users, {result['n_targets']:,} items to be found, the same for all "
+        f"columns, of which {result['n_targets_without_vector']:,} have no vector"
+    )
+    k = _ks(result["models"])[1]
+    rows = [[f"recall{k} after", *(f"{n} item{'s' * (n != '1')}" for n in sizes)]]
+    for name in result["models"]:
+        entries = (curve[n]["models"][name][f"recall{k}"] for n in sizes)
+        rows.append([name, *map(_with_interval, entries)])
+    lines += _aligned(rows)
+    unserved = {n: curve[n]["models"]["item2vec"]["n_users_unserved"] for n in sizes}
+    shown = ", ".join(f"{users:,} after {n}" for n, users in unserved.items() if users)
+    if shown:
+        lines.append(f"users without a known item yet, who count as 0 in item2vec: {shown}")
+    if result["n_users"] < ENOUGH_USERS:
+        lines.append(f"fewer than {ENOUGH_USERS} such users: the intervals tell little")
+    return lines
+
+
+def _with_interval(entry: dict[str, Any]) -> str:
+    shown = "{:.3f} ({:.3f}-{:.3f})".format(entry["mean"], *entry["ci95"])
+    return shown.replace("0.", ".")
 
 
 def _leak_lines(by_time: dict[str, Any], at_random: dict[str, Any]) -> list[str]:

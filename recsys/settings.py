@@ -30,6 +30,7 @@ def check_settings(params: dict[str, Any]) -> None:
     for name, choices in (
         ("scoring", ("input-output", "cosine")),
         ("index", ("annoy", "exact")),
+        ("sequences", ("histories", "walks")),
         ("calibrate", (False, True)),
     ):
         if params[name] not in choices:
@@ -40,10 +41,12 @@ def check_settings(params: dict[str, Any]) -> None:
         "popularity_days": (0, np.inf),
         "discount": (-10, 10),
         "ridge": (0, np.inf),
+        "p": (0.05, 20),  # the paper tries 0.25 to 4; far beyond, most steps are rejected
+        "q": (0.05, 20),
     }
     for name in (*limits, "popularity_weight", "stale_popularity_weight"):
         value, (low, high) = params[name], limits.get(name, (-np.inf, np.inf))
-        if value is None and name not in ("ridge", "discount"):
+        if value is None and name not in ("ridge", "discount", "p", "q"):
             continue
         if not isinstance(value, int | float) or not low <= value <= high or abs(value) == np.inf:
             wanted = f" from {low:g} to {high:g}".replace(" to inf", " up")
@@ -52,5 +55,7 @@ def check_settings(params: dict[str, Any]) -> None:
     for name in ("min_rating", "popularity_days"):
         if params[name] == 0:
             raise ValueError(f"{name} must be above 0, got {params[name]!r}")
+    if params["sequences"] != "walks" and not params["p"] == params["q"] == 1:
+        raise ValueError("p and q are of random walks: use them with sequences='walks'")
     if params["hs"] and params["scoring"] != "cosine":
         raise ValueError("hs=1 trains no output vectors: use it with scoring='cosine'")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # With fewer users, a protocol says too little to choose by; with more than the other, it takes
 # long and says little more.
 ENOUGH_USERS, MAX_USERS = 50, 2000
+# After how many items of theirs new users are asked.
+CURVE = (1, 2, 5, 10, 20)
 
 
 @dataclass(frozen=True)
@@ -287,6 +289,49 @@ def time_cases(
         "warm": events.cases(~late, late, stale=True, cold_users=False),
         "fold-in": events.cases(~late | (late & ~rest), rest),
     }
+
+
+def curve_cases(
+    ratings: pd.DataFrame,
+    cutoff: pd.Timestamp,
+    *,
+    min_rating: float | None = None,
+    sizes: tuple[int, ...] = CURVE,
+) -> dict[int, Cases]:
+    """Make the cases of new users after their first so many items.
+
+    Users without any event before the cutoff. Targets = the items after the first `sizes[-1]`
+    that are not among those; users left without a target are dropped. The history alone grows.
+    The same users are asked for the same targets each time, and all of the first `sizes[-1]`
+    items are excluded from every ranking, those not yet told included: otherwise a list would
+    be filled with what is neither told nor asked for, and the more so the shorter the history.
+
+    Users with training history do not take part with it dropped: the model was trained on them.
+
+    Parameters
+    ----------
+    ratings : DataFrame
+        A checked frame: training and validation together.
+    cutoff : Timestamp
+        As `split_by_time` gives it.
+    min_rating : float
+        Events below it are watched, but are neither history nor target, and are not counted.
+    sizes : ascending whole numbers above 0
+
+    Returns
+    -------
+    dict of size -> Cases
+        In that order. `watched` and `targets` are the same for all.
+    """
+    events = _Events.of(ratings, min_rating)
+    late = (events.frame[TIMESTAMP] >= cutoff).to_numpy()
+    new = np.bincount(events.users[~late], minlength=len(events.user_ids))[events.users] == 0
+    place = events.places(events.liked)[1]
+    known = new & (place < sizes[-1])
+    cases = events.cases(known, new & ~known)
+    steps = np.arange(len(cases.histories.codes))
+    steps -= np.repeat(cases.histories.offsets[:-1], cases.histories.lengths)
+    return {n: replace(cases, histories=cases.histories.where(steps < n)) for n in sizes}
 
 
 def last_out(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from recsys.measure import MODEL, contender_of_model, measure
 from recsys.opponents import opponents
 from recsys.recommender import Recommender
 from recsys.sequences import build_sequences, sort_events
-from recsys.splits import last_out, liked, split_by_time, time_cases
+from recsys.splits import curve_cases, last_out, liked, split_by_time, time_cases
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,19 +37,25 @@ class Split:
     protocols : dict of name -> Cases
     cutoff : Timestamp or None
         None where the parts do not meet at one moment.
+    curve : dict of size -> Cases
+        Of `recsys.splits.curve_cases`, where they are asked for.
     """
 
     train: pd.DataFrame
     protocols: dict[str, Cases]
     cutoff: pd.Timestamp | None = None
+    curve: dict[int, Cases] = field(default_factory=dict)
 
 
-def by_time(ratings: pd.DataFrame, share: float, min_rating: float | None) -> Split:
+def by_time(
+    ratings: pd.DataFrame, share: float, min_rating: float | None, *, with_curve: bool = False
+) -> Split:
     """Train on the first `share` of the ratings."""
     # Rounded, so that 0.8 and its counterpart 0.2 mean the same moment.
     split = split_by_time(ratings, validation_fraction=round(1 - share, 12))
     cases = time_cases(ratings, split.cutoff, min_rating=min_rating)
-    return Split(split.train, cases, split.cutoff)
+    curve = curve_cases(ratings, split.cutoff, min_rating=min_rating) if with_curve else {}
+    return Split(split.train, cases, split.cutoff, curve)
 
 
 def by_last_event(ratings: pd.DataFrame, min_rating: float | None) -> Split:
@@ -97,6 +103,7 @@ class Trial:
     params : dict
         Of the model, as used.
     measured : dict of protocol -> Measured
+    curve : dict of size -> Measured
     opponents : dict of name -> dict
         See `recsys.opponents.opponents`.
     calibration : dict
@@ -106,6 +113,7 @@ class Trial:
 
     params: dict[str, Any]
     measured: dict[str, Measured]
+    curve: dict[int, Measured]
     opponents: dict[str, Any]
     calibration: dict[str, Any]
     ann: dict[str, Any]
@@ -119,6 +127,7 @@ def run(
     ks: Sequence[int],
     *,
     with_peers: bool,
+    with_neighbours: bool = False,
     ablation: bool = False,
 ) -> Trial:
     """Train and measure.
@@ -131,6 +140,8 @@ def run(
         Keywords of `Recommender`.
     ks : ascending whole numbers
     with_peers : bool
+    with_neighbours : bool
+        Whether what the nearest users watched (`user-to-user`) takes part.
     ablation : bool
         Whether to put the model beside its own parts (`recsys.ablation`), not beside opponents.
     """
@@ -144,7 +155,12 @@ def run(
         others = levers(split.train, model.params, ks[-1])
     else:
         others, chosen = opponents(
-            split.train, split.cutoff, k=ks[-1], min_rating=min_rating, with_peers=with_peers
+            split.train,
+            split.cutoff,
+            k=ks[-1],
+            min_rating=min_rating,
+            with_peers=with_peers,
+            neighbours_of=model if with_neighbours else None,
         )
     fitted = time.perf_counter()
     contenders = {MODEL: contender_of_model(model, ks[-1]), **others}
@@ -152,10 +168,12 @@ def run(
         protocol: measure(cases, contenders, known, ks)
         for protocol, cases in split.protocols.items()
     }
+    curve = {n: measure(cases, contenders, known, ks) for n, cases in split.curve.items()}
     ann = _measure_ann(model, list(split.protocols.values())[-1], ks[0])
     return Trial(
         model.params,
         measured,
+        curve,
         chosen,
         model.calibration,
         {**ann, "build_seconds": model.seconds["index"]},

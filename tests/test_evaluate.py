@@ -193,6 +193,7 @@ def test_data_without_times_is_sent_to_last_out(sample):
         ({"split": "last-out", "cutoffs": [0.8]}, "cutoffs needs a split by time"),
         ({"split": "last-out", "validation_fraction": 0.2}, "validation_fraction needs a split"),
         ({"split": "last-out", "show_leak": True}, "show_leak needs a split by time"),
+        ({"split": "last-out", "fold_in_curve": True}, "fold_in_curve needs a split by time"),
         ({"cutoffs": [0.8], "validation_fraction": 0.2}, "cutoffs cannot be combined with valid"),
         ({"cutoffs": [0.8], "show_leak": True}, "cutoffs cannot be combined with show_leak"),
         ({"cutoffs": []}, r"cutoffs must lie in \(0, 1\), got \[\]"),
@@ -233,6 +234,8 @@ def test_an_ablation_puts_the_model_beside_its_own_parts(sample, capsys):
     assert report["opponents"] == {}
     with pytest.raises(ValueError, match="cannot be combined with peers"):
         evaluate(sample, ablation=True, peers=True)
+    with pytest.raises(ValueError, match="cannot be combined with peers"):
+        evaluate(sample, ablation=True, user_to_user=True)
 
 
 def test_lists_of_any_length_work_on_five_items_with_either_index():
@@ -393,6 +396,50 @@ def test_a_random_split_inflates_recall(ml_100k):
         low = leak["models"][name]["recall@20"]["ci95"][0]
         assert low > 1.3 * by_time["models"][name]["recall@20"]["mean"]
     assert leak["n_users"] > 900
+
+
+@pytest.fixture(scope="module")
+def extended_report(sample):
+    return evaluate(sample, params=BRIEF, user_to_user=True, fold_in_curve=True)
+
+
+def test_user_to_user_stands_beside_the_others_with_the_same_users(sample_report, extended_report):
+    for protocol, result in extended_report["protocols"].items():
+        models = result["models"]
+        assert list(models) == ["item2vec", *BASELINES[:-1], "user-to-user", "random"]
+        assert result["n_users"] == sample_report["protocols"][protocol]["n_users"]
+        others = {name: models[name] for name in models if name != "user-to-user"}
+        assert others == sample_report["protocols"][protocol]["models"]
+        random = models["random"]["recall@20"]["mean"]
+        assert models["user-to-user"]["recall@20"]["mean"] > 2 * random
+
+
+def test_the_curve_of_new_users_is_that_of_their_lists(sample, sample_report, extended_report):
+    assert list(extended_report) == [*sample_report, "fold_in_curve"]
+    curve = extended_report["fold_in_curve"]
+    assert list(curve) == ["1", "2", "5", "10", "20"]
+    split = split_by_time(sample)
+    model = Recommender(**BRIEF).fit(split.train)
+    later = sort_events(split.validation)
+    later = later[~later["user_id"].isin(split.train["user_id"])]
+    recalls, unserved = {n: [] for n in curve}, dict.fromkeys(curve, 0)
+    for _, items in later.groupby("user_id")["item_id"]:
+        first, targets = items[:20].tolist(), set(items[20:]) - set(items[:20])
+        for n in curve if targets else ():
+            known = np.intersect1d(first[: int(n)], model.items)
+            unserved[n] += len(known) == 0
+            found = model.recommend_for(first[: int(n)], 20, block=first) if len(known) else []
+            hits = targets & {one.item_id for one in found}
+            recalls[n].append(len(hits) / len(targets))
+    assert unserved["1"] > 0
+    for n, result in curve.items():
+        assert result["n_users"] == len(recalls[n]) > 10
+        assert set(result) == set(extended_report["protocols"]["fold-in"])
+        ours = result["models"]["item2vec"]
+        assert ours["recall@20"]["mean"] == pytest.approx(np.mean(recalls[n]), abs=1e-9)
+        assert ours["n_users_unserved"] == unserved[n]
+        # What needs no history says the same after any number of items.
+        assert result["models"]["popularity"] == curve["1"]["models"]["popularity"]
 
 
 def test_peers_take_part_with_the_same_users(sample):
@@ -583,12 +630,14 @@ def test_options_for_several_cutoffs_and_a_random_split_are_passed_on(monkeypatc
     monkeypatch.setattr("recsys.evaluate.evaluate", lambda *_, **options: seen.append(options) or {
         "seconds": {}})  # fmt: skip
     data = ["--data", "sample", "--json"]
-    assert main([*data, "--cutoffs", "0.7", "0.9", "--peers", "--show-leak"]) == 0
+    given = ["--peers", "--show-leak", "--user-to-user", "--fold-in-curve"]
+    assert main([*data, "--cutoffs", "0.7", "0.9", *given]) == 0
     assert main(data) == 0
     capsys.readouterr()
-    names = ("cutoffs", "peers", "show_leak", "validation_fraction")
-    assert [[options[name] for name in names] for options in seen] == [
-        [[0.7, 0.9], True, True, None], [None, False, False, None]]  # fmt: skip
+    names = ("peers", "show_leak", "user_to_user", "fold_in_curve")
+    assert [[options["cutoffs"], options["validation_fraction"], *(options[n] for n in names)]
+            for options in seen] == [[[0.7, 0.9], None, *[True] * 4],
+                                     [None, None, *[False] * 4]]  # fmt: skip
 
 
 def test_failure_leaves_stdout_empty(capsys, tmp_path):

@@ -18,7 +18,7 @@ PACKAGE = Path(recsys.__file__).parent
 FLOORS = [
     "errors metrics ids lookup where index rerank storage recommendations frames catalogue summary "
     "sample download data",
-    "sequences splits item2vec settings users readout tables",
+    "sequences splits item2vec walks settings users readout tables",
     "calibrate recommender baselines peers",
     "measure opponents ablation trial report cli evaluate train tune export plots",
     "__main__",

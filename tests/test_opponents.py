@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
+from recsys import Recommender
 from recsys import opponents as module
-from recsys.baselines import HALF_LIFE, item_knn, markov, plus_popularity
+from recsys.baselines import HALF_LIFE, item_knn, markov, plus_popularity, user_to_user
 from recsys.opponents import Choice, Opponent, Part, Slice, choose, opponents
 from recsys.sequences import build_sequences
 from recsys.splits import Cases, calibration_split
@@ -195,6 +196,52 @@ def test_everyone_is_fitted_on_all_of_the_training_part_with_what_was_chosen(sam
         "ease": {"half_life", "penalty"}, "markov": {"half_life"},
     }  # fmt: skip
     assert all(0 < report[name]["recall@20"] < 1 for name in report)
+
+
+@pytest.fixture
+def neighbours(sample, monkeypatch):
+    """A model of the sample, and how its user vectors take part."""
+    monkeypatch.setattr(module, "OPPONENTS", {})
+    model = Recommender(vector_size=8, epochs=2, half_life=2.0, calibrate=False).fit(sample)
+    contenders, report = opponents(sample, None, k=10, neighbours_of=model)
+    return model, contenders["user-to-user"], report["user-to-user"]
+
+
+def test_user_to_user_votes_by_the_models_user_vectors(sample, neighbours):
+    model, contender, chosen = neighbours
+    vectors = np.array([model.user_vector(user) for user in model.users])
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = vectors @ vectors[3]
+    nearest = model.users[np.argsort(-cosines)[: chosen["settings"]["n_neighbours"]]]
+    expected = np.zeros(len(model.items))
+    for user, items in sample.groupby("user_id")["item_id"]:
+        if user in nearest:
+            watched = np.searchsorted(model.items, items.unique())
+            expected[watched] += cosines[model.users.tolist().index(user)]
+    rows, scores = rank(contender, build_sequences(sample).take_users(np.array([3])))
+    assert scores[0] == pytest.approx(np.sort(expected)[::-1][:10], rel=1e-4)
+    assert expected[rows[0]] == pytest.approx(scores[0], rel=1e-4)
+
+
+def test_the_number_of_neighbours_is_chosen_on_the_slice_alone(sample, where, neighbours):
+    model, _, chosen = neighbours
+    earlier = Recommender(**model.params).fit(calibration_split(sample)[0])
+    recalls = {
+        n: where.recall(user_to_user(where.part.sequences, earlier.pooled, n_neighbours=n))
+        for n in module.NEIGHBOURS
+    }
+    assert len(set(recalls.values())) > 3
+    assert chosen["recall@20"] == max(recalls.values())
+    assert recalls[chosen["settings"]["n_neighbours"]] == max(recalls.values())
+
+
+def test_user_to_user_knows_the_items_that_have_a_vector(sample, monkeypatch):
+    monkeypatch.setattr(module, "OPPONENTS", {})
+    views = sample.head(4000)
+    model = Recommender(vector_size=4, epochs=1, min_count=5, calibrate=False).fit(views)
+    contenders, _ = opponents(views, None, k=2, neighbours_of=model)
+    assert_array_equal(contenders["user-to-user"].item_ids, model.items)
+    assert len(model.items) < len(contenders["popularity"].item_ids)
 
 
 def test_only_those_without_a_need_of_history_serve_everybody(chosen):

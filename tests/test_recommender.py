@@ -278,6 +278,41 @@ def test_similar_items_takes_ids_and_exact_titles(model, sample_items):
     assert by_id.scores[0] == pytest.approx(cosine, rel=1e-5)
 
 
+def test_similar_users_are_the_nearest_by_the_cosine_of_user_vectors(model):
+    user_id = model.users[7]
+    found = model.similar_users(user_id, k=5)
+    assert list(found.columns) == ["rank", "user_id", "score"]
+    assert found["rank"].tolist() == [1, 2, 3, 4, 5]
+    vectors = np.array([model.user_vector(other) for other in model.users], np.float64)
+    cosines = vectors @ vectors[7] / np.linalg.norm(vectors, axis=1) / np.linalg.norm(vectors[7])
+    expected = [other for other in np.argsort(-cosines) if other != 7][:5]
+    assert found["user_id"].tolist() == model.users[expected].tolist()
+    assert found["score"].tolist() == pytest.approx(cosines[expected].tolist(), rel=1e-5)
+    everybody = model.similar_users(user_id, k=10_000)
+    assert sorted(everybody["user_id"]) == [other for other in model.users if other != user_id]
+
+
+def test_users_without_a_vector_are_similar_to_nobody():
+    views = pd.DataFrame({"user_id": [1, 2, 3, 1, 2, 4], "item_id": [7, 7, 7, 8, 8, 9]})
+    model = Recommender(min_count=2, **QUICK).fit(views)
+    assert sorted(model.similar_users(3)["user_id"]) == [1, 2]
+    with pytest.raises(ColdUserError, match="user 4"):
+        model.similar_users(4)
+    with pytest.raises(UnknownUserError, match="unknown user 5"):
+        model.similar_users(5)
+    with pytest.raises(ValueError, match="k must be"):
+        model.similar_users(3, k=0)
+    alone = Recommender(**QUICK).fit(views[views["user_id"] == 1])
+    assert alone.similar_users(1).empty
+
+
+def test_similar_users_are_those_of_the_latest_fit(sample):
+    model = Recommender(**QUICK).fit(sample.head(2000))
+    first = model.similar_users(sample["user_id"][0])
+    second = model.fit(sample).similar_users(sample["user_id"][0], k=10_000)
+    assert len(second) == 499 > len(first)
+
+
 def test_an_unknown_title_is_an_error_with_the_closest_titles(model, sample_items):
     title = sample_items["title"].iloc[0]
     with pytest.raises(UnknownItemError, match="close titles") as error:
@@ -367,10 +402,11 @@ def test_the_defaults_of_word2vec_are_written_alike_in_both_places():
 
     from recsys.item2vec import train_item2vec
 
-    theirs = signature(train_item2vec).parameters
+    theirs = dict(signature(train_item2vec).parameters)
     ours = signature(Recommender).parameters
-    assert [n for n in theirs if n != "sequences"] == [n for n in ours if n in theirs]
-    alike = [n for n in theirs if n not in ("sequences", "epochs")]
+    del theirs["sequences"]  # there the sequences themselves, here what they are made of
+    assert list(theirs) == [n for n in ours if n in theirs]
+    alike = [n for n in theirs if n != "epochs"]
     assert all(ours[n].default == theirs[n].default for n in alike)
     assert (ours["epochs"].default, theirs["epochs"].default) == (None, DEFAULTS["epochs"])
 

@@ -151,6 +151,33 @@ def test_several_cutoffs_stand_in_one_table():
     assert "\nitem2vec's recall@5 by cutoff: 70%: 0.100 (1,000 users), 95%: - (0 users)\n" in text
 
 
+def after(recall, interval, unserved=0):
+    models = {"item2vec": entries(0.1, recall, interval, unserved=unserved),
+              "item-knn + popularity": entries(0.0, 1.0, [1.0, 1.0])}  # fmt: skip
+    return WARM | {"n_users": 70, "models": models}
+
+
+def test_the_curve_of_new_users_stands_in_one_table():
+    curve = {"1": after(0.05, [0.0, 0.1], unserved=2), "20": after(0.25, [0.2, 0.3])}
+    text = as_text(REPORT | {"fold_in_curve": curve})
+    assert text.split("\n\n")[3].splitlines() == [
+        "fold-in curve: new users after their first items; what comes after the first 20 is to be "
+        "found, which are never ranked",
+        "70 users, 5,000 items to be found, the same for all columns, of which 7 have no vector",
+        "recall@5 after                      1 item             20 items",
+        "item2vec                  .050 (.000-.100)     .250 (.200-.300)",
+        "item-knn + popularity  1.000 (1.000-1.000)  1.000 (1.000-1.000)",
+        "users without a known item yet, who count as 0 in item2vec: 2 after 1",
+    ]
+
+
+def test_a_curve_of_few_users_or_none_says_so():
+    few = as_text(REPORT | {"fold_in_curve": {"20": after(0.1, [0.0, 0.2]) | {"n_users": 49}}})
+    assert "fewer than 50 such users: the intervals tell little" in few
+    none = as_text(REPORT | {"fold_in_curve": {"20": after(0.1, [0.0, 0.2]) | {"n_users": 0}}})
+    assert "no user without training history has more than 20 items" in none
+
+
 def test_a_random_split_stands_beside_the_split_by_time():
     models = {name: entries(0.5, 0.75, [0.7, 0.8]) for name in WARM["models"]}
     leak = WARM | {"n_users": 1499, "models": models}

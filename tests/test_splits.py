@@ -13,6 +13,7 @@ from recsys.sequences import sort_events
 from recsys.splits import (
     Cases,
     calibration_split,
+    curve_cases,
     last_out,
     liked,
     split_by_time,
@@ -223,3 +224,47 @@ def test_calibration_takes_both_protocols_where_each_has_enough_users(sample):
         train, cases, cutoff = calibration_split(ratings)
         assert (list(cases), cutoff) == (["last-out"], None)
         assert len(train) == len(ratings) - 2 * ratings["user_id"].nunique()
+
+
+def test_the_curve_asks_new_users_for_the_same_after_more_and_more_items():
+    ratings = frame(
+        [
+            # user 1 was here before, user 2 has nothing left to be asked for.
+            (1, 10, 5, 10), *((1, item, 5, 100 + item) for item in (11, 12, 13, 14)),
+            *((2, item, 5, 100 + item) for item in (11, 12, 13)), (2, 11, 5, 190),
+            # user 3 comes back to an item, and is asked for one twice.
+            *((3, item, 5, 200 + place) for place, item in enumerate([20, 10, 20, 30, 10, 40, 30])),
+        ]
+    )  # fmt: skip
+    curve = curve_cases(ratings, seconds(100), sizes=(1, 2, 3))
+    assert {n: as_dict(cases) for n, cases in curve.items()} == {
+        1: {3: ([20], [20, 10, 20], [30, 40])},
+        2: {3: ([20, 10], [20, 10, 20], [30, 40])},
+        3: {3: ([20, 10, 20], [20, 10, 20], [30, 40])},
+    }
+    assert curve[1].staleness.tolist() == [0]
+
+
+def test_the_curve_counts_liked_items_and_never_ranks_what_was_watched_among_them():
+    ratings = frame(
+        [(1, 10, 5, 1), *((2, item, stars, 100 + item) for item, stars in
+         [(10, 1), (20, 4), (30, 1), (40, 5), (50, 1), (60, 4), (70, 1)])]
+    )  # fmt: skip
+    curve = curve_cases(ratings, seconds(50), min_rating=4, sizes=(1, 2))
+    # What is disliked after the second liked item is already part of the rest, and no target.
+    assert {n: as_dict(cases) for n, cases in curve.items()} == {
+        1: {2: ([20], [10, 20, 30, 40], [60])},
+        2: {2: ([20, 40], [10, 20, 30, 40], [60])},
+    }
+
+
+def test_the_curve_on_real_ratings_has_the_known_number_of_users(ml_100k):
+    cutoff = split_by_time(ml_100k).cutoff
+    curve = curve_cases(ml_100k, cutoff)
+    late = ml_100k["timestamp"] >= cutoff
+    new = ml_100k[late & ~ml_100k["user_id"].isin(ml_100k.loc[~late, "user_id"])]
+    events = new.groupby("user_id").size()
+    for n, cases in curve.items():
+        assert cases.targets.user_ids.tolist() == events.index[events > 20].tolist()
+        assert set(cases.histories.lengths) == {n}
+        assert (cases.targets.lengths + 20 == events[events > 20].to_numpy()).all()
