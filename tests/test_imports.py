@@ -17,7 +17,7 @@ PACKAGE = Path(recsys.__file__).parent
 # left. README.md shows the same map.
 FLOORS = [
     "errors metrics ids index storage recommendations frames summary sample download data",
-    "sequences splits item2vec settings users readout tables",
+    "sequences events splits item2vec settings users readout tables update",
     "calibrate recommender baselines peers",
     "measure opponents ablation trial report cli evaluate train tune plots",
     "__main__",
