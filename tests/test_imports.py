@@ -19,7 +19,7 @@ FLOORS = [
     "errors metrics ids index storage recommendations frames summary sample download data",
     "sequences events splits item2vec settings users readout tables update",
     "calibrate recommender baselines peers",
-    "measure opponents ablation trial report cli evaluate train tune plots",
+    "measure opponents ablation trial refresh report cli evaluate train tune plots",
     "__main__",
 ]
 ORDER = ["__init__", *" ".join(FLOORS).split()]
