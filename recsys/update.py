@@ -2,8 +2,8 @@
 
 Old input vectors stay as they are, to the bit: user vectors, similar items and whatever else was
 made from them stay valid. Output vectors learn on, the vectors of new items from nothing; the
-ridge regression, popularity, rarity and all histories are those of a new `fit`. Of the ways that
-were tried (see "A model that stays up to date" in the README) none found more than this one.
+ridge regression, popularity, rarity and all histories are made anew, as `fit` makes them. None of
+the other ways that were tried is measurably better ("A model that stays up to date" in README.md).
 """
 
 from __future__ import annotations
