@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recsys import __version__, cli, evaluate, export, train, tune
 from recsys.download import DATASETS, fetch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from recsys.recommendations import Recommendations
 
@@ -39,6 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         module.add_arguments(verb)
         verb.set_defaults(run=module.run)
 
+    verb = verbs.add_parser("update", parents=[common], help="learn new ratings, save the model")
+    cli.add_data_arguments(verb, required=True)
+    cli.add_model_folder(verb)
+    verb.set_defaults(run=_update)
+
     verb = verbs.add_parser("recommend", parents=[common], help="recommend items to a user")
     verb.add_argument("user", help="a user id")
     cli.add_model_folder(verb)
@@ -57,6 +63,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb.add_argument("--from-file", metavar="PATH", help="take a zip that you have already")
     verb.set_defaults(run=_download)
     return cli.run(parser, argv)
+
+
+def _update(args: argparse.Namespace) -> None:
+    from recsys import storage
+    from recsys.errors import ModelError
+    from recsys.recommender import Recommender
+
+    folder = cli.model_folder(args)
+    before = storage.stamp(folder)
+    model = Recommender.load(folder)
+    name, ratings, items = cli.load_data(args)
+    drift = model.update(ratings, items).drift
+    if storage.stamp(folder) != before:
+        raise ModelError(f"the model in '{folder}' has been replaced meanwhile: update that one")
+    model.save(folder)
+    if args.json:
+        cli.print_json({"model": str(folder), "data": name, "drift": drift})
+    else:
+        print(_updated(folder, drift))
+
+
+def _updated(folder: Path, drift: dict[str, Any]) -> str:
+    if not drift["n_new_events"]:
+        return f"{folder}: every event is known already, nothing has changed"
+    text = (
+        f"{folder}: {drift['n_new_events']:,} new events, {drift['n_new_users']:,} new users, "
+        f"{drift['n_new_items']:,} new items, learned in {drift['seconds']:.1f} s"
+    )
+    if drift["similar"] is None:
+        return text
+    return (
+        f"{text}\nstill among an item's 10 nearest: {drift['similar']:.1%} by cosine, "
+        f"{drift['answers']:.1%} of those that answer it best"
+    )
 
 
 def _recommend(args: argparse.Namespace) -> None:

@@ -65,14 +65,15 @@ MODEL_OPTIONS: list[tuple[str, Callable[[str], Any], str]] = [
 ]
 
 
-def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+def add_data_arguments(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
     """Add --data and the options that say how to read it."""
     group = parser.add_argument_group("data")
+    default = f" (default: {DEFAULT_DATA}, or the synthetic sample where that cannot be had)"
     group.add_argument(
         "--data",
         metavar="SOURCE",
-        help=f"a data set's name, a folder, a zip, or a file (default: {DEFAULT_DATA}, "
-        "or the synthetic sample where that cannot be had)",
+        required=required,
+        help="a data set's name, a folder, a zip, or a file" + ("" if required else default),
     )
     for column in ("user", "item", "rating", "timestamp"):
         group.add_argument(

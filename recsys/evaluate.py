@@ -249,6 +249,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--fold-in-curve", action="store_true",
                        help="measure new users after their first 1, 2, 5, 10 and 20 items "
                        "too")  # fmt: skip
+    group.add_argument("--update", action="store_true",
+                       help="compare with the model without the latest eighth of its training "
+                       "part, and with one trained anew: what an update is worth")  # fmt: skip
     group.add_argument("--show-leak", action="store_true",
                        help="show beside it what a random split pretends")  # fmt: skip
     group.add_argument("-k", "--ks", type=int, nargs="+", default=[10, 20, 50], metavar="K",
@@ -264,6 +267,9 @@ def run(args: argparse.Namespace) -> None:
     started = time.perf_counter()
     name, ratings, items = cli.load_data(args)
     loaded = time.perf_counter() - started
+    if args.update:
+        _run_update(args, name, ratings, items, params)
+        return
     report = evaluate(
         ratings,
         items,
@@ -284,6 +290,33 @@ def run(args: argparse.Namespace) -> None:
         cli.print_json(report)
     else:
         print(as_text(report))
+
+
+def _run_update(
+    args: argparse.Namespace,
+    name: str,
+    ratings: pd.DataFrame,
+    items: pd.DataFrame | None,
+    params: dict[str, Any],
+) -> None:
+    """Measure what an update is worth, and print that."""
+    from recsys.refresh import evaluate_update
+    from recsys.report import update_as_text
+
+    given = {"split": args.split != "time", "cutoffs": args.cutoffs, "peers": args.peers,
+             "ablation": args.ablation, "show_leak": args.show_leak,
+             "user_to_user": args.user_to_user, "fold_in_curve": args.fold_in_curve}  # fmt: skip
+    for option, value in given.items():
+        if value:
+            raise ValueError(f"update cannot be combined with {option}")
+    share = 0.2 if args.validation_fraction is None else args.validation_fraction
+    report = evaluate_update(
+        ratings, items, params=params, validation_fraction=share, ks=args.ks, name=name
+    )
+    if args.json:
+        cli.print_json(report)
+    else:
+        print(update_as_text(report))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recsys.errors import DataError
+from recsys.ids import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
+    from gensim.models import Word2Vec
 
     from recsys.sequences import Sequences
 
@@ -130,20 +132,105 @@ def train_item2vec(
             f"after min_count={min_count}"
         )
     from gensim.models import Word2Vec
+
+    frequencies = {str(code): int(counts[code]) for code in kept}
+    with _quiet_gensim():
+        model = Word2Vec(**parameters)
+        model.build_vocab_from_freq(frequencies)
+        _train(model, sequences, epochs=epochs, alpha=alpha)
+    rows = np.argsort(_codes(model))
+    return ItemVectors(
+        sequences.item_ids[kept], model.wv.vectors[rows], None if hs else model.syn1neg[rows]
+    )
+
+
+def continue_item2vec(
+    old: ItemVectors,
+    old_counts: npt.NDArray[np.integer[Any]],
+    sequences: Sequences,
+    lesson: Sequences,
+    *,
+    epochs: int,
+    alpha: float,
+    **parameters: Any,
+) -> ItemVectors:
+    """Go on training where `train_item2vec` has stopped, with more events and more items.
+
+    gensim's model is made anew from both matrices and the counts, its vocabulary is extended, and
+    it goes on as the one that was never saved would (but for the state of its random numbers).
+    The input vectors of old items are frozen: they stay as they are, to the bit, so that vectors
+    from before and after can be compared, and user vectors too. All else learns.
+
+    Parameters
+    ----------
+    old : ItemVectors
+    old_counts : integer array, shape (n_old_items,)
+        Events of each item at the time.
+    sequences : Sequences
+        All events, the old ones too: they say how often each item occurs.
+    lesson : Sequences
+        What to train on, over the same items; may be empty.
+    epochs, alpha
+        As in `train_item2vec`, for the lesson alone.
+    parameters
+        The other keywords of `train_item2vec`.
+
+    Returns
+    -------
+    ItemVectors
+        The old items, and the others with `min_count` events.
+
+    Raises
+    ------
+    ValueError
+        `old` has no output vectors (`hs=1`): there is nothing to go on from.
+
+    Notes
+    -----
+    `build_vocab(update=True)` takes the counts that it is given for those of the whole corpus
+    when it decides what is frequent enough to skip at random (`sample`): of a small update nearly
+    everything would be skipped. So it is given all counts, and what it adds twice is put right.
+    """
+    if old.contexts is None:
+        raise ValueError("hs=1 keeps no output vectors to go on from: fit on all ratings again")
+    from gensim.models import Word2Vec
+
+    counts = sequences.counts()
+    of_old = rows_of(old.item_ids, sequences.item_ids)
+    kept = np.flatnonzero(counts >= parameters["min_count"])
+    with _quiet_gensim():
+        model = Word2Vec(**parameters, epochs=epochs, alpha=alpha)
+        model.build_vocab_from_freq(
+            {str(code): int(n) for code, n in zip(of_old, old_counts, strict=True)}
+        )
+        order = np.argsort(of_old)[np.searchsorted(np.sort(of_old), _codes(model))]
+        model.wv.vectors[:], model.syn1neg[:] = old.vectors[order], old.contexts[order]
+        frequencies = {str(code): int(counts[code]) for code in kept}
+        model.build_vocab_from_freq(frequencies, update=True)
+        for token, count in frequencies.items():
+            model.wv.set_vecattr(token, "count", count)
+        model.make_cum_table()
+        model.wv.vectors_lockf = (np.arange(len(kept)) >= len(of_old)).astype(np.float32)
+        _train(model, lesson, epochs=epochs, alpha=alpha)
+    rows = np.argsort(_codes(model))
+    return ItemVectors(sequences.item_ids[kept], model.wv.vectors[rows], model.syn1neg[rows])
+
+
+def _train(model: Word2Vec, sequences: Sequences, *, epochs: int, alpha: float) -> None:
+    """Let gensim's model pass over the sequences, with a progress bar."""
     from tqdm import tqdm
 
     # A token is the text of a code: gensim takes an unknown int for a row number.
     corpus = _Corpus(sequences)
-    frequencies = {str(code): int(counts[code]) for code in kept}
-    with _quiet_gensim():
-        model = Word2Vec(**parameters)
-        model.build_vocab_from_freq(frequencies, corpus_count=len(corpus))
-        with tqdm(total=epochs * len(corpus), desc="item2vec", disable=None) as corpus.progress:
-            model.train(corpus, total_examples=len(corpus), epochs=epochs)
-    rows = np.argsort([int(token) for token in model.wv.index_to_key])
-    return ItemVectors(
-        sequences.item_ids[kept], model.wv.vectors[rows], None if hs else model.syn1neg[rows]
-    )
+    if len(corpus) == 0:
+        return
+    with tqdm(total=epochs * len(corpus), desc="item2vec", disable=None) as corpus.progress:
+        model.train(corpus, total_examples=len(corpus), epochs=epochs, start_alpha=alpha)
+
+
+def _codes(model: Word2Vec) -> npt.NDArray[np.int64]:
+    """Return the code of each of the model's rows, int64 array of shape (n_items,)."""
+    return np.array([int(token) for token in model.wv.index_to_key], dtype=np.int64)
 
 
 class _Corpus:

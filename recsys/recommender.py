@@ -6,7 +6,7 @@ import functools
 import logging
 import operator
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from recsys import storage
 from recsys.download import data_folder
 from recsys.errors import ColdUserError, DataError, ModelError, NotFittedError, UnknownUserError
+from recsys.events import Events
 from recsys.ids import find, take
 from recsys.index import (
     AnnoyIndex,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+    from recsys.item2vec import ItemVectors
     from recsys.sequences import Sequences
 
     Rows = npt.NDArray[np.integer]
@@ -156,6 +158,7 @@ class Recommender:
         self.params["ridge"] *= scoring != "cosine"
         self._given = dict(self.params)
         self.seconds: dict[str, float] = {}
+        self.drift: dict[str, Any] = {}
         self._about: dict[str, Any] = {}
         self._tables: Tables | None = None
 
@@ -214,27 +217,110 @@ class Recommender:
                 self.seconds["calibrate"] = calibration.pop("seconds", 0.0)
             self.params["calibrate"] = False
             self.params["epochs"] = self.params["epochs"] or DEFAULTS["epochs"]
-            tables = self._train(ratings, checked)
+            tables = self._train(
+                ratings, checked, lambda histories, _: train_vectors(histories, self.params)
+            )
         self._about = {
             "versions": storage.versions(),
             "data": {"n_ratings": len(ratings), "sha256": fingerprint(ratings)},
             "calibration": calibration,
         }
+        self.drift = {}
         self._open(tables)
         return self
 
-    def _train(self, ratings: pd.DataFrame, items: pd.DataFrame | None) -> Tables:
+    def update(self, new_ratings: pd.DataFrame, items: pd.DataFrame | None = None) -> Recommender:
+        """Learn new events without training on all of the old ones again.
+
+        Histories, popularity and all else that is counted become exactly those of a `fit` on old
+        and new events together. Input vectors of old items stay as they are, output vectors learn
+        on, new items get vectors of both kinds (`recsys.update`). Settings are not chosen again.
+        If it fails, the model stays as it was.
+
+        Parameters
+        ----------
+        new_ratings : DataFrame
+            As for `fit`; the columns that the model was fitted with. An event that the model knows
+            (same user, item and time) is dropped. Without a timestamp there is no telling: all
+            events are new, and later than the old ones.
+        items : DataFrame, optional
+            `item_id`, `title`: of new items, or to replace.
+
+        Returns
+        -------
+        Recommender
+            Itself; `drift` says what has changed (`recsys.update.drift`).
+
+        Raises
+        ------
+        DataError
+            The frame cannot be used as it is, or does not go with the events of the model.
+        ValueError
+            `hs=1` or walks: such training cannot be continued.
+        NotFittedError
+        """
+        before = dict(vars(self))
+        try:
+            self._update(new_ratings, items)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+        return self
+
+    def _update(self, new_ratings: pd.DataFrame, items: pd.DataFrame | None) -> None:
+        from threadpoolctl import threadpool_limits
+
+        from recsys.frames import check_items
+        from recsys.summary import chained
+        from recsys.update import NEW, drift, go_on, merge, merge_items
+
+        started, known = time.perf_counter(), self._fitted()
+        if self.params["sequences"] == "walks":
+            raise ValueError("a model of walks cannot be updated: fit it on all ratings instead")
+        checked = None if items is None else check_items(items)
+        merged = merge(known, new_ratings, min_rating=self.params["min_rating"])
+        news = merged[merged[NEW]].drop(columns=NEW)
+        self.seconds = {"merge": time.perf_counter() - started}
+        tables = known
+        if len(news) or items is not None:
+            with threadpool_limits(limits=1):
+                tables = self._train(
+                    merged,
+                    merge_items(known, checked),
+                    lambda histories, events: go_on(known, histories, events, self.params),
+                )
+        if len(news):
+            data = {
+                "n_ratings": len(merged),
+                "sha256": chained(self._about["data"]["sha256"], news),
+            }
+            self._about = self._about | {"versions": storage.versions(), "data": data}
+        else:
+            logger.info("every event of these is known already: there is nothing to learn")
+        if tables is not known:
+            self._open(tables)
+        self.drift = drift(known, tables) | {"seconds": time.perf_counter() - started}
+
+    def _train(
+        self,
+        ratings: pd.DataFrame,
+        items: pd.DataFrame | None,
+        train: Callable[[Sequences, pd.DataFrame], ItemVectors],
+    ) -> Tables:
+        """Make all tables of a checked frame; `train` gets the histories and their events."""
         from recsys.sequences import lay_out, recent_counts, seconds_of, sort_events
         from recsys.splits import days_since_last, liked
 
         started = time.perf_counter()
         events = sort_events(ratings)
         watched = histories = lay_out(events)
+        everything = Events.of(events, watched, rated=self.params["min_rating"] is not None)
         if self.params["min_rating"] is not None:
             likes = liked(events, self.params["min_rating"])
             histories, events = watched.where(likes), events[likes]
         sequenced = time.perf_counter()
-        trained = train_vectors(histories, self.params)
+        trained = train(histories, events)
         read = time.perf_counter()
         staleness = days_since_last(events, histories, ratings)
         known = histories.recode(trained.item_ids)
@@ -263,6 +349,7 @@ class Recommender:
             known if watched is histories else watched.recode(trained.item_ids),
             staleness,
             items,
+            everything,
         )
 
     def _open(self, tables: Tables, index_file: Path | None = None) -> None:

@@ -45,6 +45,34 @@ def as_text(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def update_as_text(report: dict[str, Any]) -> str:
+    """Lay the dict of `recsys.refresh.evaluate_update` out as text, at most 115 columns wide."""
+    data, split, drift = report["dataset"], report["split"], report["drift"]
+    old_until, cutoff = (split[name].replace("T", " ")[:16] for name in ("old_until", "cutoff"))
+    lines = [
+        f"{data['name']}: {data['n_ratings']:,} ratings",
+        f"old: trained on the {split['n_old']:,} ratings before {old_until} UTC; item2vec: old, "
+        f"updated with the next {split['n_news']:,};",
+        f"retrained: on all of these with the same settings; "
+        f"tested on the {split['n_validation']:,} ratings from {cutoff} UTC on",
+        LEGEND,
+    ]
+    for protocol, result in report["protocols"].items():
+        lines += ["", *_protocol_lines(protocol, result, None)]
+    rows = [["", "seconds", "similar", "answers"]]
+    for name, seconds in report["seconds"].items():
+        shares = drift.get(name, {"similar": 1.0, "answers": 1.0})
+        kept = [_number(shares[each]) for each in ("similar", "answers")]
+        rows.append([name, f"{seconds:.1f}", *kept])
+    lines += ["", *_aligned(rows)]
+    lines.append(
+        "of an item's 10 nearest items by cosine (similar), and the 10 that answer it best, the "
+        "share that it had in old"
+    )
+    lines += _calibration_lines("settings", report["calibration"])
+    return "\n".join(lines)
+
+
 def _split_lines(split: dict[str, Any]) -> list[str]:
     if "cutoffs" in split:
         shares = ", ".join(f"{one['share']:.0%}" for one in split["cutoffs"])

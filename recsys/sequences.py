@@ -91,8 +91,8 @@ def sort_events(ratings: pd.DataFrame) -> pd.DataFrame:
 
     Three quarters of ml-100k's ratings share their second with another of the same user. Ordering
     those by item id or by place in the file would leak it into the sequences, so ties go by a
-    64-bit hash of (user_id, item_id), the same for any row order. Without a timestamp column the
-    row order within a user is kept.
+    64-bit hash of (user_id, item_id), the same for any row order, and what is left by rating.
+    Without a timestamp column the row order within a user is kept.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def sort_events(ratings: pd.DataFrame) -> pd.DataFrame:
     """
     import pandas as pd
 
-    from recsys.frames import ITEM, TIMESTAMP, USER
+    from recsys.frames import ITEM, RATING, TIMESTAMP, USER
 
     users, user_ids = pd.factorize(ratings[USER], sort=True)
     if TIMESTAMP not in ratings:
@@ -112,7 +112,8 @@ def sort_events(ratings: pd.DataFrame) -> pd.DataFrame:
     # (user, second) in one key: both are small, so that one sort does for two.
     span = seconds - seconds.min()
     key = users.astype(np.int64) * (int(span.max()) + 1) + span
-    return ratings.iloc[np.lexsort((tie, key))].reset_index(drop=True)
+    keys = (tie, key) if RATING not in ratings else (ratings[RATING].to_numpy(), tie, key)
+    return ratings.iloc[np.lexsort(keys)].reset_index(drop=True)
 
 
 def seconds_of(ratings: pd.DataFrame) -> npt.NDArray[np.int64]:

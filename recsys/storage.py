@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 CURRENT, LOCK, MANIFEST, INDEX = "current", ".lock", "manifest.json", "index.ann"
 RUN = re.compile("run-[0-9a-f]{16}")
 FILE = re.compile(r"\w+(\.\w+)*\.npy|index\.ann", re.ASCII)

@@ -115,6 +115,11 @@ def fingerprint(ratings: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
+def chained(before: str, ratings: pd.DataFrame) -> str:
+    """Hash ratings that have come to others, whose hash is `before`: sha256 in hex."""
+    return hashlib.sha256((before + fingerprint(ratings)).encode()).hexdigest()
+
+
 def _canonical_order(
     moments: npt.NDArray[np.uint64], columns: Mapping[str, npt.NDArray[Any]]
 ) -> npt.NDArray[np.intp]:

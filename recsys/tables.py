@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recsys.catalogue import Catalogue
 from recsys.errors import UnknownItemError, UnknownUserError
+from recsys.events import Events
 from recsys.ids import TextColumn, find, find_all, to_column
 from recsys.index import unit_length
 from recsys.sequences import Sequences
@@ -53,6 +54,9 @@ class Tables:
         What is not recommended again; the same as `histories` unless there is a `min_rating`.
     staleness : float64 array, shape (n_users,)
         Days from the last event of each history to the latest event of all.
+    events : Events
+        All that the model was given, for `Recommender.update`. Its sequences are `watched` itself
+        where every item has a vector.
     """
 
     item_ids: Any
@@ -65,6 +69,7 @@ class Tables:
     histories: Sequences
     watched: Sequences
     staleness: npt.NDArray[np.float64]
+    events: Events
 
     @classmethod
     def of(
@@ -75,8 +80,11 @@ class Tables:
         watched: Sequences,
         staleness: npt.NDArray[np.float64],
         items: pd.DataFrame | None,
+        events: Events,
     ) -> Tables:
         """Lay out what `fit` made; the sequences are over the items that have a vector."""
+        if len(events.item_ids) == len(trained.item_ids):
+            events = replace(events, sequences=watched)
         catalogue = None
         if items is not None:
             catalogue = Catalogue.of(items, trained.item_ids)
@@ -93,6 +101,7 @@ class Tables:
             histories=histories,
             watched=watched,
             staleness=staleness,
+            events=events,
         )
 
     def to_columns(self) -> dict[str, Any]:
@@ -107,12 +116,18 @@ class Tables:
             "history_codes": self.histories.codes,
             "history_offsets": self.histories.offsets,
             "staleness": self.staleness,
+            "event_times": self.events.times,
+            "event_ratings": self.events.ratings,
         }
         if self.watched is not self.histories:
             columns["watched_codes"] = self.watched.codes
             columns["watched_offsets"] = self.watched.offsets
         if self.catalogue is not None:
             columns |= self.catalogue.to_columns()
+        if self.events.sequences is not self.watched:
+            columns["event_item_ids"] = self.events.item_ids
+            columns["event_codes"] = self.events.sequences.codes
+            columns["event_offsets"] = self.events.sequences.offsets
         return {name: column for name, column in columns.items() if column is not None}
 
     @classmethod
@@ -141,7 +156,10 @@ class Tables:
         }
         given["contexts"] = columns.get("contexts")
         catalogue = Catalogue.from_columns(columns, n_items) if "catalogue" in columns else None
-        tables = cls(**given, catalogue=catalogue, histories=histories, watched=watched)
+        events = _events(columns, watched, n_users)
+        tables = cls(
+            **given, catalogue=catalogue, histories=histories, watched=watched, events=events
+        )
         if columns["vectors"].ndim != 2:
             raise ValueError(f"vectors has shape {columns['vectors'].shape}")
         shape = (n_items, columns["vectors"].shape[1])
@@ -245,6 +263,20 @@ class Tables:
         close = ", ".join(map(repr, get_close_matches(str(title), {*titles} - {""})))
         hint = f"; close titles: {close}" if close else ""
         raise UnknownItemError(f"unknown item {title!r}: neither an id nor a title{hint}")
+
+
+def _events(columns: dict[str, Any], watched: Sequences, n_users: int) -> Events:
+    item_ids, sequences = columns["item_ids"], watched
+    if "event_codes" in columns:
+        item_ids = columns["event_item_ids"]
+        sequences = _sequences(columns, "event", n_users, len(item_ids))
+    times, ratings = columns.get("event_times"), columns.get("event_ratings")
+    for name, column, kinds in (("times", times, "iu"), ("ratings", ratings, "f")):
+        if column is not None and (
+            column.shape != sequences.codes.shape or column.dtype.kind not in kinds
+        ):
+            raise ValueError(f"event_{name} does not fit the {len(sequences.codes)} events")
+    return Events(item_ids, sequences, times, ratings)
 
 
 def _sequences(columns: dict[str, Any], kind: str, n_users: int, n_items: int) -> Sequences:

@@ -651,7 +651,7 @@ def test_38_a_model_folder_of_a_newer_format(broken):
         stored = storage.load(folder)
         storage.save(folder, stored.columns, {**stored.manifest, "format": 9})
 
-    assert "has format version 9 and this recsys reads 2" in broken(newer)
+    assert "has format version 9 and this recsys reads 3" in broken(newer)
 
 
 def test_39_a_file_of_a_model_folder_that_holds_a_pickle(broken, tmp_path):

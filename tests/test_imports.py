@@ -18,9 +18,9 @@ PACKAGE = Path(recsys.__file__).parent
 FLOORS = [
     "errors metrics ids lookup where index rerank storage recommendations frames catalogue summary "
     "sample download data",
-    "sequences splits item2vec walks settings users readout tables",
+    "sequences events splits item2vec walks settings users readout tables update",
     "calibrate recommender baselines peers",
-    "measure opponents ablation trial report cli evaluate train tune export plots",
+    "measure opponents ablation trial refresh report cli evaluate train tune export plots",
     "__main__",
 ]
 ORDER = ["__init__", *" ".join(FLOORS).split()]

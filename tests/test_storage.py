@@ -616,7 +616,7 @@ def test_a_run_that_is_gone_is_named(folder: Path) -> None:
 
 def test_a_newer_format_is_an_error_that_names_both_versions(tmp_path: Path) -> None:
     storage.save(tmp_path, {}, {"format": 7})
-    with pytest.raises(ModelError, match="format version 7 and this recsys reads 2"):
+    with pytest.raises(ModelError, match="format version 7 and this recsys reads 3"):
         storage.load(tmp_path)
 
 
@@ -796,7 +796,7 @@ def test_a_manifest_that_was_edited_is_damaged(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"{}", b"[]", b"null", b"\xff", b'{"format": 2}', b"[" * 100_000]
+    "text", [b"", b"{}", b"[]", b"null", b"\xff", b'{"format": 3}', b"[" * 100_000]
 )
 def test_a_manifest_that_is_none_is_damaged(text: bytes, folder: Path) -> None:
     (run_of(folder) / "manifest.json").write_bytes(text)

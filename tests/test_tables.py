@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 from recsys.errors import UnknownItemError, UnknownUserError
+from recsys.events import Events
 from recsys.ids import TextColumn, take
 from recsys.item2vec import ItemVectors
-from recsys.sequences import build_sequences
+from recsys.sequences import build_sequences, sort_events
 from recsys.tables import Tables
 
 VIEWS = pd.DataFrame({"user_id": list("bbbaac"), "item_id": [30, 10, 20, 30, 30, 20]})
@@ -30,13 +31,15 @@ def tables(items: pd.DataFrame | None = ITEMS, *, keep: Any = None) -> Tables:
     staleness = np.array([0.0, 1.5, 30.0])
     known = histories.recode(TRAINED.item_ids)
     seen = known if keep is None else watched.recode(TRAINED.item_ids)
-    return Tables.of(TRAINED, READOUT, known, seen, staleness, items)
+    events = Events.of(sort_events(VIEWS), watched, rated=False)
+    return Tables.of(TRAINED, READOUT, known, seen, staleness, items, events)
 
 
 def titled(*titles: str) -> Tables:
     n = len(titles)
     columns = {**tables().to_columns(), "catalogue0": TextColumn.of(titles)}
     columns |= {"item_ids": np.arange(n), "counts": np.ones(n, np.int64)}
+    del columns["event_codes"]  # then the events are those of the items that have a vector
     columns |= {name: np.ones((n, 2), np.float32) for name in ("vectors", "contexts")}
     columns["readout"] = np.ones((n, 4), np.float32)
     columns["history_codes"] = columns["history_codes"] * 0
@@ -146,6 +149,12 @@ def test_a_column_without_content_is_left_out() -> None:
         ("history_offsets", np.array([0.0, 2, 4, 4]), "no codes"),
         ("watched_codes", np.array([0, 1, 1, 7], np.int32), "watched_codes point outside"),
         ("watched_offsets", np.array([0, 5, 4, 4]), "watched_offsets do not ascend"),
+        ("event_codes", np.array([0, 1, 1, 2, 3, 0], np.int32), "event_codes point outside"),
+        ("event_offsets", np.array([0, 2, 5]), "event_offsets do not fit"),
+        ("event_item_ids", np.arange(2), "event_codes point outside"),
+        ("event_times", np.arange(5), "event_times does not fit the 6 events"),
+        ("event_times", np.arange(6.0), "event_times does not fit"),
+        ("event_ratings", np.arange(6), "event_ratings does not fit"),
     ],
 )
 def test_columns_that_contradict_each_other_are_refused(
@@ -170,7 +179,7 @@ def test_vectors_that_are_no_numbers_are_refused_where_one_looks(name: str, valu
 def test_a_missing_column_is_refused_unless_a_model_can_do_without(name: str) -> None:
     columns = tables(keep=[True] * 6).to_columns()
     del columns[name]
-    if name in ("contexts", "catalogue", "watched_codes"):
+    if name in ("contexts", "catalogue", "watched_codes", "event_codes"):
         Tables.from_columns(columns, deep=True)
     else:
         with pytest.raises(KeyError, match=name):
