@@ -34,6 +34,7 @@ def evaluate(
     peers: bool = False,
     show_leak: bool = False,
     ablation: bool = False,
+    cold_items: bool = False,
     ks: Iterable[int] = (10, 20, 50),
     name: str = "ratings",
 ) -> dict[str, Any]:
@@ -62,6 +63,10 @@ def evaluate(
     ablation : bool
         Whether to put the model beside its own parts, one lever added after the other
         (`recsys.ablation`), in the place of the opponents.
+    cold_items : bool
+        Whether to give the items that training has never seen vectors by their metadata, and to
+        measure how well they are found (`recsys.cold_items`). It needs `items`, and goes with one
+        split by time.
     ks : whole numbers above 0
         Lengths of the lists that are measured.
     name : str
@@ -77,14 +82,15 @@ def evaluate(
     Raises
     ------
     DataError
-        The data cannot be split so.
+        The data cannot be split so, or there is no cold item where they are to be measured.
     ValueError
         An unknown split, options that exclude each other, or a k below 1.
     ModuleNotFoundError
         `peers` without the package that they come from.
     """
     from recsys import storage, trial
-    from recsys.frames import check_ratings
+    from recsys.errors import DataError
+    from recsys.frames import check_items, check_ratings
     from recsys.measure import averaged
     from recsys.peers import check_installed
     from recsys.recommender import Recommender
@@ -101,6 +107,12 @@ def evaluate(
     params = Recommender(**(params or {})).params
     min_rating = params["min_rating"]
     ratings = check_ratings(ratings)
+    if cold_items:
+        if items is None:
+            raise DataError("cold_items needs a table of items and there is none")
+        if split != "time" or cutoffs is not None:
+            raise ValueError("cold_items needs one split by time")
+        items = check_items(items)
     if split == "time":
         splits = [trial.by_time(ratings, share, min_rating) for share in shares]
     else:
@@ -109,7 +121,11 @@ def evaluate(
     for number, one in enumerate(splits, start=1):
         if len(splits) > 1:
             logger.info("cutoff %d of %d: %s", number, len(splits), one.cutoff)
-        trials.append(trial.run(one, items, params, ks, with_peers=peers, ablation=ablation))
+        trials.append(
+            trial.run(
+                one, items, params, ks, with_peers=peers, ablation=ablation, cold_items=cold_items
+            )
+        )
     described = [trial.describe_split(ratings, one) for one in splits]
     report = {
         "dataset": {"name": name, **_counts(ratings), "sha256": fingerprint(ratings)},
@@ -131,6 +147,8 @@ def evaluate(
             for share, counts, one in zip(shares, described, trials, strict=True)
         ]
         report["split"] = {"protocol": split, **dict.fromkeys(described[0]), "cutoffs": each}
+    if cold_items:
+        report["cold_items"] = trials[0].cold_items
     if show_leak:
         leaky = trial.at_random(ratings, described[0]["n_validation"], min_rating)
         measured = trial.run(leaky, items, params, ks, with_peers=peers).measured
@@ -213,6 +231,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--ablation", action="store_true",
                        help="compare with the model's own parts: one lever after the other is "
                        "added to the textbook's recipe")  # fmt: skip
+    group.add_argument("--cold-items", action="store_true",
+                       help="show how well items that training has never seen are found, by their "
+                       "genres, year and title")  # fmt: skip
     group.add_argument("--show-leak", action="store_true",
                        help="show beside it what a random split pretends")  # fmt: skip
     group.add_argument("-k", "--ks", type=int, nargs="+", default=[10, 20, 50], metavar="K",
@@ -238,6 +259,7 @@ def run(args: argparse.Namespace) -> None:
         peers=args.peers,
         show_leak=args.show_leak,
         ablation=args.ablation,
+        cold_items=args.cold_items,
         ks=args.ks,
         name=name,
     )

@@ -33,6 +33,8 @@ class Recommendations(Sequence[Recommendation]):
     item_ids : array, shape (n,)
         Ids as they came in the ratings.
     scores : float32 array, shape (n,)
+    cold : bool array, shape (n,)
+        Which items nobody has watched, so that their vectors come from their metadata.
     """
 
     def __init__(
@@ -40,8 +42,10 @@ class Recommendations(Sequence[Recommendation]):
         item_ids: npt.NDArray[Any],
         scores: npt.NDArray[np.float32],
         titles: list[str] | None = None,
+        cold: npt.NDArray[np.bool_] | None = None,
     ) -> None:
         self.item_ids, self.scores, self._titles = item_ids, scores, titles
+        self.cold = np.zeros(len(item_ids), bool) if cold is None else cold
 
     def __len__(self) -> int:
         return len(self.item_ids)
@@ -58,16 +62,24 @@ class Recommendations(Sequence[Recommendation]):
         return Recommendation(place + 1, item_id, title, score, None)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a frame with the columns rank, item_id, title, score, reason."""
+        """Return a frame with the columns rank, item_id, title, score, reason.
+
+        And `cold` where an item is.
+        """
         import pandas as pd
 
-        return pd.DataFrame(list(self), columns=list(Recommendation._fields))
+        frame = pd.DataFrame(list(self), columns=list(Recommendation._fields))
+        return frame.assign(cold=self.cold) if self.cold.any() else frame
 
     def _cells(self) -> list[list[str]]:
         """Header and rows as text, without the columns that are empty."""
         shown = ["rank", "item_id", *(["title"] if self._titles is not None else []), "score"]
         rows = [[getattr(r, name) for name in shown] for r in self]
-        return [shown, *([*map(str, row[:-1]), f"{row[-1]:.4f}"] for row in rows)]
+        cells = [shown, *([*map(str, row[:-1]), f"{row[-1]:.4f}"] for row in rows)]
+        if self.cold.any():
+            marks = ["", *("cold" if cold else "" for cold in self.cold)]
+            cells = [[*row, mark] for row, mark in zip(cells, marks, strict=True)]
+        return cells
 
     def __repr__(self) -> str:
         cells = self._cells()

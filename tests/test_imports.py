@@ -17,9 +17,9 @@ PACKAGE = Path(recsys.__file__).parent
 # left. README.md shows the same map.
 FLOORS = [
     "errors metrics ids index storage recommendations frames summary sample download data",
-    "sequences splits item2vec settings users readout tables",
+    "sequences splits item2vec settings users readout tables cold",
     "calibrate recommender baselines peers",
-    "measure opponents ablation trial report cli evaluate train tune plots",
+    "measure opponents ablation cold_items trial report cli evaluate train tune plots",
     "__main__",
 ]
 ORDER = ["__init__", *" ".join(FLOORS).split()]

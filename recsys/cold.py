@@ -1,0 +1,135 @@
+"""Give items that nobody has watched their vectors, from what is known of them: their metadata.
+
+An item's genres, tags, year and the words of its title are features; a ridge regression learns, on
+the items that were watched, what all the numbers that a model holds of an item owe to them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pandas as pd
+    from scipy.sparse import csr_matrix
+
+# A feature counts where so many watched items have it; of too many, the most frequent stay.
+MIN_ITEMS, MAX_FEATURES = 2, 2000
+PENALTY = 100.0
+
+
+def item_features(items: pd.DataFrame) -> list[dict[str, float]]:
+    """Describe each item by features, the name of a feature and its value.
+
+    Of a column of tuples (genres, tags) each entry is a feature, of a column of text (the title)
+    each word. A year lies between two decades. What is not known is no feature, and numbers other
+    than the year are none.
+
+    Parameters
+    ----------
+    items : DataFrame
+        In the form of `recsys.frames.check_items`.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> items = pd.DataFrame(
+    ...     {"item_id": [7], "title": ["Star Wars"], "genres": [("War",)], "year": [1977]}
+    ... )
+    >>> for name, value in item_features(items)[0].items():
+    ...     print(name, value)
+    title=star 1.0
+    title=wars 1.0
+    genres=War 1.0
+    year=1970 0.3
+    year=1980 0.7
+    """
+    from recsys.frames import ITEM, YEAR
+
+    described: list[dict[str, float]] = [{} for _ in range(len(items))]
+    for name in items.columns.drop(ITEM):
+        known = items[name].notna().tolist()
+        for features, value, there in zip(described, items[name].tolist(), known, strict=True):
+            if isinstance(value, tuple):
+                features |= {f"{name}={entry}": 1.0 for entry in value}
+            elif isinstance(value, str):
+                features |= {f"{name}={word}": 1.0 for word in re.findall(r"\w+", value.lower())}
+            elif name == YEAR and there:
+                decade, years = divmod(int(value), 10)
+                features |= {f"year={10 * decade}": 1 - years / 10}
+                features |= {f"year={10 * decade + 10}": years / 10}
+    return described
+
+
+def feature_matrices(watched: pd.DataFrame, new: pd.DataFrame) -> tuple[csr_matrix, csr_matrix]:
+    """Lay out the features that MIN_ITEMS of the watched items have, MAX_FEATURES at most.
+
+    Parameters
+    ----------
+    watched, new : DataFrame
+        In the form of `recsys.frames.check_items`.
+
+    Returns
+    -------
+    csr_matrix, csr_matrix, shapes (n_watched, n_features) and (n_new, n_features)
+        A row without an entry is an item of which nothing is known that would help.
+    """
+    from sklearn.feature_extraction import DictVectorizer
+
+    vectorizer = DictVectorizer()
+    # One that all know is put before and taken off again, since there might be no other.
+    matrix = vectorizer.fit_transform([{"": 1.0}, *item_features(watched)])[1:]
+    n_items = matrix.getnnz(axis=0)
+    kept = np.argsort(-n_items, kind="stable")[:MAX_FEATURES]
+    kept = np.sort(kept[n_items[kept] >= MIN_ITEMS])
+    return matrix[:, kept], vectorizer.transform(item_features(new))[:, kept]
+
+
+def regress(
+    watched: csr_matrix,
+    counts: npt.NDArray[np.int64],
+    targets: npt.NDArray[np.floating],
+    new: csr_matrix,
+) -> npt.NDArray[np.float32]:
+    """Predict all columns of new items by a ridge regression on their features.
+
+    An item that was watched n times weighs n ** 0.5, since its vectors are the surer.
+
+    The features, the weights, the penalty and the method were chosen inside the first 80% of the
+    ratings of ml-100k and ml-latest-small. There the mean of the nearest items in the place of
+    the regression found less on the latter at any number of neighbours, a smaller penalty made
+    cold items push better ones out of the lists, and raising the predicted popularity only ever
+    cost the others more recall than it gained.
+
+    Parameters
+    ----------
+    watched, new : csr_matrix, shapes (n_watched, n_features) and (n_new, n_features)
+    counts : int64 array, shape (n_watched,)
+    targets : float array, shape (n_watched, m)
+
+    Returns
+    -------
+    float32 array, shape (n_new, m)
+
+    References
+    ----------
+    Learning the map from attributes to factors: Gantner et al. 2010, "Learning Attribute-to-Feature
+    Mappings for Cold-Start Recommendations".
+    """
+    from sklearn.linear_model import Ridge
+
+    weights = np.sqrt(counts) / np.sqrt(counts).mean()
+    middle = np.average(targets, axis=0, weights=weights)
+    # An intercept as a feature, since scikit-learn's closed form of sparse features knows none.
+    model = Ridge(alpha=PENALTY, solver="cholesky", fit_intercept=False)
+    model.fit(_with_ones(watched), targets - middle, sample_weight=weights)
+    return np.asarray(model.predict(_with_ones(new)) + middle, np.float32)
+
+
+def _with_ones(features: csr_matrix) -> csr_matrix:
+    from scipy.sparse import hstack
+
+    return hstack([features, np.ones((features.shape[0], 1))], format="csr")
