@@ -277,7 +277,9 @@ def _levels(path: Path) -> list[list[_File]]:
 
 
 def _read_parquet(file: _File, options: Mapping[str, str | None]) -> pd.DataFrame:
-    with file.open() as stream:
+    packed = file.member is not None or file.path.suffix.lower() == ".gz"
+    # Never from a Python object, see `_batches`.
+    with _native(file) if packed else pa.OSFile(os.fspath(file.path)) as stream:
         table = pa_parquet.ParquetFile(stream)
         names = list(table.schema_arrow.names)
         positions = _positions(names, file, options)
@@ -286,6 +288,18 @@ def _read_parquet(file: _File, options: Mapping[str, str | None]) -> pd.DataFram
         plain = table.read(columns=wanted).replace_schema_metadata(None)
         frame: pd.DataFrame = plain.to_pandas()
     return frame[wanted].set_axis(list(positions), axis="columns")
+
+
+def _native(file: _File) -> pa.BufferReader:
+    copy = pa.BufferOutputStream()
+    with file.open() as stream:
+        magic = stream.read(4)
+        if magic != b"PAR1":
+            raise pa.ArrowInvalid(f"it begins with {magic!r} and not with b'PAR1'")
+        copy.write(magic)
+        while block := stream.read(_BLOCK):
+            copy.write(block)
+    return pa.BufferReader(copy.getvalue())
 
 
 def _positions(
@@ -372,40 +386,79 @@ def _not_utf8(file: _File, line: int) -> DataError:
 
 
 def _batches(file: _File, layout: _Layout, positions: Iterable[int]) -> Iterator[pa.RecordBatch]:
-    """Read columns as text, block by block."""
+    """Read columns as text, block by block.
+
+    pyarrow is handed blocks that are its own, never the stream: its threads read ahead, and one
+    that still reads from a Python object when an error has ended the rest crashes the interpreter
+    (https://github.com/apache/arrow/issues/43604).
+    """
     columns = [str(position) for position in range(len(layout.names))]
     wanted = [str(position) for position in positions]
+    parts = layout.delimiter == "::"
+    parse = pa_csv.ParseOptions(
+        delimiter=_PART if parts else layout.delimiter,
+        quote_char='"' if layout.quoted else False,
+        newlines_in_values=layout.quoted,
+    )
+    convert = pa_csv.ConvertOptions(
+        include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string())
+    )
+    # Only without threads pyarrow knows which row is wrong.
+    read = pa_csv.ReadOptions(use_threads=False, block_size=8 * _BLOCK, column_names=columns)
+    n_rows = 0
     with file.open() as stream:
         for _ in range(layout.n_skip):
             stream.readline()
-        try:
-            yield from pa_csv.open_csv(
-                _SingleDelimiter(stream) if layout.delimiter == "::" else stream,
-                # Only without threads pyarrow knows which row is wrong.
-                pa_csv.ReadOptions(use_threads=False, block_size=_BLOCK, column_names=columns),
-                pa_csv.ParseOptions(
-                    delimiter=_PART if layout.delimiter == "::" else layout.delimiter,
-                    quote_char='"' if layout.quoted else False,
-                    newlines_in_values=layout.quoted,
-                ),
-                pa_csv.ConvertOptions(
-                    include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string())
-                ),
+        for block in _blocks(stream, file, layout):
+            copy = pa.BufferOutputStream()
+            copy.write(block.replace(b"::", _PART.encode()) if parts else block)
+            try:
+                table = pa_csv.read_csv(pa.BufferReader(copy.getvalue()), read, parse, convert)
+            except pa.ArrowInvalid as error:
+                raise _bad_row(error, file, layout, n_rows) from error
+            n_rows += len(table)
+            yield from table.to_batches()
+
+
+def _blocks(stream: IO[bytes], file: _File, layout: _Layout) -> Iterator[bytes]:
+    """Cut a stream into blocks of whole rows, up to 5 * _BLOCK bytes each."""
+    rest = b""
+    while data := stream.read(4 * _BLOCK):
+        block = rest + data
+        end = _end_of_rows(block, layout)
+        if block[:end].strip():
+            yield block[:end]
+        rest = block[end:]
+        if len(rest) > _BLOCK:
+            raise DataError(
+                f"{file} has a row longer than {_BLOCK:,} bytes; is a quote never closed?"
             )
-        except pa.ArrowInvalid as error:
-            raise _bad_row(error, file, layout) from error
+    if rest.strip():
+        yield rest
 
 
-def _bad_row(error: Exception, file: _File, layout: _Layout) -> DataError:
+def _end_of_rows(block: bytes, layout: _Layout) -> int:
+    """Return where the last whole row ends: after a line end that is not inside quotes."""
+    end = block.rfind(b"\n") + 1
+    if not layout.quoted or block.count(b'"', 0, end) % 2 == 0:
+        return end
+    # A quote opens a field only at its start; elsewhere it is a character like any other.
+    before = re.escape(f"\n\r{layout.delimiter}").encode()
+    end = outside = 0
+    for field in re.finditer(rb'(?:\A|(?<=[%b]))"(?:[^"]|"")*("|\Z)' % before, block):
+        end = block.rfind(b"\n", outside, field.start()) + 1 or end
+        outside = field.end()
+    return block.rfind(b"\n", outside) + 1 or end
+
+
+def _bad_row(error: Exception, file: _File, layout: _Layout, n_before: int) -> DataError:
     # pyarrow can call back with the row too, but not where that is not UTF-8.
     row = re.search(r"Row #(\d+):(?: Expected (\d+) columns, got (\d+))?", str(error))
-    line = _line_of(file, layout, int(row[1]) - 1) if row else 0
+    line = _line_of(file, layout, n_before + int(row[1]) - 1) if row else 0
     if row and row[2]:
         return DataError(f"{file}, line {line}: {row[3]} fields where there should be {row[2]}")
     if row and "UTF8" in str(error):
         return _not_utf8(file, line)
-    if "straddling" in str(error):
-        return DataError(f"{file} has a row longer than {_BLOCK:,} bytes; is a quote never closed?")
     reason = " ".join(str(error).split())
     return DataError(f"{file} cannot be split into rows; is a quote never closed? ({reason})")
 
@@ -432,24 +485,6 @@ def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         while (batch := coming.result()) is not None:
             coming = pool.submit(next, batches, None)
             yield batch
-
-
-class _SingleDelimiter(io.RawIOBase):
-    """A stream in which each `::` has become one character."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-
-    def readable(self) -> bool:
-        """Say that it can be read."""
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """Read up to `size` bytes, never half a `::`."""
-        block = self._stream.read(size // 2 if size > 1 else size)
-        while block.endswith(b":") and (more := self._stream.read(1)):
-            block += more
-        return block.replace(b"::", _PART.encode())
 
 
 class _Column:

@@ -424,8 +424,19 @@ def codes_of(column: pd.Series, *, ranks: bool = False) -> npt.NDArray[Any]:
 
 
 def rename_item_columns(frame: pd.DataFrame, *, source: str = "the frame") -> pd.DataFrame:
-    """Keep the columns of an items table, recognised as in `rename_columns`, unchecked."""
-    return _pick_columns(frame, dict.fromkeys((ITEM, TITLE, GENRES, YEAR)), source)
+    """Name the columns of an items table, recognised as in `rename_columns`, unchecked.
+
+    Further columns stay, under the names that they have; of two with one name, the first.
+    """
+    items = _pick_columns(frame, dict.fromkeys((ITEM, TITLE, GENRES, YEAR)), source)
+    names = pd.Index(frame.columns).map(str)
+    used = {name for column in [*items] for name in _matches([*names], str(column), None, set())}
+    for place, name in enumerate(names):
+        if name in items and place not in used:
+            logger.warning("%s: of the columns '%s' the first is taken", source, _shown(name))
+        elif place not in used and name.strip():
+            items[name] = frame.iloc[:, place].reset_index(drop=True)
+    return items
 
 
 def check_items(
@@ -437,7 +448,7 @@ def check_items(
     ----------
     frame : pandas.DataFrame
         Column `item_id` and perhaps `title`, `genres` (sequences of text, or text separated by
-        `|`) and `year`, or their other usual names. It is not modified.
+        `|`) and `year`, or their other usual names; and any more. It is not modified.
     source, line_of
         As in `check_ratings`.
 
@@ -445,8 +456,9 @@ def check_items(
     -------
     pandas.DataFrame
         A new frame, rows in the same order and numbered from 0: `item_id` (as in
-        `check_ratings`), `title` (text, empty where not known), `genres` (tuples of text) and
-        `year` (Int16, may be missing).
+        `check_ratings`), `title` (text, empty where not known), `genres` (tuples of text),
+        `year` (Int16, may be missing), and further columns as float64 (where all that is known is
+        a number), tuples of text (where all that is known are sequences), or else text.
 
     Raises
     ------
@@ -465,14 +477,31 @@ def check_items(
     empty = pd.Series(pd.NA, index=items.index, dtype=object)
     titles = items.get(TITLE, empty).astype(object)
     years = pd.to_numeric(items.get(YEAR, empty).astype(object), errors="coerce").astype("float64")
+    further = items.drop(columns=[ITEM, TITLE, GENRES, YEAR], errors="ignore")
     return pd.DataFrame(
         {
             ITEM: ids,
             TITLE: titles.where(titles.notna(), "").astype("str"),
             GENRES: items.get(GENRES, empty).astype(object).map(_as_tuple),
             YEAR: years.where(years.between(1, 9999)).floordiv(1).astype("Int16"),
+            **{name: _plain(further[name]) for name in further},
         }
     )
+
+
+def _plain(values: pd.Series) -> pd.Series:
+    """Bring a column of any kind down to numbers, tuples of text, or text."""
+    if pd.api.types.is_numeric_dtype(values.dtype):  # truth values among them
+        return values.astype("float64")
+    known = values.astype(object).where(values.notna() & (values.astype("str") != ""))
+    if known.notna().any():
+        if known.dropna().map(lambda value: isinstance(value, (tuple, list, np.ndarray))).all():
+            lists = known.where(known.notna(), "")
+            return lists.map(lambda entries: tuple(map(str, entries)))
+        numbers = pd.to_numeric(known, errors="coerce")
+        if numbers.notna().sum() == known.notna().sum():
+            return numbers.astype("float64")
+    return known.where(known.notna(), "").astype("str")
 
 
 def _as_tuple(genres: object) -> tuple[str, ...]:

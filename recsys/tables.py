@@ -1,4 +1,4 @@
-"""Hold what a fitted model knows: ids, vectors, histories, titles; find rows by id or title."""
+"""Hold what a fitted model knows: ids, vectors, histories, items; find rows by id or title."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recsys.catalogue import Catalogue
 from recsys.errors import UnknownItemError, UnknownUserError
 from recsys.ids import TextColumn, find, to_column
 from recsys.index import unit_length
@@ -44,7 +45,8 @@ class Tables:
         What the index holds, see `recsys.readout`.
     counts : int64 array, shape (n_items,)
         Interactions of each item.
-    titles : TextColumn, shape (n_items,), or None
+    catalogue : Catalogue or None
+        What is known about the items, row by row.
     histories : Sequences
         What user vectors are made of.
     watched : Sequences
@@ -59,7 +61,7 @@ class Tables:
     contexts: npt.NDArray[np.float32] | None
     readout: npt.NDArray[np.float32]
     counts: npt.NDArray[np.int64]
-    titles: TextColumn | None
+    catalogue: Catalogue | None
     histories: Sequences
     watched: Sequences
     staleness: npt.NDArray[np.float64]
@@ -75,15 +77,11 @@ class Tables:
         items: pd.DataFrame | None,
     ) -> Tables:
         """Lay out what `fit` made; the sequences are over the items that have a vector."""
-        titles = None
+        catalogue = None
         if items is not None:
-            from recsys.frames import ITEM, TITLE
-
-            by_id = items.set_index(ITEM)[TITLE]
-            found = by_id.reindex(trained.item_ids, fill_value="").tolist()
-            if not any(found):
+            catalogue = Catalogue.of(items, trained.item_ids)
+            if not any(catalogue.columns["title"]):
                 logger.warning("no item of the ratings has a title: are the ids of one kind?")
-            titles = TextColumn.of(found)
         return cls(
             item_ids=to_column(trained.item_ids),
             user_ids=to_column(histories.user_ids),
@@ -91,7 +89,7 @@ class Tables:
             contexts=trained.contexts,
             readout=readout,
             counts=histories.counts(),
-            titles=titles,
+            catalogue=catalogue,
             histories=histories,
             watched=watched,
             staleness=staleness,
@@ -106,7 +104,6 @@ class Tables:
             "contexts": self.contexts,
             "readout": self.readout,
             "counts": self.counts,
-            "titles": self.titles,
             "history_codes": self.histories.codes,
             "history_offsets": self.histories.offsets,
             "staleness": self.staleness,
@@ -114,6 +111,8 @@ class Tables:
         if self.watched is not self.histories:
             columns["watched_codes"] = self.watched.codes
             columns["watched_offsets"] = self.watched.offsets
+        if self.catalogue is not None:
+            columns |= self.catalogue.to_columns()
         return {name: column for name, column in columns.items() if column is not None}
 
     @classmethod
@@ -140,8 +139,9 @@ class Tables:
             name: columns[name]
             for name in ("item_ids", "user_ids", "vectors", "readout", "counts", "staleness")
         }
-        given |= {name: columns.get(name) for name in ("contexts", "titles")}
-        tables = cls(**given, histories=histories, watched=watched)
+        given["contexts"] = columns.get("contexts")
+        catalogue = Catalogue.from_columns(columns, n_items) if "catalogue" in columns else None
+        tables = cls(**given, catalogue=catalogue, histories=histories, watched=watched)
         if columns["vectors"].ndim != 2:
             raise ValueError(f"vectors has shape {columns['vectors'].shape}")
         shape = (n_items, columns["vectors"].shape[1])
@@ -154,13 +154,16 @@ class Tables:
                 raise ValueError(f"{name} has shape {matrix.shape} and dtype {matrix.dtype}")
             if deep and not np.isfinite(matrix).all():
                 raise ValueError(f"{name} holds NaN or infinity")
-        for name in ("counts", "titles"):
-            column = getattr(tables, name)
-            if column is not None and len(column) != n_items:
-                raise ValueError(f"{name} has {len(column)} rows for {n_items} items")
+        if len(tables.counts) != n_items:
+            raise ValueError(f"counts has {len(tables.counts)} rows for {n_items} items")
         if tables.staleness.shape != (n_users,) or tables.staleness.dtype != np.float64:
             raise ValueError(f"staleness has shape {tables.staleness.shape} for {n_users} users")
         return tables
+
+    @property
+    def titles(self) -> TextColumn | None:
+        """Titles, shape (n_items,), "" where there is none; None without a table of items."""
+        return None if self.catalogue is None else self.catalogue.titles
 
     @functools.cached_property
     def unit_vectors(self) -> npt.NDArray[np.float32]:

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import logging
 import os
+import random
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -564,6 +568,45 @@ def test_line_ends_in_quotes_may_fall_on_the_end_of_a_block(tmp_path: Path) -> N
     users = [f"{'a' * (1 + i % 20)}\nb" for i in range(200)]
     text = "user,item\n" + "".join(f'"{user}",1\n' for user in users)
     assert load_ratings(put(tmp_path / "r.csv", text))["user_id"].tolist() == users
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("quote_all", [True, False])
+def test_quotes_commas_and_line_ends_in_ids_survive_any_block(
+    quote_all: bool, tmp_path: Path
+) -> None:
+    draw = random.Random(7)
+    users = ["plain"] + ["".join(draw.choices('ab"\n, x', k=9)) + "!" for _ in range(2000)]
+    text = io.StringIO(newline="")
+    quoting = csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL
+    csv.writer(text, quoting=quoting).writerows([["user", "item"], *([user, 1] for user in users)])
+    ratings = load_ratings(put(tmp_path / "r.csv", text.getvalue()))
+    assert ratings["user_id"].tolist() == list(dict.fromkeys(users))
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.csv.gz", "r.parquet"])
+def test_no_thread_of_pyarrow_reads_from_a_python_object(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One that still reads when an error has ended the rest crashes the interpreter.
+    frame = pd.DataFrame({"user": range(300_000), "item": range(300_000)})
+    frame.to_parquet(tmp_path / name) if name == "r.parquet" else frame.to_csv(
+        tmp_path / name, index=False
+    )
+    readers: list[threading.Thread] = []
+
+    class Watched(io.BufferedReader):
+        def read(self, size: int | None = -1, /) -> bytes:
+            readers.append(threading.current_thread())
+            return super().read(size)
+
+    def opened(path: Path, mode: str) -> Watched:
+        return Watched(io.FileIO(path, mode))
+
+    monkeypatch.setattr(Path, "open", opened)
+    assert len(load_ratings(tmp_path / name)) == 300_000
+    assert readers or name == "r.parquet"  # opened by pyarrow itself
+    assert not [reader for reader in readers if isinstance(reader, threading._DummyThread)]
 
 
 def test_quotes_mean_nothing_in_recbole_and_double_colon_files(tmp_path: Path) -> None:

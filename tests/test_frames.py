@@ -466,7 +466,7 @@ def test_items_are_brought_into_form_and_what_is_not_known_is_empty() -> None:
     )
     before = table.copy(deep=True)
     items = check_items(table)
-    assert list(items) == ["item_id", "title", "genres", "year"]
+    assert list(items) == ["item_id", "title", "genres", "year", "imdb"]
     assert items["item_id"].tolist() == [1, 2, 3, 4]
     assert items["title"].tolist() == ["Heat", "", "", "Up"]
     assert items["genres"].tolist() == [("Action", "Crime"), ("Drama",), (), ()]

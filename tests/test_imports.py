@@ -16,7 +16,8 @@ PACKAGE = Path(recsys.__file__).parent
 # From the outside world up to what a person runs. On one floor, a module may import those to its
 # left. README.md shows the same map.
 FLOORS = [
-    "errors metrics ids index storage recommendations frames summary sample download data",
+    "errors metrics ids where index storage recommendations frames catalogue summary sample "
+    "download data",
     "sequences splits item2vec settings users readout tables cold",
     "calibrate recommender baselines peers",
     "measure opponents ablation cold_items trial report cli evaluate train tune plots",

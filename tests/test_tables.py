@@ -35,7 +35,7 @@ def tables(items: pd.DataFrame | None = ITEMS, *, keep: Any = None) -> Tables:
 
 def titled(*titles: str) -> Tables:
     n = len(titles)
-    columns = {**tables().to_columns(), "titles": TextColumn.of(titles)}
+    columns = {**tables().to_columns(), "catalogue0": TextColumn.of(titles)}
     columns |= {"item_ids": np.arange(n), "counts": np.ones(n, np.int64)}
     columns |= {name: np.ones((n, 2), np.float32) for name in ("vectors", "contexts")}
     columns["readout"] = np.ones((n, 4), np.float32)
@@ -114,7 +114,10 @@ def test_tables_come_back_from_their_columns(made: Tables, deep: bool) -> None:
 
 
 def test_a_column_without_content_is_left_out() -> None:
-    assert tables().to_columns().keys() - tables(None).to_columns().keys() == {"titles"}
+    assert tables().to_columns().keys() - tables(None).to_columns().keys() == {
+        "catalogue",
+        "catalogue0",
+    }
     assert "watched_codes" not in tables().to_columns()
     assert "watched_codes" in tables(keep=[True] * 6).to_columns()
 
@@ -123,7 +126,7 @@ def test_a_column_without_content_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("name", "column", "message"),
     [
-        ("item_ids", np.arange(3), "vectors has shape"),
+        ("item_ids", np.arange(3), "title has 2 rows for 3 items"),
         ("user_ids", np.arange(4), "history_offsets do not fit"),
         ("vectors", np.ones((3, 2), np.float32), "vectors has shape"),
         ("vectors", np.ones((2, 2)), "dtype float64"),
@@ -131,7 +134,7 @@ def test_a_column_without_content_is_left_out() -> None:
         ("contexts", np.ones((3, 2), np.float32), "contexts has shape"),
         ("contexts", np.ones((2, 2), np.int32), "dtype int32"),
         ("counts", np.ones(3, np.int64), "counts has 3 rows for 2 items"),
-        ("titles", TextColumn.of(["one"]), "titles has 1 rows for 2 items"),
+        ("catalogue0", TextColumn.of(["one"]), "title has 1 rows for 2 items"),
         ("history_codes", np.zeros(3, np.int32), "history_offsets do not fit"),
         ("history_codes", np.array([0, 1, 1, 2], np.int32), "point outside the items"),
         ("history_codes", np.array([0, 1, 1, -1], np.int32), "point outside the items"),
@@ -167,7 +170,7 @@ def test_vectors_that_are_no_numbers_are_refused_where_one_looks(name: str, valu
 def test_a_missing_column_is_refused_unless_a_model_can_do_without(name: str) -> None:
     columns = tables(keep=[True] * 6).to_columns()
     del columns[name]
-    if name in ("contexts", "titles", "watched_codes"):
+    if name in ("contexts", "catalogue", "watched_codes"):
         Tables.from_columns(columns, deep=True)
     else:
         with pytest.raises(KeyError, match=name):

@@ -1,0 +1,160 @@
+"""Columns of items, and filters over them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recsys.catalogue import Catalogue
+from recsys.frames import check_items
+from recsys.ids import TextColumn
+from recsys.where import Lists, matching
+
+ITEMS = pd.DataFrame(
+    {
+        "item_id": [10, 20, 30, 40],
+        "title": ["Fargo", "Star Wars", "", "Naïve\t'Film'"],
+        "genres": [("Crime", "Drama"), ("Sci-Fi",), (), ("Drama",)],
+        "year": [1996, 1977, None, 2003],
+        "price": ["9.5", "", "0", "12"],
+        "in_stock": [True, False, True, True],
+        "studio": ["A", None, "B", "A"],
+        "tags": [["dark", "snow"], None, [], ["snow"]],
+    }
+)
+
+
+@pytest.fixture
+def catalogue() -> Catalogue:
+    return Catalogue.of(check_items(ITEMS), np.array([10, 20, 30, 40, 50]))
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ("year >= 1990", [10, 40]),
+        ("1990 > year", [20]),
+        ("1977 <= year < 2000", [10, 20]),
+        ("year != 1996", [20, 40]),  # what is not known never matches
+        ("year == 1996", [10]),
+        ("year in (1996, 2003)", [10, 40]),
+        ("year not in [1996]", [20, 40]),
+        ("not year > 1990", [20, 30, 50]),
+        ("'Drama' in genres", [10, 40]),
+        ("'Drama' not in genres", [20, 30, 50]),
+        ("'Western' in genres", []),
+        ("'snow' in tags and not 'dark' in tags", [40]),
+        ("title == 'Fargo'", [10]),
+        ("'Star Wars' == title", [20]),
+        ("'ar' in title", [10, 20]),
+        ("title == \"Naïve\\t'Film'\"", [40]),
+        ("studio in ('A', 'C')", [10, 40]),
+        ("price < 10", [10, 30]),
+        ("price > -1", [10, 30, 40]),
+        ("in_stock", [10, 30, 40]),
+        ("in_stock and (year < 1980 or 'Crime' in genres)", [10]),
+        ("price in ()", []),
+    ],
+)
+def test_where(where: str, expected: list[int], catalogue: Catalogue) -> None:
+    ids = np.array([10, 20, 30, 40, 50])
+    assert ids[catalogue.mask(where)].tolist() == expected
+    back = Catalogue.from_columns(catalogue.to_columns(), 5)
+    assert ids[back.mask(where)].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("", "invalid syntax"),
+        ("year >=", "invalid syntax"),
+        ("yaer > 1990", "no column 'yaer' of items .*; there are: title, genres, year, price"),
+        ("Comedy in genres", "no number and no text in quotes"),
+        ("genres == 'Drama'", "genres is a column of lists: write 'text' in genres"),
+        ("genres", "compare it"),
+        ("year > '1990'", "year is a column of numbers and '1990' is none"),
+        ("title > 5", "title is a column of texts and 5 is none"),
+        ("1990 in year", "not searched"),
+        ("1 < 2", "'1' is no column"),
+        ("year > price", "'price' is no number"),
+        ("year is 1990", "use == or !="),
+        ("year in 1990", "neither a column nor several values"),
+        ("title.upper() == 'FARGO'", "is no column"),
+        ("__import__('os').system('touch /tmp/owned')", "is no comparison"),
+        ("(lambda: 1)()", "is no comparison"),
+        ("[y for y in year]", "is no comparison"),
+        ("year > 1 if year else year", "is no comparison"),
+        ("year := 5", "invalid syntax"),
+        ("year > 1\0", "null byte|source code"),
+        ("(" * 5000 + "year > 1" + ")" * 5000, "longer than|too many|nested"),
+        ("not " * 2400 + "year > 1", "nested|comparison|too"),
+        ("year > 1" + "0" * 400, "too large"),
+    ],
+)
+def test_what_is_no_filter_is_refused(where: str, message: str, catalogue: Catalogue) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        catalogue.mask(where)
+    assert len(str(error.value)) < 400
+    assert "\n" not in str(error.value)
+
+
+def test_the_frame_comes_back(catalogue: Catalogue) -> None:
+    items = check_items(ITEMS)
+    back = catalogue.to_frame(np.array([10, 20, 30, 40, 50]))
+    pd.testing.assert_frame_equal(back.iloc[:4], items)
+    taken = catalogue.take(np.array([3, 0])).to_frame(np.array([40, 10]))
+    pd.testing.assert_frame_equal(taken, items.iloc[[3, 0]].reset_index(drop=True))
+    texts = Catalogue.of(
+        check_items(ITEMS.assign(item_id=list("abcd"))), np.array(list("bd"), object)
+    )
+    assert texts.to_frame(TextColumn.of("bd"))["title"].tolist() == ["Star Wars", "Naïve\t'Film'"]
+
+
+def test_masks_are_kept_but_not_for_ever(catalogue: Catalogue) -> None:
+    assert catalogue.mask("year > 1990") is catalogue.mask("year > 1990")
+    for year in range(200):
+        catalogue.mask(f"year > {year}")
+    assert len(catalogue._masks) <= 64
+
+
+@pytest.mark.parametrize("broken", ["codes", "ends", "rows", "gone"])
+def test_damaged_columns_are_refused(broken: str, catalogue: Catalogue) -> None:
+    stored = catalogue.to_columns()
+    if broken == "codes":
+        stored["catalogue1_codes"] = stored["catalogue1_codes"] + 9
+    elif broken == "ends":
+        stored["catalogue1_ends"] = stored["catalogue1_ends"][::-1]
+    elif broken == "gone":
+        del stored["catalogue2"]
+    with pytest.raises((ValueError, KeyError)):
+        Catalogue.from_columns(stored, 4 if broken == "rows" else 5)
+
+
+def test_a_filter_needs_no_pandas() -> None:
+    code = (
+        "import sys, numpy as np; from recsys.where import matching;"
+        "assert matching('year > 5', {'year': np.array([1., 9.])}).tolist() == [False, True];"
+        "print({'pandas', 'scipy', 'gensim'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_lists_of_nothing() -> None:
+    empty = Lists.of([])
+    assert len(empty) == 0
+    assert matching("'x' in genres", {"genres": Lists.of([(), ()])}).tolist() == [False, False]
+
+
+def test_further_columns_of_items_are_kept() -> None:
+    items = check_items(ITEMS)
+    assert items.columns.tolist() == list(ITEMS.columns)
+    assert items["price"].tolist()[0] == 9.5
+    assert np.isnan(items["price"][1])
+    assert items["tags"].tolist() == [("dark", "snow"), (), (), ("snow",)]
+    assert items["studio"].tolist() == ["A", "", "B", "A"]
+    pd.testing.assert_frame_equal(check_items(items), items)
