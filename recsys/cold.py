@@ -7,14 +7,20 @@ the items that were watched, what all the numbers that a model holds of an item 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from recsys.errors import DataError
+from recsys.ids import find, id_array, take
+from recsys.index import unit_length
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
     from scipy.sparse import csr_matrix
+
+    from recsys.tables import Tables
 
 # A feature counts where so many watched items have it; of too many, the most frequent stay.
 MIN_ITEMS, MAX_FEATURES = 2, 2000
@@ -129,7 +135,74 @@ def regress(
     return np.asarray(model.predict(_with_ones(new)) + middle, np.float32)
 
 
-def _with_ones(features: csr_matrix) -> csr_matrix:
-    from scipy.sparse import hstack
+def _with_ones(features: csr_matrix) -> Any:
+    from scipy.sparse import csr_matrix, hstack
 
-    return hstack([features, np.ones((features.shape[0], 1))], format="csr")
+    return hstack([features, csr_matrix(np.ones((features.shape[0], 1)))], format="csr")
+
+
+def added(tables: Tables, items: pd.DataFrame, *, unit: bool) -> Tables:
+    """Add items to what a model knows, with all their numbers predicted from their metadata.
+
+    Parameters
+    ----------
+    tables : Tables
+    items : DataFrame
+        Checked; none of them has a vector.
+    unit : bool
+        Whether items answer with their input vector at length 1 (`scoring="cosine"`).
+
+    Raises
+    ------
+    DataError
+        See `recsys.recommender.Recommender.add_items`.
+    """
+    import pandas as pd
+
+    from recsys.frames import ITEM, check_items
+
+    if tables.catalogue is None:
+        raise DataError("nothing is known of the model's items: fit(ratings, items) first")
+    ids = _ids_like(tables, id_array(items[ITEM]))
+    there = [item_id for item_id in ids.tolist() if find(tables.item_ids, item_id) is not None]
+    if there:
+        raise DataError(f"{_named(there)} in the model already: remove_items first, or leave out")
+    known = tables.catalogue.to_frame(tables.item_ids)
+    learned = np.flatnonzero(~tables.is_cold)
+    watched, new = feature_matrices(known.iloc[learned], items)
+    blank = ids[new.getnnz(axis=1) == 0].tolist()
+    if blank:
+        raise DataError(
+            f"{_named(blank)} of no use: no genre, year, word or tag that {MIN_ITEMS} items "
+            "with a vector have; leave out what nothing is known of"
+        )
+    useful = watched.getnnz(axis=1) > 0
+    predicted = regress(
+        watched[useful], tables.counts[learned[useful]], tables.numbers[learned[useful]], new
+    )
+    if unit:
+        d = tables.vectors.shape[1]
+        predicted[:, -d - 2 : -2] = unit_length(predicted[:, :d])
+    everything = check_items(pd.concat([known, items.assign(**{ITEM: ids})], ignore_index=True))
+    return tables.with_cold_items(ids, predicted, everything)
+
+
+def _ids_like(tables: Tables, ids: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Bring ids to the kind of the model's, or say that they are of another."""
+    old = take(tables.item_ids[:1])
+    if (old.dtype == object) != (ids.dtype == object):
+        kinds = ["text" if column.dtype == object else "numbers" for column in (old, ids)]
+        raise DataError(f"the model's item ids are {kinds[0]}, those of the new items {kinds[1]}")
+    if old.dtype != object and ids.dtype != old.dtype:
+        limits = np.iinfo(old.dtype)
+        outside = [item_id for item_id in ids.tolist() if not limits.min <= item_id <= limits.max]
+        if outside:
+            raise DataError(f"item id {outside[0]} is none of the model's kind, {old.dtype}")
+    return ids.astype(old.dtype)
+
+
+def _named(ids: list[Any]) -> str:
+    """Begin a sentence about some items with the first three of them."""
+    more = f" and {len(ids) - 3:,} more" if len(ids) > 3 else ""
+    shown = ", ".join(f"{item_id!r:.60}" for item_id in ids[:3])
+    return f"item {shown} is" if len(ids) == 1 else f"items {shown}{more} are"

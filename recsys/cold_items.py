@@ -15,7 +15,7 @@ from recsys.errors import DataError
 from recsys.frames import GENRES, ITEM
 from recsys.ids import id_array, rows_of
 from recsys.index import top_k
-from recsys.measure import BLOCK, MODEL, among, entries
+from recsys.measure import BLOCK, MODEL, among, column_means
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -94,9 +94,7 @@ def measure_cold_items(
 
 
 def _model(model: Recommender) -> Score:
-    return lambda cases: (
-        model.queries(cases.histories, cases.staleness) @ model.index.vectors.T
-    )
+    return lambda cases: model.queries(cases.histories, cases.staleness) @ model.index.vectors.T
 
 
 def _floors(genres: list[Any], counts: npt.NDArray[np.int64]) -> dict[str, Score]:
@@ -203,5 +201,5 @@ def _recalls(
 
 def _averaged(recalls: npt.NDArray[np.float64], ks: Sequence[int]) -> dict[str, Any]:
     n_users = len(recalls)
-    averaged = entries(recalls, np.arange(n_users), np.zeros(n_users, np.int64))
+    averaged = column_means(recalls, np.arange(n_users), np.zeros(n_users, np.int64))
     return {f"recall@{k}": entry for k, entry in zip(ks, averaged, strict=True)}

@@ -148,7 +148,7 @@ def evaluate(
         ]
         report["split"] = {"protocol": split, **dict.fromkeys(described[0]), "cutoffs": each}
     if cold_items:
-        report["cold_items"] = trials[0].cold_items
+        report["cold_items"] = trials[0].cold_items or {}
     if show_leak:
         leaky = trial.at_random(ratings, described[0]["n_validation"], min_rating)
         measured = trial.run(leaky, items, params, ks, with_peers=peers).measured

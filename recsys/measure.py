@@ -203,7 +203,7 @@ def averaged(cutoffs: Sequence[Measured]) -> dict[str, Any]:
     )
     tables = [_columns(measured) for measured in cutoffs]
     which = np.repeat(np.arange(len(cutoffs)), [len(m.user_ids) for m in cutoffs])
-    entries = entries(np.vstack([np.column_stack(list(t.values())) for t in tables]),
+    entries = column_means(np.vstack([np.column_stack(list(t.values())) for t in tables]),
                        user_rows, which)  # fmt: skip
     names = list(cutoffs[0].per_user)
     models: dict[str, dict[str, Any]] = {name: {} for name in names}
@@ -236,7 +236,7 @@ def _columns(measured: Measured) -> dict[tuple[str, str | None, str], PerUser]:
     return columns
 
 
-def entries(
+def column_means(
     table: PerUser, users: npt.NDArray[np.int64], cutoffs: npt.NDArray[np.int64]
 ) -> list[dict[str, Any]]:
     """Average the columns of a (n_rows, n_columns) table; null where nobody has a value."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recsys.catalogue import Catalogue
 from recsys.errors import UnknownItemError, UnknownUserError
-from recsys.ids import TextColumn, find, to_column
+from recsys.ids import TextColumn, find, take, to_column
 from recsys.index import unit_length
 from recsys.sequences import Sequences
 
@@ -53,6 +53,8 @@ class Tables:
         What is not recommended again; the same as `histories` unless there is a `min_rating`.
     staleness : float64 array, shape (n_users,)
         Days from the last event of each history to the latest event of all.
+    cold : bool array, shape (n_items,), or None
+        Items that nobody has watched, whose vectors come from their metadata; None = none.
     """
 
     item_ids: Any
@@ -65,6 +67,7 @@ class Tables:
     histories: Sequences
     watched: Sequences
     staleness: npt.NDArray[np.float64]
+    cold: npt.NDArray[np.bool_] | None = None
 
     @classmethod
     def of(
@@ -107,6 +110,7 @@ class Tables:
             "history_codes": self.histories.codes,
             "history_offsets": self.histories.offsets,
             "staleness": self.staleness,
+            "cold": self.cold,
         }
         if self.watched is not self.histories:
             columns["watched_codes"] = self.watched.codes
@@ -139,7 +143,7 @@ class Tables:
             name: columns[name]
             for name in ("item_ids", "user_ids", "vectors", "readout", "counts", "staleness")
         }
-        given["contexts"] = columns.get("contexts")
+        given |= {name: columns.get(name) for name in ("contexts", "cold")}
         catalogue = Catalogue.from_columns(columns, n_items) if "catalogue" in columns else None
         tables = cls(**given, catalogue=catalogue, histories=histories, watched=watched)
         if columns["vectors"].ndim != 2:
@@ -156,6 +160,10 @@ class Tables:
                 raise ValueError(f"{name} holds NaN or infinity")
         if len(tables.counts) != n_items:
             raise ValueError(f"counts has {len(tables.counts)} rows for {n_items} items")
+        if tables.cold is not None and (
+            tables.cold.shape != (n_items,) or tables.cold.dtype != np.bool_
+        ):
+            raise ValueError(f"cold has shape {tables.cold.shape} for {n_items} items")
         if tables.staleness.shape != (n_users,) or tables.staleness.dtype != np.float64:
             raise ValueError(f"staleness has shape {tables.staleness.shape} for {n_users} users")
         return tables
@@ -169,6 +177,74 @@ class Tables:
     def unit_vectors(self) -> npt.NDArray[np.float32]:
         """Input vectors scaled to length 1, float32 array of shape (n_items, d)."""
         return unit_length(self.vectors)
+
+    @property
+    def is_cold(self) -> npt.NDArray[np.bool_]:
+        """Mark the items that nobody has watched, bool array of shape (n_items,)."""
+        return np.zeros(len(self.item_ids), bool) if self.cold is None else self.cold
+
+    def take_items(self, rows: Rows) -> Tables:
+        """Return the tables of some items alone, of ascending rows; others leave the histories."""
+        histories, watched = self._recoded(np.arange(len(self.item_ids)), rows)
+        return replace(
+            self,
+            item_ids=to_column(take(self.item_ids, rows)),
+            vectors=self.vectors[rows],
+            contexts=None if self.contexts is None else self.contexts[rows],
+            readout=self.readout[rows],
+            counts=self.counts[rows],
+            catalogue=None if self.catalogue is None else self.catalogue.take(rows),
+            cold=self.is_cold[rows] if self.is_cold[rows].any() else None,
+            histories=histories,
+            watched=watched,
+        )
+
+    def with_cold_items(
+        self, item_ids: npt.NDArray[Any], predicted: npt.NDArray[np.float32], items: pd.DataFrame
+    ) -> Tables:
+        """Return the tables with more items, which nobody has watched.
+
+        Parameters
+        ----------
+        item_ids : integer or str array, shape (n_new,)
+            Of the kind of the ids that are there, and none of them.
+        predicted : float32 array, shape (n_new, width of `numbers`)
+        items : DataFrame
+            What is known of all items, in the form of `check_items`.
+        """
+        old, n_new = take(self.item_ids), len(item_ids)
+        everything = np.concatenate([old, item_ids])
+        order = np.argsort(everything, kind="stable")
+        numbers = np.concatenate([self.numbers, predicted])[order]
+        d = self.vectors.shape[1]
+        places = np.argsort(order)[: len(old)]  # where the old rows have come
+        histories, watched = self._recoded(places, np.arange(len(order)))
+        return replace(
+            self,
+            item_ids=to_column(everything[order]),
+            vectors=numbers[:, :d].copy(),
+            contexts=None if self.contexts is None else numbers[:, d : 2 * d].copy(),
+            readout=numbers[:, -d - 2 :].copy(),
+            counts=np.append(self.counts, np.zeros(n_new, np.int64))[order],
+            catalogue=Catalogue.of(items, everything[order]),
+            cold=np.append(self.is_cold, np.ones(n_new, bool))[order],
+            histories=histories,
+            watched=watched,
+        )
+
+    @property
+    def numbers(self) -> npt.NDArray[np.float32]:
+        """All that is learned of each item side by side: vectors, contexts (if any), readout."""
+        parts = (self.vectors, self.contexts, self.readout)
+        return np.hstack([part for part in parts if part is not None])
+
+    def _recoded(self, places: Rows, rows: Rows) -> tuple[Sequences, Sequences]:
+        """Return histories and watched with new codes: of `places[code]` the place in `rows`."""
+        histories, watched = (
+            Sequences(old.user_ids, places, old.codes, old.offsets).recode(rows)
+            for old in (self.histories, self.watched)
+        )
+        return histories, histories if self.watched is self.histories else watched
 
     def user_row(self, user_id: Any) -> int:
         """Return the row of a user id, or raise UnknownUserError."""
