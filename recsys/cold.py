@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recsys.errors import DataError
-from recsys.ids import find, id_array, take
+from recsys.ids import TextColumn, find, id_array
 from recsys.index import unit_length
 
 if TYPE_CHECKING:
@@ -105,10 +105,10 @@ def regress(
     An item that was watched n times weighs n ** 0.5, since its vectors are the surer.
 
     The features, the weights, the penalty and the method were chosen inside the first 80% of the
-    ratings of ml-100k and ml-latest-small. There the mean of the nearest items in the place of
-    the regression found less on the latter at any number of neighbours, a smaller penalty made
-    cold items push better ones out of the lists, and raising the predicted popularity only ever
-    cost the others more recall than it gained.
+    ratings of ml-100k and ml-latest-small, at several cutoffs. On the latter (303 `fold-in` users)
+    the recall@20 among the cold items alone was .051, and .035 with the mean of the 10 nearest
+    items in the place of the regression. A penalty of 30 found no more of them and cost the other
+    items .008 of their recall; to predict popularity and then to raise it gained nothing either.
 
     Parameters
     ----------
@@ -189,16 +189,17 @@ def added(tables: Tables, items: pd.DataFrame, *, unit: bool) -> Tables:
 
 def _ids_like(tables: Tables, ids: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Bring ids to the kind of the model's, or say that they are of another."""
-    old = take(tables.item_ids[:1])
-    if (old.dtype == object) != (ids.dtype == object):
-        kinds = ["text" if column.dtype == object else "numbers" for column in (old, ids)]
+    is_text = isinstance(tables.item_ids, TextColumn)
+    if is_text != (ids.dtype == object):
+        kinds = ("text", "numbers") if is_text else ("numbers", "text")
         raise DataError(f"the model's item ids are {kinds[0]}, those of the new items {kinds[1]}")
-    if old.dtype != object and ids.dtype != old.dtype:
-        limits = np.iinfo(old.dtype)
-        outside = [item_id for item_id in ids.tolist() if not limits.min <= item_id <= limits.max]
-        if outside:
-            raise DataError(f"item id {outside[0]} is none of the model's kind, {old.dtype}")
-    return ids.astype(old.dtype)
+    if is_text:
+        return ids
+    limits = np.iinfo(tables.item_ids.dtype)
+    outside = [item_id for item_id in ids.tolist() if not limits.min <= item_id <= limits.max]
+    if outside:
+        raise DataError(f"item id {outside[0]} is none of the model's kind, {limits.dtype}")
+    return ids.astype(limits.dtype)
 
 
 def _named(ids: list[Any]) -> str:

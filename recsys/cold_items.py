@@ -73,7 +73,8 @@ def measure_cold_items(
     """
     is_known = rows_of(id_array(items[ITEM]), model.items) >= 0
     known, new = items[is_known], items[~is_known]
-    new = new[feature_matrices(known, new)[1].getnnz(axis=1) > 0]
+    if len(new):
+        new = new[feature_matrices(known, new)[1].getnnz(axis=1) > 0]
     if new.empty:
         raise DataError(
             "no cold items to measure: of every item that the table describes there is a vector"

@@ -78,6 +78,7 @@ def evaluate(
         JSON-able; every metric is `{"mean": ..., "ci95": [low, high]}`, the mean over users with
         its 95% bootstrap interval, null where there is nothing to average. With several cutoffs,
         `split["cutoffs"]` tells of each; `params`, `opponents` and `ann` are those of the last.
+        With `cold_items`, what `recsys.cold_items.measure_cold_items` returns is under that key.
 
     Raises
     ------

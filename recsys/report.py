@@ -131,8 +131,8 @@ def _cold_items_lines(protocol: str, result: dict[str, Any]) -> list[str]:
     if others["n_users"]:
         without, beside = (others[name][f"recall{k}"]["mean"] for name in ("without", "with"))
         lines.append(
-            f"recall{k} of the other items: {without:.3f} without cold items in the catalogue, "
-            f"{beside:.3f} with: {_difference(others['difference'][f'recall{k}'])}"
+            f"recall{k} of the other items: {without:.3f} without cold ones, "
+            f"{beside:.3f} beside them, {_difference(others['difference'][f'recall{k}'])}"
         )
         lines[-1] += f", {others['n_users']:,} users"
     return lines
