@@ -20,6 +20,7 @@ from recsys.cold_items import measure_cold_items
 from recsys.evaluate import evaluate, main
 from recsys.frames import check_items
 from recsys.sequences import build_sequences
+from recsys.splits import split_by_time, time_cases
 from tests.conftest import BRIEF
 from tests.test_storage import snapshot
 
@@ -374,8 +375,6 @@ def report(ml_100k, ml_100k_items):
 
 
 def test_cold_items_are_all_that_training_has_never_seen(report, ml_100k):
-    from recsys import split_by_time
-
     split = split_by_time(ml_100k)
     unseen = set(split.validation["item_id"]) - set(split.train["item_id"])
     for protocol, found in report["cold_items"].items():
@@ -433,3 +432,25 @@ def test_where_everything_was_seen_there_is_nothing_to_measure(model, sample, sa
     known = sample_items[sample_items["item_id"].isin(model.items)]
     with pytest.raises(DataError, match="no cold items"):
         measure_cold_items(model, known, {}, build_sequences(sample), [10])
+
+
+def test_a_cold_item_that_the_table_lacks_is_a_miss(without, sample, sample_items):
+    cases = time_cases(sample, split_by_time(sample).cutoff)["fold-in"]
+    asked = np.isin(cases.targets.item_ids[cases.targets.codes], NEW)
+    train = build_sequences(sample[~sample["item_id"].isin(NEW)])
+    all_three, one = (
+        measure_cold_items(
+            without,
+            sample_items[sample_items["item_id"].isin([*without.items, *new])],
+            {"fold-in": cases},
+            train,
+            [3],
+        )["fold-in"]
+        for new in (NEW, NEW[:1])
+    )
+    assert all_three["n_targets"] == one["n_targets"] == asked.sum()
+    assert (all_three["n_cold_items"], one["n_cold_items"]) == (3, 1)
+    recalls = [
+        found["alone"]["models"]["item2vec"]["recall@3"]["mean"] for found in (all_three, one)
+    ]
+    assert recalls[0] == 1 > recalls[1] > 0
