@@ -36,6 +36,7 @@ def evaluate(
     fold_in_curve: bool = False,
     show_leak: bool = False,
     ablation: bool = False,
+    cold_items: bool = False,
     ks: Iterable[int] = (10, 20, 50),
     name: str = "ratings",
 ) -> dict[str, Any]:
@@ -70,6 +71,10 @@ def evaluate(
     ablation : bool
         Whether to put the model beside its own parts, one lever added after the other
         (`recsys.ablation`), in the place of the opponents.
+    cold_items : bool
+        Whether to give the items that training has never seen vectors by their metadata, and to
+        measure how well they are found (`recsys.cold_items`). It needs `items`, and goes with one
+        split by time.
     ks : whole numbers above 0
         Lengths of the lists that are measured.
     name : str
@@ -83,18 +88,20 @@ def evaluate(
         `split["cutoffs"]` tells of each; `params`, `opponents` and `ann` are those of the last.
         With `fold_in_curve`, `fold_in_curve` holds for each number of items, as text, what
         `protocols` holds for each protocol.
+        With `cold_items`, what `recsys.cold_items.measure_cold_items` returns is under that key.
 
     Raises
     ------
     DataError
-        The data cannot be split so.
+        The data cannot be split so, or there is no cold item where they are to be measured.
     ValueError
         An unknown split, options that exclude each other, or a k below 1.
     ModuleNotFoundError
         `peers` without the package that they come from.
     """
     from recsys import storage, trial
-    from recsys.frames import check_ratings
+    from recsys.errors import DataError
+    from recsys.frames import check_items, check_ratings
     from recsys.measure import averaged
     from recsys.peers import check_installed
     from recsys.recommender import Recommender
@@ -113,6 +120,12 @@ def evaluate(
     params = Recommender(**(params or {})).params
     min_rating = params["min_rating"]
     ratings = check_ratings(ratings)
+    if cold_items:
+        if items is None:
+            raise DataError("cold_items needs a table of items and there is none")
+        if split != "time" or cutoffs is not None:
+            raise ValueError("cold_items needs one split by time")
+        items = check_items(items)
     if split == "time":
         splits = [
             trial.by_time(ratings, share, min_rating, with_curve=fold_in_curve) for share in shares
@@ -132,6 +145,7 @@ def evaluate(
                 with_peers=peers,
                 with_neighbours=user_to_user,
                 ablation=ablation,
+                cold_items=cold_items,
             )
         )
     described = [trial.describe_split(ratings, one) for one in splits]
@@ -159,6 +173,8 @@ def evaluate(
         report["fold_in_curve"] = {
             str(n): averaged([one.curve[n] for one in trials]) for n in splits[0].curve
         }
+    if cold_items:
+        report["cold_items"] = trials[0].cold_items or {}
     if show_leak:
         leaky = trial.at_random(ratings, described[0]["n_validation"], min_rating)
         measured = trial.run(
@@ -252,6 +268,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--update", action="store_true",
                        help="compare with the model without the latest eighth of its training "
                        "part, and with one trained anew: what an update is worth")  # fmt: skip
+    group.add_argument("--cold-items", action="store_true",
+                       help="show how well items that training has never seen are found, by their "
+                       "genres, year and title")  # fmt: skip
     group.add_argument("--show-leak", action="store_true",
                        help="show beside it what a random split pretends")  # fmt: skip
     group.add_argument("-k", "--ks", type=int, nargs="+", default=[10, 20, 50], metavar="K",
@@ -282,6 +301,7 @@ def run(args: argparse.Namespace) -> None:
         fold_in_curve=args.fold_in_curve,
         show_leak=args.show_leak,
         ablation=args.ablation,
+        cold_items=args.cold_items,
         ks=args.ks,
         name=name,
     )

@@ -52,6 +52,19 @@ class Events:
         ratings = events[RATING].to_numpy(np.float32) if rated else None
         return cls(to_column(sequences.item_ids), sequences, times, ratings)
 
+    def without(self, item_ids: npt.NDArray[Any]) -> Events:
+        """Return the events but those of some items, integer or str array (n,)."""
+        ids = take(self.item_ids)
+        kept = ~np.isin(ids, item_ids)
+        stays = kept[self.sequences.codes]
+        named = Sequences(
+            self.sequences.user_ids, ids, self.sequences.codes, self.sequences.offsets
+        )
+        times = None if self.times is None else self.times[stays]
+        ratings = None if self.ratings is None else self.ratings[stays]
+        sequences = named.where(stays).recode(ids[kept])
+        return Events(to_column(ids[kept]), sequences, times, ratings)
+
     def to_frame(self, user_ids: Any) -> pd.DataFrame:
         """Return the events as a checked frame, in sequence order.
 

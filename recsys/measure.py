@@ -133,7 +133,7 @@ def measure(
         per_user[name] = {
             f"novelty@{k}": metrics.novelty(rows[:, :k], listed[:, :k], share) for k in ks
         }
-        hits = listed & _among(rows, targets)
+        hits = listed & among(rows, targets)
         per_user[name] |= _accuracy(hits, cases.targets.lengths, ks)
     n_targets = len(cases.targets.codes)
     n_known = len(cases.targets.recode(contenders[MODEL].item_ids).codes)
@@ -145,7 +145,7 @@ def measure(
 def recall_of(contender: Contender, cases: Cases, k: int) -> PerUser:
     """Measure the recall@k alone, float64 array of shape (n_users,)."""
     rows, listed, _ = _ranked(contender, cases, k)
-    hits = listed & _among(rows, cases.targets.recode(contender.item_ids))
+    hits = listed & among(rows, cases.targets.recode(contender.item_ids))
     return metrics.recall(hits, cases.targets.lengths, k)
 
 
@@ -165,7 +165,7 @@ def _ranked(
     return rows, listed, served
 
 
-def _among(rows: Rows, targets: Sequences) -> npt.NDArray[np.bool_]:
+def among(rows: Rows, targets: Sequences) -> npt.NDArray[np.bool_]:
     """Mark the entries of ranked lists (n_users, k) that are among their user's targets."""
     n_items = len(targets.item_ids)
     wanted = targets.user_rows * n_items + targets.codes
@@ -203,7 +203,7 @@ def averaged(cutoffs: Sequence[Measured]) -> dict[str, Any]:
     )
     tables = [_columns(measured) for measured in cutoffs]
     which = np.repeat(np.arange(len(cutoffs)), [len(m.user_ids) for m in cutoffs])
-    entries = _entries(np.vstack([np.column_stack(list(t.values())) for t in tables]),
+    entries = column_means(np.vstack([np.column_stack(list(t.values())) for t in tables]),
                        user_rows, which)  # fmt: skip
     names = list(cutoffs[0].per_user)
     models: dict[str, dict[str, Any]] = {name: {} for name in names}
@@ -236,7 +236,7 @@ def _columns(measured: Measured) -> dict[tuple[str, str | None, str], PerUser]:
     return columns
 
 
-def _entries(
+def column_means(
     table: PerUser, users: npt.NDArray[np.int64], cutoffs: npt.NDArray[np.int64]
 ) -> list[dict[str, Any]]:
     """Average the columns of a (n_rows, n_columns) table; null where nobody has a value."""

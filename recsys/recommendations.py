@@ -33,6 +33,8 @@ class Recommendations(Sequence[Recommendation]):
     item_ids : array, shape (n,)
         Ids as they came in the ratings.
     scores : float32 array, shape (n,)
+    cold : bool array, shape (n,)
+        Which items nobody has watched, so that their vectors come from their metadata.
     """
 
     def __init__(
@@ -41,9 +43,11 @@ class Recommendations(Sequence[Recommendation]):
         scores: npt.NDArray[np.float32],
         titles: list[str] | None = None,
         reasons: list[str] | None = None,
+        cold: npt.NDArray[np.bool_] | None = None,
     ) -> None:
         self.item_ids, self.scores = item_ids, scores
         self._titles, self._reasons = titles, reasons
+        self.cold = np.zeros(len(item_ids), bool) if cold is None else cold
 
     def __len__(self) -> int:
         return len(self.item_ids)
@@ -61,10 +65,14 @@ class Recommendations(Sequence[Recommendation]):
         return Recommendation(place + 1, item_id, title, score, reason)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a frame with the columns rank, item_id, title, score, reason."""
+        """Return a frame with the columns rank, item_id, title, score, reason.
+
+        And `cold` where an item is.
+        """
         import pandas as pd
 
-        return pd.DataFrame(list(self), columns=list(Recommendation._fields))
+        frame = pd.DataFrame(list(self), columns=list(Recommendation._fields))
+        return frame.assign(cold=self.cold) if self.cold.any() else frame
 
     def _cells(self) -> list[list[str]]:
         """Header and rows as text, without the columns that are empty."""
@@ -75,6 +83,8 @@ class Recommendations(Sequence[Recommendation]):
         if self._titles is not None:
             cells["title"] = self._titles
         cells["score"] = [f"{score:.4f}" for score in self.scores]
+        if self.cold.any():
+            cells[""] = ["cold" if cold else "" for cold in self.cold]
         if self._reasons is not None:
             cells["reason"] = self._reasons
         return [[*cells], *map(list, zip(*cells.values(), strict=True))]

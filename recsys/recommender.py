@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import logging
 import operator
@@ -271,9 +272,10 @@ class Recommender:
     def _update(self, new_ratings: pd.DataFrame, items: pd.DataFrame | None) -> None:
         from threadpoolctl import threadpool_limits
 
+        from recsys.cold import added
         from recsys.frames import check_items
         from recsys.summary import chained
-        from recsys.update import NEW, drift, go_on, merge, merge_items
+        from recsys.update import NEW, drift, go_on, merge, merge_items, still_cold
 
         started, known = time.perf_counter(), self._fitted()
         if self.params["sequences"] == "walks":
@@ -285,11 +287,16 @@ class Recommender:
         tables = known
         if len(news) or items is not None:
             with threadpool_limits(limits=1):
+                described = merge_items(known, checked)
                 tables = self._train(
                     merged,
-                    merge_items(known, checked),
+                    described,
                     lambda histories, events: go_on(known, histories, events, self.params),
                 )
+                if described is not None and known.is_cold.any():
+                    cold = still_cold(known, tables, described)
+                    if len(cold):
+                        tables = added(tables, cold, unit=self.params["scoring"] == "cosine")
         if len(news):
             data = {
                 "n_ratings": len(merged),
@@ -403,6 +410,91 @@ class Recommender:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"the model in '{folder}' does not fit together: {error}") from None
         return model
+
+    # ---- a living catalogue
+
+    def add_items(self, items: pd.DataFrame) -> Recommender:
+        """Add items that nobody has watched yet, with vectors from their metadata.
+
+        Genres, year, words of the title, and further columns of text or of tuples (tags) are what
+        a ridge regression learns from on the items that were watched (`recsys.cold`). It predicts
+        all that the model holds of an item: input and output vector, read-out and popularity.
+        From then on cold items are recommended, explained and found like any other, and marked as
+        `cold`; with `allow=model.cold_items` they alone are.
+
+        Parameters
+        ----------
+        items : DataFrame
+            As `load_items` gives it or from anywhere: `item_id`, and what is known of the items.
+            The items given to `fit` have to have the like.
+
+        Returns
+        -------
+        Recommender
+            Itself; after an error it is as it was.
+
+        Raises
+        ------
+        DataError
+            The frame cannot be used as it is, its ids are of another kind than those of the model
+            or have a vector already; nothing is known of an item, or nothing that an item with a
+            vector has too; or the model was fitted without items.
+        NotFittedError
+        """
+        from threadpoolctl import threadpool_limits
+
+        from recsys.cold import added
+        from recsys.frames import check_items
+
+        tables, new = self._fitted(), check_items(items)
+        with threadpool_limits(limits=1):
+            self._reopen(added(tables, new, unit=self.params["scoring"] == "cosine"))
+        return self
+
+    def remove_items(self, item_ids: Iterable[Any]) -> Recommender:
+        """Take items out of the catalogue, and out of all histories.
+
+        They are not recommended or found any more and do not speak for anything; a user who has
+        watched nothing else is cold from then on. What the other items have learned from them
+        stays. An item that is added again is one that nobody has watched.
+
+        Parameters
+        ----------
+        item_ids : ids
+
+        Returns
+        -------
+        Recommender
+            Itself; after an error it is as it was.
+
+        Raises
+        ------
+        UnknownItemError
+            An id has no vector.
+        ValueError
+            No item would be left.
+        NotFittedError
+        """
+        tables = self._fitted()
+        gone = [tables.item_row(item_id) for item_id in item_ids]
+        left = np.setdiff1d(np.arange(len(tables.item_ids)), gone)
+        if len(left) == 0:
+            raise ValueError("at least one item has to stay in the model")
+        if gone:
+            self._reopen(tables.take_items(left))
+        return self
+
+    def _reopen(self, tables: Tables) -> None:
+        """Take other tables with an index of their own, or, if that fails, stay as it was."""
+        opened = copy.copy(self)
+        opened._open(tables)
+        self.__dict__ |= vars(opened)
+
+    @property
+    def cold_items(self) -> npt.NDArray[Any]:
+        """Ids of the items that `add_items` has added, ascending, shape (n_cold,)."""
+        tables = self._fitted()
+        return take(tables.item_ids, np.flatnonzero(tables.is_cold))
 
     def _fitted(self) -> Tables:
         if self._tables is None:
@@ -705,7 +797,8 @@ class Recommender:
     ) -> Recommendations:
         tables = self._fitted()
         titles = None if tables.titles is None else [tables.titles[row] for row in rows.tolist()]
-        return Recommendations(take(tables.item_ids, rows), scores, titles, reasons)
+        cold = None if tables.cold is None else tables.cold[rows]
+        return Recommendations(take(tables.item_ids, rows), scores, titles, reasons, cold)
 
     @property
     def index(self) -> ExactIndex | AnnoyIndex:

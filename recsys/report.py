@@ -34,6 +34,8 @@ def as_text(report: dict[str, Any]) -> str:
         lines += ["", *_protocol_lines(protocol, result, report["split"].get("cutoffs"))]
     if "fold_in_curve" in report:
         lines += ["", *_curve_lines(report["fold_in_curve"])]
+    for protocol, result in report.get("cold_items", {}).items():
+        lines += ["", *_cold_items_lines(protocol, result)]
     if "leak" in report:
         lines += ["", *_leak_lines(report["protocols"]["warm"], report["leak"])]
     where = "settings at the last cutoff" if "cutoffs" in report["split"] else "settings"
@@ -133,6 +135,38 @@ def _protocol_lines(
             for one in cutoffs
         )
         lines += textwrap.wrap(f"item2vec's recall{k} by cutoff: {shown}", WIDTH)
+    return lines
+
+
+def _cold_items_lines(protocol: str, result: dict[str, Any]) -> list[str]:
+    lines = [f"cold items, {protocol}: what training has never seen, with vectors by metadata"]
+    if result["n_users"] == 0:
+        return [*lines, "nobody has such items to be found"]
+    lines.append(
+        f"{result['n_users']:,} users, {result['n_targets']:,} such items to be found, among the "
+        f"{result['n_cold_items']:,} alone or in the whole catalogue"
+    )
+    alone, whole = result["alone"], result["whole"]["models"]
+    ks, k = _ks(alone["models"])
+    rows = [
+        ["alone:", "recall", *[""] * (len(ks) - 1), "95% of", "item2vec minus this,", "whole:"],
+        ["", *ks, f"recall{k}", f"recall{k} and 95%", f"recall{k}"],
+    ]
+    for name, values in alone["models"].items():
+        row = [name, *(f"{values[f'recall{k}']['mean']:.3f}" for k in ks)]
+        row.append("{:.3f}-{:.3f}".format(*values[f"recall{k}"]["ci95"]))
+        difference = alone["differences"].get(name)
+        row.append(_difference(difference[f"recall{k}"]) if difference else "")
+        rows.append([*row, f"{whole[name][f'recall{k}']['mean']:.3f}"])
+    lines += _aligned(rows)
+    others = result["others"]
+    if others["n_users"]:
+        without, beside = (others[name][f"recall{k}"]["mean"] for name in ("without", "with"))
+        lines.append(
+            f"recall{k} of the other items: {without:.3f} without cold ones, "
+            f"{beside:.3f} beside them, {_difference(others['difference'][f'recall{k}'])}"
+        )
+        lines[-1] += f", {others['n_users']:,} users"
     return lines
 
 

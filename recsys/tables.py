@@ -12,7 +12,7 @@ import numpy as np
 from recsys.catalogue import Catalogue
 from recsys.errors import UnknownItemError, UnknownUserError
 from recsys.events import Events
-from recsys.ids import TextColumn, find, find_all, to_column
+from recsys.ids import TextColumn, find, find_all, take, to_column
 from recsys.index import unit_length
 from recsys.sequences import Sequences
 
@@ -57,6 +57,8 @@ class Tables:
     events : Events
         All that the model was given, for `Recommender.update`. Its sequences are `watched` itself
         where every item has a vector.
+    cold : bool array, shape (n_items,), or None
+        Items that nobody has watched, whose vectors come from their metadata; None = none.
     """
 
     item_ids: Any
@@ -70,6 +72,7 @@ class Tables:
     watched: Sequences
     staleness: npt.NDArray[np.float64]
     events: Events
+    cold: npt.NDArray[np.bool_] | None = None
 
     @classmethod
     def of(
@@ -118,6 +121,7 @@ class Tables:
             "staleness": self.staleness,
             "event_times": self.events.times,
             "event_ratings": self.events.ratings,
+            "cold": self.cold,
         }
         if self.watched is not self.histories:
             columns["watched_codes"] = self.watched.codes
@@ -154,7 +158,7 @@ class Tables:
             name: columns[name]
             for name in ("item_ids", "user_ids", "vectors", "readout", "counts", "staleness")
         }
-        given["contexts"] = columns.get("contexts")
+        given |= {name: columns.get(name) for name in ("contexts", "cold")}
         catalogue = Catalogue.from_columns(columns, n_items) if "catalogue" in columns else None
         events = _events(columns, watched, n_users)
         tables = cls(
@@ -174,6 +178,10 @@ class Tables:
                 raise ValueError(f"{name} holds NaN or infinity")
         if len(tables.counts) != n_items:
             raise ValueError(f"counts has {len(tables.counts)} rows for {n_items} items")
+        if tables.cold is not None and (
+            tables.cold.shape != (n_items,) or tables.cold.dtype != np.bool_
+        ):
+            raise ValueError(f"cold has shape {tables.cold.shape} for {n_items} items")
         if tables.staleness.shape != (n_users,) or tables.staleness.dtype != np.float64:
             raise ValueError(f"staleness has shape {tables.staleness.shape} for {n_users} users")
         return tables
@@ -187,6 +195,75 @@ class Tables:
     def unit_vectors(self) -> npt.NDArray[np.float32]:
         """Input vectors scaled to length 1, float32 array of shape (n_items, d)."""
         return unit_length(self.vectors)
+
+    @property
+    def is_cold(self) -> npt.NDArray[np.bool_]:
+        """Mark the items that nobody has watched, bool array of shape (n_items,)."""
+        return np.zeros(len(self.item_ids), bool) if self.cold is None else self.cold
+
+    def take_items(self, rows: Rows) -> Tables:
+        """Return the tables of some items alone, of ascending rows; others leave the histories."""
+        histories, watched = self._recoded(np.arange(len(self.item_ids)), rows)
+        return replace(
+            self,
+            item_ids=to_column(take(self.item_ids, rows)),
+            vectors=self.vectors[rows],
+            contexts=None if self.contexts is None else self.contexts[rows],
+            readout=self.readout[rows],
+            counts=self.counts[rows],
+            catalogue=None if self.catalogue is None else self.catalogue.take(rows),
+            cold=self.is_cold[rows] if self.is_cold[rows].any() else None,
+            histories=histories,
+            watched=watched,
+            events=self.events.without(np.delete(take(self.item_ids), rows)),
+        )
+
+    def with_cold_items(
+        self, item_ids: npt.NDArray[Any], predicted: npt.NDArray[np.float32], items: pd.DataFrame
+    ) -> Tables:
+        """Return the tables with more items, which nobody has watched.
+
+        Parameters
+        ----------
+        item_ids : integer or str array, shape (n_new,)
+            Of the kind of the ids that are there, and none of them.
+        predicted : float32 array, shape (n_new, width of `numbers`)
+        items : DataFrame
+            What is known of all items, in the form of `check_items`.
+        """
+        old, n_new = take(self.item_ids), len(item_ids)
+        everything = np.concatenate([old, item_ids])
+        order = np.argsort(everything, kind="stable")
+        numbers = np.concatenate([self.numbers, predicted])[order]
+        d = self.vectors.shape[1]
+        places = np.argsort(order)[: len(old)]  # where the old rows have come
+        histories, watched = self._recoded(places, np.arange(len(order)))
+        return replace(
+            self,
+            item_ids=to_column(everything[order]),
+            vectors=numbers[:, :d].copy(),
+            contexts=None if self.contexts is None else numbers[:, d : 2 * d].copy(),
+            readout=numbers[:, -d - 2 :].copy(),
+            counts=np.append(self.counts, np.zeros(n_new, np.int64))[order],
+            catalogue=Catalogue.of(items, everything[order]),
+            cold=np.append(self.is_cold, np.ones(n_new, bool))[order],
+            histories=histories,
+            watched=watched,
+        )
+
+    @property
+    def numbers(self) -> npt.NDArray[np.float32]:
+        """All that is learned of each item side by side: vectors, contexts (if any), readout."""
+        parts = (self.vectors, self.contexts, self.readout)
+        return np.hstack([part for part in parts if part is not None])
+
+    def _recoded(self, places: Rows, rows: Rows) -> tuple[Sequences, Sequences]:
+        """Return histories and watched with new codes: of `places[code]` the place in `rows`."""
+        histories, watched = (
+            Sequences(old.user_ids, places, old.codes, old.offsets).recode(rows)
+            for old in (self.histories, self.watched)
+        )
+        return histories, histories if self.watched is self.histories else watched
 
     def user_row(self, user_id: Any) -> int:
         """Return the row of a user id, or raise UnknownUserError."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recsys.ablation import levers
+from recsys.cold_items import measure_cold_items
 from recsys.frames import ITEM, TIMESTAMP, USER
 from recsys.ids import id_array, rows_of
 from recsys.index import measure_index
@@ -109,6 +110,8 @@ class Trial:
     calibration : dict
         See `recsys.calibrate.calibrate`.
     ann, seconds : dict
+    cold_items : dict or None
+        See `recsys.cold_items.measure_cold_items`.
     """
 
     params: dict[str, Any]
@@ -118,6 +121,7 @@ class Trial:
     calibration: dict[str, Any]
     ann: dict[str, Any]
     seconds: dict[str, float]
+    cold_items: dict[str, Any] | None = None
 
 
 def run(
@@ -129,6 +133,7 @@ def run(
     with_peers: bool,
     with_neighbours: bool = False,
     ablation: bool = False,
+    cold_items: bool = False,
 ) -> Trial:
     """Train and measure.
 
@@ -144,6 +149,8 @@ def run(
         Whether what the nearest users watched (`user-to-user`) takes part.
     ablation : bool
         Whether to put the model beside its own parts (`recsys.ablation`), not beside opponents.
+    cold_items : bool
+        Whether to measure what nobody has watched in training too; there are `items` then.
     """
     model = Recommender(**params)
     min_rating = model.params["min_rating"]
@@ -179,6 +186,8 @@ def run(
         {**ann, "build_seconds": model.seconds["index"]},
         {**model.seconds, "opponents": fitted - started,
          "evaluate": time.perf_counter() - fitted},
+        measure_cold_items(model, items, split.protocols, known, ks)
+        if cold_items and items is not None else None,
     )  # fmt: skip
 
 

@@ -122,10 +122,18 @@ def go_on(
     params : dict
         Of the model.
     """
-    old = ItemVectors(take(tables.item_ids), tables.vectors, tables.contexts)
+    warm = np.flatnonzero(~tables.is_cold)
+    contexts = None if tables.contexts is None else tables.contexts[warm]
+    old = ItemVectors(take(tables.item_ids, warm), tables.vectors[warm], contexts)
     lesson = with_context(histories, events[NEW].to_numpy(), params["window"])
     word2vec = {name: params[name] for name in WORD2VEC} | {"epochs": EPOCHS, "alpha": ALPHA}
-    return continue_item2vec(old, tables.counts, histories, lesson, **word2vec)
+    return continue_item2vec(old, tables.counts[warm], histories, lesson, **word2vec)
+
+
+def still_cold(before: Tables, after: Tables, items: pd.DataFrame) -> pd.DataFrame:
+    """Return what is known of the items that were added, and that nobody has watched since."""
+    cold = take(before.item_ids, np.flatnonzero(before.is_cold))
+    return items[items[ITEM].isin(cold) & ~items[ITEM].isin(take(after.item_ids))]
 
 
 def with_context(histories: Sequences, new: npt.NDArray[np.bool_], window: int) -> Sequences:

@@ -18,9 +18,10 @@ PACKAGE = Path(recsys.__file__).parent
 FLOORS = [
     "errors metrics ids lookup where index rerank storage recommendations frames catalogue summary "
     "sample download data",
-    "sequences events splits item2vec walks settings users readout tables update",
+    "sequences events splits item2vec walks settings users readout tables cold update",
     "calibrate recommender baselines peers",
-    "measure opponents ablation trial refresh report cli evaluate train tune export plots",
+    "measure opponents ablation cold_items trial refresh report cli evaluate train tune export "
+    "plots",
     "__main__",
 ]
 ORDER = ["__init__", *" ".join(FLOORS).split()]
