@@ -37,6 +37,7 @@ def evaluate(
     show_leak: bool = False,
     ablation: bool = False,
     cold_items: bool = False,
+    dials: bool = False,
     ks: Iterable[int] = (10, 20, 50),
     name: str = "ratings",
 ) -> dict[str, Any]:
@@ -71,6 +72,9 @@ def evaluate(
     ablation : bool
         Whether to put the model beside its own parts, one lever added after the other
         (`recsys.ablation`), in the place of the opponents.
+    dials : bool
+        Whether to put the model beside itself with other settings of `popularity` and `diversity`
+        (`recsys.dials`), in the place of the opponents.
     cold_items : bool
         Whether to give the items that training has never seen vectors by their metadata, and to
         measure how well they are found (`recsys.cold_items`). It needs `items`, and goes with one
@@ -113,8 +117,11 @@ def evaluate(
     shares = _shares(split, validation_fraction, cutoffs, show_leak=show_leak)
     if split == "last-out" and fold_in_curve:
         raise ValueError("fold_in_curve needs a split by time, not split='last-out'")
-    if ablation and (peers or user_to_user or show_leak):
-        raise ValueError("ablation cannot be combined with peers, user_to_user or show_leak")
+    if (ablation or dials) and (peers or user_to_user or show_leak or (ablation and dials)):
+        raise ValueError(
+            "ablation and dials cannot be combined with each other, nor with peers, user_to_user "
+            "or show_leak"
+        )
     if peers:
         check_installed()
     params = Recommender(**(params or {})).params
@@ -146,6 +153,7 @@ def evaluate(
                 with_neighbours=user_to_user,
                 ablation=ablation,
                 cold_items=cold_items,
+                dials=dials,
             )
         )
     described = [trial.describe_split(ratings, one) for one in splits]
@@ -268,6 +276,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--update", action="store_true",
                        help="compare with the model without the latest eighth of its training "
                        "part, and with one trained anew: what an update is worth")  # fmt: skip
+    group.add_argument("--dials", action="store_true",
+                       help="compare with other settings of popularity and diversity: what each "
+                       "costs and brings")  # fmt: skip
     group.add_argument("--cold-items", action="store_true",
                        help="show how well items that training has never seen are found, by their "
                        "genres, year and title")  # fmt: skip
@@ -302,6 +313,7 @@ def run(args: argparse.Namespace) -> None:
         show_leak=args.show_leak,
         ablation=args.ablation,
         cold_items=args.cold_items,
+        dials=args.dials,
         ks=args.ks,
         name=name,
     )
@@ -325,7 +337,8 @@ def _run_update(
 
     given = {"split": args.split != "time", "cutoffs": args.cutoffs, "peers": args.peers,
              "ablation": args.ablation, "show_leak": args.show_leak,
-             "user_to_user": args.user_to_user, "fold_in_curve": args.fold_in_curve}  # fmt: skip
+             "user_to_user": args.user_to_user, "fold_in_curve": args.fold_in_curve,
+             "cold_items": args.cold_items, "dials": args.dials}  # fmt: skip
     for option, value in given.items():
         if value:
             raise ValueError(f"update cannot be combined with {option}")

@@ -44,11 +44,14 @@ class Contender:
         at. The answer is as `recsys.index.top_k` gives it.
     needs_history : bool
         Whether a user without any known item is left unserved.
+    unit_vectors : float32 array, shape (n_items, d), or None
+        Where given, how far apart the items of a list are is measured too.
     """
 
     item_ids: npt.NDArray[Any]
     rank: Callable[[Cases], tuple[Rows, npt.NDArray[np.float32]]]
     needs_history: bool = True
+    unit_vectors: npt.NDArray[np.float32] | None = None
 
 
 def contender_of_model(model: Recommender, k: int) -> Contender:
@@ -133,6 +136,13 @@ def measure(
         per_user[name] = {
             f"novelty@{k}": metrics.novelty(rows[:, :k], listed[:, :k], share) for k in ks
         }
+        if contender.unit_vectors is not None:
+            per_user[name] |= {
+                f"intra_list_distance@{k}": metrics.intra_list_distance(
+                    rows[:, :k], listed[:, :k], contender.unit_vectors
+                )
+                for k in ks
+            }
         hits = listed & among(rows, targets)
         per_user[name] |= _accuracy(hits, cases.targets.lengths, ks)
     n_targets = len(cases.targets.codes)

@@ -91,6 +91,34 @@ def novelty(
     return np.where(n > 0, bits.sum(axis=1) / np.maximum(n, 1), np.nan)
 
 
+def intra_list_distance(
+    rows: npt.NDArray[np.integer],
+    served: npt.NDArray[np.bool_],
+    unit_vectors: npt.NDArray[np.float32],
+) -> PerUser:
+    """Mean of 1 - cosine over all pairs of a user's list; NaN for a list of fewer than two.
+
+    Parameters
+    ----------
+    rows, served
+        As in `coverage`.
+    unit_vectors : float32 array, shape (n_items, d)
+        Of length 1.
+
+    References
+    ----------
+    Ziegler et al. 2005, "Improving recommendation lists through topic diversification".
+    """
+    distances = np.full(len(rows), np.nan)
+    for user in range(len(rows)):
+        vectors = unit_vectors[rows[user, served[user]]].astype(np.float64)
+        n = len(vectors)
+        if n > 1:  # the squared length of the sum holds every pair twice, and each item once
+            pairs = (vectors.sum(axis=0) ** 2).sum() - (vectors**2).sum()
+            distances[user] = 1 - pairs / (n * (n - 1))
+    return distances
+
+
 def means_with_ci95(
     values: PerUser,
     *,

@@ -1097,6 +1097,7 @@ class Recommender:
     def _reasons(self, taste: Taste, rows: Rows, popularity_weight: float) -> list[str]:
         """Say for each row which two items speak most for it, and whether popularity says more."""
         which, table = self._contributions(taste, rows, popularity_weight)
+        table[:, :-1][:, np.isin(which, taste[0][taste[1] < 0])] = 0  # disliked is no reason
         named = self._listed(which, np.zeros(len(which), np.float32))
         names = [item.title or str(item.item_id) for item in named]
         reasons = []

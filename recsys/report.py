@@ -111,11 +111,14 @@ def _protocol_lines(
     )
     models = result["models"]
     ks, k = _ks(models)
-    others = [f"ndcg{k}", "mrr", f"coverage{k}"]
+    others, heads = [f"ndcg{k}", "mrr", f"coverage{k}"], ["ndcg", "mrr", "coverage"]
+    if f"intra_list_distance{k}" in models["item2vec"]:  # of dials, what they are for
+        others = [f"coverage{k}", f"novelty{k}", f"intra_list_distance{k}"]
+        heads = ["coverage", "novelty", "distance"]
     rows = [
-        ["", "recall", *[""] * (len(ks) - 1), "95% of", "ndcg", "mrr", "coverage",
-         "item2vec minus this,"],
-        ["", *ks, f"recall{k}", k, "", k, f"recall{k} and 95%"],
+        ["", "recall", *[""] * (len(ks) - 1), "95% of", *heads, "item2vec minus this,"],
+        ["", *ks, f"recall{k}", *(k if "@" in metric else "" for metric in others),
+         f"recall{k} and 95%"],
     ]  # fmt: skip
     for name, values in models.items():
         row = [name, *(f"{values[f'recall{k}']['mean']:.3f}" for k in ks)]

@@ -10,6 +10,7 @@ import numpy as np
 
 from recsys.ablation import levers
 from recsys.cold_items import measure_cold_items
+from recsys.dials import turned
 from recsys.frames import ITEM, TIMESTAMP, USER
 from recsys.ids import id_array, rows_of
 from recsys.index import measure_index
@@ -134,6 +135,7 @@ def run(
     with_neighbours: bool = False,
     ablation: bool = False,
     cold_items: bool = False,
+    dials: bool = False,
 ) -> Trial:
     """Train and measure.
 
@@ -149,6 +151,9 @@ def run(
         Whether what the nearest users watched (`user-to-user`) takes part.
     ablation : bool
         Whether to put the model beside its own parts (`recsys.ablation`), not beside opponents.
+    dials : bool
+        Whether to put the model beside itself with other dials (`recsys.dials`), not beside
+        opponents.
     cold_items : bool
         Whether to measure what nobody has watched in training too; there are `items` then.
     """
@@ -160,6 +165,8 @@ def run(
     chosen: dict[str, Any] = {}
     if ablation:
         others = levers(split.train, model.params, ks[-1])
+    elif dials:
+        others = turned(model, ks[-1])
     else:
         others, chosen = opponents(
             split.train,

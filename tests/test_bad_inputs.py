@@ -629,7 +629,7 @@ def broken(answering, tmp_path, failing):
 def test_37_a_model_folder_that_is_missing_half_written_truncated_or_has_a_flipped_byte(broken):
     assert "make one with `recsys train`" in broken(lambda folder: folder / "none")
     assert "no model in" in broken(lambda folder: (folder / "current").unlink())
-    names = ["manifest.json", "vectors.npy", "contexts.npy", "item_ids.npy", "titles.text.npy"]
+    names = ["manifest.json", "vectors.npy", "contexts.npy", "item_ids.npy", "catalogue0.text.npy"]
     for name in names:
         assert f"{name}' cannot be read: No such file or directory: train again" in broken(
             lambda f, n=name: (run_of(f) / n).unlink()

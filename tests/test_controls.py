@@ -214,6 +214,9 @@ def test_what_is_disliked_falls_and_is_left_out(either):
         )
     with pytest.raises(ColdUserError):
         either.recommend_for(disliked=history)
+    title = plain[0].title
+    for row in either.recommend_for(history, 50, disliked=[disliked], reasons=True):
+        assert title not in row.reason.split("watched ")[-1].split(" and ")
 
 
 def test_reasons_are_the_largest_contributions(either):

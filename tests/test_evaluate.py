@@ -8,8 +8,10 @@ import pytest
 
 from recsys import ColdUserError, DataError, Recommender, split_by_time
 from recsys.ablation import LEVERS
+from recsys.dials import SETTINGS
 from recsys.evaluate import evaluate, main
 from recsys.measure import measure
+from recsys.report import as_text
 from recsys.sequences import sort_events
 from recsys.settings import TEXTBOOK
 from recsys.splits import Cases
@@ -232,9 +234,9 @@ def test_an_ablation_puts_the_model_beside_its_own_parts(sample, capsys):
     textbook = evaluate(sample, params=TEXTBOOK | {"seed": 3})["protocols"]["warm"]["models"]
     assert report["protocols"]["warm"]["models"]["textbook"] == textbook["item2vec"]
     assert report["opponents"] == {}
-    with pytest.raises(ValueError, match="cannot be combined with peers"):
+    with pytest.raises(ValueError, match="cannot be combined with"):
         evaluate(sample, ablation=True, peers=True)
-    with pytest.raises(ValueError, match="cannot be combined with peers"):
+    with pytest.raises(ValueError, match="cannot be combined with"):
         evaluate(sample, ablation=True, user_to_user=True)
 
 
@@ -653,3 +655,22 @@ def test_importing_the_command_imports_neither_numpy_nor_pandas():
     code = "import sys, recsys.evaluate; print({'numpy', 'pandas'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_dials_are_measured_beside_the_model_as_it_is(sample):
+    report = evaluate(sample, params=BRIEF, dials=True, ks=[5, 10])
+    text = as_text(report)
+    for protocol in ("warm", "fold-in"):
+        models = report["protocols"][protocol]["models"]
+        assert set(models) == {"item2vec", *SETTINGS}
+        distances = [models[name]["intra_list_distance@10"]["mean"]
+                     for name in ("item2vec", "diversity 0.2", "diversity 0.6")]  # fmt: skip
+        assert distances == sorted(distances)
+        bits = [models[name]["novelty@10"]["mean"]
+                for name in ("popularity 0", "item2vec", "popularity 4")]  # fmt: skip
+        assert bits == sorted(bits, reverse=True)
+    assert "distance" in text
+    assert "mrr" not in text
+    assert report["opponents"] == {}
+    with pytest.raises(ValueError, match="dials cannot be combined"):
+        evaluate(sample, dials=True, ablation=True)

@@ -20,8 +20,8 @@ FLOORS = [
     "sample download data",
     "sequences events splits item2vec walks settings users readout tables cold update",
     "calibrate recommender baselines peers",
-    "measure opponents ablation cold_items trial refresh report cli evaluate train tune export "
-    "plots",
+    "measure opponents ablation dials cold_items trial refresh report cli evaluate train tune "
+    "export plots",
     "__main__",
 ]
 ORDER = ["__init__", *" ".join(FLOORS).split()]

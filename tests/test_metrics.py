@@ -185,3 +185,11 @@ def test_accuracy_equals_ir_measures():
         theirs[one.measure][int(one.query_id)] = one.value
     for measure, values in ours.items():
         np.testing.assert_allclose(values, theirs[measure], atol=1e-12, err_msg=str(measure))
+
+
+def test_intra_list_distance_is_the_mean_over_pairs() -> None:
+    unit = np.array([[1, 0], [0, 1], [-1, 0], [0.6, 0.8]], np.float32)
+    rows = np.array([[0, 1, 2], [0, 3, 0], [1, 0, 0]])
+    served = np.array([[True] * 3, [True, True, False], [True, False, False]])
+    found = metrics.intra_list_distance(rows, served, unit)
+    np.testing.assert_allclose(found, [(1 + 2 + 1) / 3, 0.4, np.nan], atol=1e-6)
