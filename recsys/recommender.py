@@ -17,6 +17,7 @@ from recsys import storage
 from recsys.download import data_folder
 from recsys.errors import ColdUserError, DataError, ModelError, NotFittedError, UnknownUserError
 from recsys.events import Events
+from recsys.explain import account, reasons_for
 from recsys.ids import find, take
 from recsys.index import (
     AnnoyIndex,
@@ -29,7 +30,7 @@ from recsys.index import (
 )
 from recsys.readout import item_columns, log_popularity, popularity_weights, queries, rarity
 from recsys.recommendations import Recommendations
-from recsys.rerank import diversify, pool_size
+from recsys.rerank import diversify, diversify_many, pool_size
 from recsys.settings import check_settings
 from recsys.tables import Tables
 from recsys.users import history_weights, user_vectors
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
     Rows = npt.NDArray[np.integer]
     Vectors = npt.NDArray[np.float32]
-    Taste = tuple[Rows, Vectors]  # the rows that a user vector is made of, and what each weighs
+    from recsys.explain import Taste
 
 logger = logging.getLogger(__name__)
 
@@ -777,8 +778,14 @@ class Recommender:
             unit = unit_length(self._fitted().vectors[rows])
             order = diversify(scores, unit, k, diversity)
             rows, scores = rows[order], scores[order]
-        why = self._reasons(taste, rows, popularity_weight) if reasons else None
+        why = None
+        if reasons:
+            why = reasons_for(self._fitted(), taste, rows, popularity_weight, **self._scoring)
         return self._listed(rows, scores, why)
+
+    @property
+    def _scoring(self) -> dict[str, bool]:
+        return {"cosine": self.params["scoring"] == "cosine"}
 
     def popular(self, k: int = 10) -> Recommendations:
         """Return the k items with the most interactions; the score is their number."""
@@ -872,21 +879,8 @@ class Recommender:
         rows, scores = index.query(asked, pool_size(k) if diversity else k, exclude=excluded)
         rows = among[rows]
         if diversity:
-            rows, scores = self._diversified(rows, scores, k, diversity)
+            rows, scores = diversify_many(rows, scores, self._fitted().unit_vectors, k, diversity)
         return rows, scores
-
-    def _diversified(
-        self, rows: Rows, scores: Vectors, k: int, diversity: float
-    ) -> tuple[Rows, Vectors]:
-        unit = self._fitted().unit_vectors
-        chosen = np.zeros((len(rows), min(k, rows.shape[1])), np.int64)
-        values = np.full(chosen.shape, -np.inf, np.float32)
-        for user in range(len(rows)):
-            n = np.count_nonzero(scores[user] > -np.inf)
-            order = diversify(scores[user, :n], unit[rows[user, :n]], k, diversity)
-            chosen[user, : len(order)] = rows[user, order]
-            values[user, : len(order)] = scores[user, order]
-        return chosen, values
 
     def recommend_many(
         self,
@@ -1042,7 +1036,8 @@ class Recommender:
         UnknownUserError, ColdUserError, UnknownItemError
         """
         taste = self._taste(self._history(user_id))
-        return self._explain(taste, item_id, self._weight(find(self._fitted().user_ids, user_id)))
+        weight = self._weight(find(self._fitted().user_ids, user_id))
+        return account(self._fitted(), taste, item_id, weight, **self._scoring)
 
     def explain_for(
         self,
@@ -1054,61 +1049,7 @@ class Recommender:
     ) -> pd.DataFrame:
         """Split the score of an item for a history, as `recommend_for` gives it; see `explain`."""
         taste = self._taste(*map(self._fitted().item_rows, (history, liked, disliked)))
-        return self._explain(taste, item_id, self._weight(None))
-
-    def _explain(self, taste: Taste, item_id: Any, popularity_weight: float) -> pd.DataFrame:
-        import pandas as pd
-
-        row = self._fitted().item_row(item_id)
-        rows, table = self._contributions(taste, np.array([row]), popularity_weight)
-        contributions = table[0]
-        listed = self._listed(rows, contributions[:-1].astype(np.float32)).to_frame()
-        ids, titles = listed["item_id"].tolist(), listed["title"].tolist()
-        shown = pd.DataFrame(
-            {"item_id": [*ids, None], "title": [*titles, "(popularity)"]}, dtype=object
-        )
-        total = np.abs(contributions).sum() or 1.0
-        shown = shown.assign(contribution=contributions, share=contributions / total)
-        order = np.argsort(-np.abs(contributions), kind="stable")
-        return shown.iloc[order].reset_index(drop=True)
-
-    def _contributions(
-        self, taste: Taste, rows: Rows, popularity_weight: float
-    ) -> tuple[Rows, npt.NDArray[np.float64]]:
-        """Split scores: which items speak, (m,), and what each says of each row, (n, m + 1).
-
-        The last column is popularity. The weights of a taste sum to what the query holds for the
-        level of an item, so that the level is a part of what each item says.
-        """
-        tables = self._fitted()
-        watched, weights = taste[0], taste[1].astype(np.float64)
-        vectors = tables.vectors[watched].astype(np.float64)
-        if self.params["scoring"] == "cosine":
-            weights = weights / np.linalg.norm(weights @ vectors)
-        readout = tables.readout[rows].astype(np.float64)
-        answers, levels, popularity = readout[:, :-2], readout[:, -2], readout[:, -1]
-        parts = weights * (answers @ vectors.T + levels[:, None])
-        which, place = np.unique(watched, return_inverse=True)
-        summed = np.zeros((len(rows), len(which) + 1))
-        np.add.at(summed.T, place, parts.T)
-        summed[:, -1] = popularity_weight * popularity
-        return which, summed
-
-    def _reasons(self, taste: Taste, rows: Rows, popularity_weight: float) -> list[str]:
-        """Say for each row which two items speak most for it, and whether popularity says more."""
-        which, table = self._contributions(taste, rows, popularity_weight)
-        table[:, :-1][:, np.isin(which, taste[0][taste[1] < 0])] = 0  # disliked is no reason
-        named = self._listed(which, np.zeros(len(which), np.float32))
-        names = [item.title or str(item.item_id) for item in named]
-        reasons = []
-        for contributions in table:
-            best = np.argsort(-contributions[:-1], kind="stable")[:2]
-            chosen = [names[place] for place in best if contributions[place] > 0]
-            reason = f"because you watched {' and '.join(chosen)}" if chosen else ""
-            if contributions[-1] > np.maximum(contributions[:-1], 0).sum():
-                reason = f"popular now; {reason}" if chosen else "popular now"
-            reasons.append(reason or "nearest to what you watched")
-        return reasons
+        return account(self._fitted(), taste, item_id, self._weight(None), **self._scoring)
 
 
 def recommend(user_id: Any, k: int = 10, model: str | Path | None = None) -> Recommendations:

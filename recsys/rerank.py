@@ -66,3 +66,37 @@ def diversify(
         merit = (1 - diversity) * relevance - diversity * closest
         merit[chosen[: place + 1]] = -np.inf
     return chosen
+
+
+def diversify_many(
+    rows: npt.NDArray[np.int64],
+    scores: npt.NDArray[np.float32],
+    unit_vectors: npt.NDArray[np.float32],
+    k: int,
+    diversity: float,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Choose k of each user's candidates, see `diversify`.
+
+    Parameters
+    ----------
+    rows : int64 array, shape (n_users, n)
+        The candidates, as rows of `unit_vectors`.
+    scores : float32 array, same shape
+        -inf where there is no candidate.
+    unit_vectors : float32 array, shape (n_items, d)
+    k, diversity
+        As in `diversify`.
+
+    Returns
+    -------
+    rows, scores : arrays, shape (n_users, min(k, n))
+        -inf where a list ends before k.
+    """
+    chosen = np.zeros((len(rows), min(k, rows.shape[1])), np.int64)
+    values = np.full(chosen.shape, -np.inf, np.float32)
+    for user in range(len(rows)):
+        n = np.count_nonzero(scores[user] > -np.inf)
+        order = diversify(scores[user, :n], unit_vectors[rows[user, :n]], k, diversity)
+        chosen[user, : len(order)] = rows[user, order]
+        values[user, : len(order)] = scores[user, order]
+    return chosen, values
