@@ -49,6 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb.add_argument("user", help="a user id")
     cli.add_model_folder(verb)
     verb.add_argument("-k", type=int, default=10, help="how many (default: 10)")
+    verb.add_argument("--where", metavar="EXPRESSION",
+                      help="such as \"year >= 1990 and 'Comedy' in genres\"")  # fmt: skip
+    verb.add_argument("--popularity", type=float, default=1.0, metavar="FACTOR",
+                      help="times what popularity counts; 0 = pure taste (default: 1)")  # fmt: skip
+    verb.add_argument("--diversity", type=float, default=0.0, metavar="SHARE",
+                      help="0 to 1: prefer what differs from what is above it")  # fmt: skip
+    verb.add_argument("--reasons", action="store_true", help="say why")
     verb.add_argument("--fallback", choices=["popularity"], help="for users without a vector")
     verb.set_defaults(run=_recommend)
 
@@ -104,7 +111,11 @@ def _recommend(args: argparse.Namespace) -> None:
 
     model = Recommender.load(cli.model_folder(args))
     user_id = cli.convert_id(args.user, model.users)
-    _show(args, {"user_id": user_id}, model.recommend(user_id, args.k, fallback=args.fallback))
+    found = model.recommend(
+        user_id, args.k, where=args.where, popularity=args.popularity, diversity=args.diversity,
+        reasons=args.reasons, fallback=args.fallback,
+    )  # fmt: skip
+    _show(args, {"user_id": user_id}, found)
 
 
 def _similar(args: argparse.Namespace) -> None:

@@ -25,19 +25,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from recsys import __version__, cli, lookup
+from recsys import __version__, cli
 from recsys.errors import DataError
-from recsys.ids import take
-from recsys.lookup import Table
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Iterator
 
+    import numpy as np
     import numpy.typing as npt
 
+    from recsys.lookup import Table
     from recsys.recommender import Recommender
 
     Ids = npt.NDArray[Any]
@@ -92,6 +90,8 @@ def export(
     OSError
         The disk is full, Redis does not answer, or the like.
     """
+    from recsys import lookup
+
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
     if lookup.is_redis(target) != (format == "redis"):
@@ -139,6 +139,11 @@ def _kinds(model: Recommender, format: str, what: str | Iterable[str] | None) ->
 
 def _tables(model: Recommender, kinds: list[str]) -> tuple[list[Table], Ids]:
     """Return the tables to write, and the ids of users without a vector."""
+    import numpy as np
+
+    from recsys.ids import take
+    from recsys.lookup import Table
+
     held, tables = model.tables, []
     spaces = {kind: model.item_vectors(kind) for kind in kinds if kind != "users"}
     if spaces:
@@ -159,6 +164,8 @@ def _tables(model: Recommender, kinds: list[str]) -> tuple[list[Table], Ids]:
 
 
 def _write_file(path: Path, format: str, tables: list[Table], cold_users: Ids) -> None:
+    from recsys import lookup
+
     if path.exists() and not _is_earlier(path, format):
         raise DataError(f"'{path}' is there and no {format} export: it is left as it is")
     with _beside(path) as made:
@@ -198,6 +205,8 @@ def _is_earlier(path: Path, format: str) -> bool:
     if format == "word2vec":
         return re.match(rb"\d+ \d+\n", head) is not None
     if format == "sqlite":
+        from recsys import lookup
+
         return head[68:72] == lookup.APPLICATION_ID.to_bytes(4, "big")
     if format == "npz":
         return zipfile.is_zipfile(path) and b"recsys_version.npy" in head
@@ -211,6 +220,8 @@ def _is_earlier(path: Path, format: str) -> bool:
 
 
 def _write_word2vec(path: Path, table: Table) -> None:
+    import numpy as np
+
     texts, (vectors,) = list(map(str, table.ids.tolist())), table.vectors.values()
     for text in texts:
         if text.split() != [text]:
@@ -226,6 +237,8 @@ def _write_word2vec(path: Path, table: Table) -> None:
 
 
 def _write_npz(path: Path, tables: list[Table]) -> None:
+    import numpy as np
+
     arrays: dict[str, Any] = {}
     for table in tables:
         for name, values in {**table.facts, **table.vectors}.items():

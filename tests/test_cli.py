@@ -55,6 +55,12 @@ def test_train_then_recommend_in_the_data_folder(tmp_path):
 
 def test_ids_typed_as_text_are_converted_to_the_stored_type(trained):
     model = Recommender.load(trained)
+    where = "year >= 1990 and 'Drama' in genres"
+    options = ("--where", where, "--popularity", 0, "--diversity", 0.3, "--reasons", "--json")
+    done = recsys("recommend", model.users[0], "--model", trained, "-k", 4, *options)
+    asked = {"where": where, "popularity": 0, "diversity": 0.3, "reasons": True}
+    expected = [row._asdict() for row in model.recommend(model.users[0], 4, **asked)]
+    assert json.loads(done.stdout)["recommendations"] == json.loads(json.dumps(expected))
     done = recsys("recommend", model.users[0], "--model", trained, "-k", 4)
     assert done.stdout == f"{model.recommend(model.users[0], k=4)}\n"
 
@@ -73,6 +79,8 @@ def test_similar_takes_an_id_or_a_title(trained):
     [
         (("recommend", "no-such-user"), "unknown user 'no-such-user'"),
         (("recommend", "-k", "0", "{user}"), "k must be a whole number above 0"),
+        (("recommend", "--where", "yaer > 1", "{user}"), "there is no column 'yaer'"),
+        (("recommend", "--diversity", "7", "{user}"), "diversity must lie in"),
         (("similar", "No Such Film"), "unknown item 'No Such Film'"),
         (("recommend", "1", "--model", "nowhere"), "make one with `recsys train`"),
         (("evaluate", "--data", "nowhere.csv"), "nowhere.csv"),
