@@ -91,7 +91,7 @@ class Tables:
         catalogue = None
         if items is not None:
             catalogue = Catalogue.of(items, trained.item_ids)
-            if not any(catalogue.columns["title"]):
+            if any(items["title"]) and not any(catalogue.columns["title"]):
                 logger.warning("no item of the ratings has a title: are the ids of one kind?")
         return cls(
             item_ids=to_column(trained.item_ids),
