@@ -26,6 +26,8 @@ BLOCK = 1 << 24
 LONGEST = 1000
 # Up to so many items that are left by a filter, all are scored: faster than a search among all.
 FEW = 4000
+# Up to so many items that a filter bars are taken to be the very best ones.
+BARRED = 1000
 
 
 class ExactIndex:
@@ -96,7 +98,8 @@ def best_of(
     """Find the k best of the items that filters have left: k, as long as there are so many.
 
     Few are scored one by one. Among many, the index is asked for as many as should hold k of
-    them, then for more and more.
+    them, then for more and more: for all that are barred, which may be the very best, as what a
+    user has watched is, but up to `BARRED` of them, unless the share that is left asks for more.
 
     Parameters
     ----------
@@ -114,7 +117,7 @@ def best_of(
     n_left, n_items = int(np.count_nonzero(left)), len(left)
     k = min(k, n_left)
     if k and isinstance(index, AnnoyIndex) and n_left > FEW:
-        wanted = k + min(n_items - n_left, 2 * k * n_items // n_left)
+        wanted = k + min(n_items - n_left, max(BARRED, 2 * k * n_items // n_left))
         while wanted < n_items // 4:
             rows, scores = (part[0] for part in index.query(query[None], wanted))
             keep = np.flatnonzero(left[rows])[:k]
