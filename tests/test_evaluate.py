@@ -225,6 +225,7 @@ def test_what_was_calibrated_and_on_what_evidence_is_in_the_report(sample):
     json.dumps(report, allow_nan=False)
 
 
+@pytest.mark.slow
 def test_an_ablation_puts_the_model_beside_its_own_parts(sample, capsys):
     params = {"seed": 3} | TINY
     report = evaluate(sample, params=params, ablation=True)
@@ -590,6 +591,7 @@ def test_checkerboard_is_solved():
     assert result["differences"]["popularity"]["recall@2"]["ci95"][0] > 0.6
 
 
+@pytest.mark.slow
 def test_default_is_far_better_than_the_textbook_on_ml_100k(ml_100k, ml_report):
     textbook = evaluate(ml_100k, params=TEXTBOOK)
     ours, theirs = (
