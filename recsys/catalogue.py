@@ -46,9 +46,6 @@ class Catalogue:
         aligned = items.set_index(ITEM).reindex(item_ids)
         return cls({str(name): _column(aligned[name]) for name in aligned})
 
-    def __len__(self) -> int:
-        return len(next(iter(self.columns.values())))
-
     @property
     def titles(self) -> TextColumn | None:
         """The column `title`, if there is one."""

@@ -261,13 +261,9 @@ class Recommender:
             `hs=1` or walks: such training cannot be continued.
         NotFittedError
         """
-        before = dict(vars(self))
-        try:
-            self._update(new_ratings, items)
-        except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
-            raise
+        changed = copy.copy(self)
+        changed._update(new_ratings, items)
+        self.__dict__ |= vars(changed)
         return self
 
     def _update(self, new_ratings: pd.DataFrame, items: pd.DataFrame | None) -> None:
