@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 MODEL = "item2vec"
 # Scores that a baseline may hold at a time, 64 MB of float32.
 BLOCK = 1 << 24
+# Pairs of user and item that may be marked at a time, 4 MB of bool.
+MARKED = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -177,9 +179,18 @@ def _ranked(
 
 def among(rows: Rows, targets: Sequences) -> npt.NDArray[np.bool_]:
     """Mark the entries of ranked lists (n_users, k) that are among their user's targets."""
-    n_items = len(targets.item_ids)
-    wanted = targets.user_rows * n_items + targets.codes
-    return np.isin(np.arange(len(rows))[:, None] * n_items + rows, wanted)
+    found = np.zeros(rows.shape, bool)
+    size = 1 + MARKED // len(targets.item_ids)
+    wanted = np.zeros((size, len(targets.item_ids)), bool)
+    for start in range(0, len(rows), size):
+        bounds = targets.offsets[start : start + size + 1]
+        users = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
+        codes = targets.codes[bounds[0] : bounds[-1]]
+        wanted[users, codes] = True
+        listed = rows[start : start + size]
+        found[start : start + size] = wanted[np.arange(len(listed))[:, None], listed]
+        wanted[users, codes] = False
+    return found
 
 
 def _accuracy(

@@ -67,7 +67,9 @@ def coverage(rows: npt.NDArray[np.integer], served: npt.NDArray[np.bool_], n_ite
         False where a list ends before k.
     n_items : int
     """
-    return len(np.unique(rows[served])) / n_items
+    listed = np.zeros(n_items, bool)
+    listed[rows[served]] = True
+    return float(listed.mean())
 
 
 def novelty(

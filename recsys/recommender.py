@@ -313,12 +313,12 @@ class Recommender:
         train: Callable[[Sequences, pd.DataFrame], ItemVectors],
     ) -> Tables:
         """Make all tables of a checked frame; `train` gets the histories and their events."""
-        from recsys.sequences import lay_out, recent_counts, seconds_of, sort_events
+        from recsys.sequences import order_events, recent_counts, seconds_of
         from recsys.splits import days_since_last, liked
 
         started = time.perf_counter()
-        events = sort_events(ratings)
-        watched = histories = lay_out(events)
+        order, watched = order_events(ratings)
+        events, histories = ratings.iloc[order].reset_index(drop=True), watched
         everything = Events.of(events, watched, rated=self.params["min_rating"] is not None)
         if self.params["min_rating"] is not None:
             likes = liked(events, self.params["min_rating"])

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+# Of the key that events are sorted by; a test makes it smaller.
+KEY_BITS = 64
+
+
 @dataclass(frozen=True)
 class Sequences:
     """Every user's items in time order, held flat in the shape of a CSR matrix.
@@ -86,8 +90,8 @@ def offsets_from(lengths: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
 
 
-def sort_events(ratings: pd.DataFrame) -> pd.DataFrame:
-    """Return the ratings in sequence order: by user, then time, then a fixed hash.
+def order_events(ratings: pd.DataFrame) -> tuple[npt.NDArray[np.intp], Sequences]:
+    """Order the ratings by user, then time, then a fixed hash.
 
     Three quarters of ml-100k's ratings share their second with another of the same user. Ordering
     those by item id or by place in the file would leak it into the sequences, so ties go by a
@@ -98,22 +102,83 @@ def sort_events(ratings: pd.DataFrame) -> pd.DataFrame:
     ----------
     ratings : DataFrame
         A checked frame (`recsys.frames.check_ratings`).
+
+    Returns
+    -------
+    order : integer array, shape (n_ratings,)
+        Positions of the rows, in sequence order.
+    sequences : Sequences
     """
+    from recsys.frames import ITEM, USER
+
+    (users, user_ids), (items, item_ids) = _codes(ratings[USER]), _codes(ratings[ITEM])
+    order = _order(ratings, users, user_ids, items, item_ids)
+    offsets = offsets_from(np.bincount(users, minlength=len(user_ids)))
+    return order, Sequences(id_array(user_ids), id_array(item_ids), items[order], offsets)
+
+
+def _order(
+    ratings: pd.DataFrame,
+    users: npt.NDArray[np.int32],
+    user_ids: pd.Index,
+    items: npt.NDArray[np.int32],
+    item_ids: pd.Index,
+) -> npt.NDArray[np.intp]:
+    """Pack user, second and as many bits of the hash as fit into one key, which is fast to sort.
+
+    `check_ratings` lets no later second through than 10**11, so that 2**27 users fit.
+    """
+    from recsys.frames import RATING, TIMESTAMP
+
+    if TIMESTAMP not in ratings:
+        return np.argsort(users, kind="stable")
+    elapsed = seconds_of(ratings)
+    elapsed = elapsed - elapsed.min()
+    n_time, n_user = int(elapsed.max()).bit_length(), len(user_ids).bit_length()
+    left = np.uint64(KEY_BITS - n_time - n_user)
+    user_hash, item_hash = _hash_ids(user_ids), _mix(_hash_ids(item_ids))
+
+    def tie(rows: Any) -> npt.NDArray[np.uint64]:
+        return _mix(user_hash[users[rows]] ^ item_hash[items[rows]])
+
+    key = users.astype(np.uint64)
+    for start in range(0, len(key), 1 << 15):  # what is in between stays in the cache
+        part = slice(start, start + (1 << 15))
+        key[part] = (key[part] << np.uint64(n_time) | elapsed[part].view(np.uint64)) << left
+        key[part] |= tie(part) >> (np.uint64(64) - left)
+    order = np.argsort(key, kind="stable")
+    ordered = key[order]
+    same = ordered[1:] == ordered[:-1]
+    if same.any():  # ordered by the whole hash, then
+        places = np.flatnonzero(np.append(same, False) | np.append(False, same))
+        rows = order[places]
+        keys = [tie(rows), key[rows]]
+        if RATING in ratings:
+            keys.insert(0, ratings[RATING].to_numpy()[rows])
+        order[places] = rows[np.lexsort(keys)]
+    return order
+
+
+def _codes(ids: pd.Series) -> tuple[npt.NDArray[np.int32], pd.Index]:
+    """Return the rank of each id, int32 array (n_ratings,), and the distinct ids, ascending."""
     import pandas as pd
 
-    from recsys.frames import ITEM, RATING, TIMESTAMP, USER
+    if ids.dtype == np.int64:
+        values = ids.to_numpy()
+        low = values.min()
+        if int(values.max()) - int(low) < 2 * len(ids):  # a table is faster than hashing
+            steps = values - low
+            there = np.zeros(int(steps.max()) + 1, bool)
+            there[steps] = True
+            codes = np.cumsum(there, dtype=np.int32) - np.int32(1)
+            return codes[steps], pd.Index(np.flatnonzero(there) + low)
+    found, unique = pd.factorize(ids, sort=True)
+    return found.astype(np.int32), unique
 
-    users, user_ids = pd.factorize(ratings[USER], sort=True)
-    if TIMESTAMP not in ratings:
-        return ratings.iloc[np.argsort(users, kind="stable")].reset_index(drop=True)
-    seconds = seconds_of(ratings)
-    items, item_ids = pd.factorize(ratings[ITEM])
-    tie = _mix(_hash_ids(user_ids)[users] ^ _mix(_hash_ids(item_ids)[items]))
-    # (user, second) in one key: both are small, so that one sort does for two.
-    span = seconds - seconds.min()
-    key = users.astype(np.int64) * (int(span.max()) + 1) + span
-    keys = (tie, key) if RATING not in ratings else (ratings[RATING].to_numpy(), tie, key)
-    return ratings.iloc[np.lexsort(keys)].reset_index(drop=True)
+
+def sort_events(ratings: pd.DataFrame) -> pd.DataFrame:
+    """Return the ratings in sequence order, see `order_events`."""
+    return ratings.iloc[order_events(ratings)[0]].reset_index(drop=True)
 
 
 def seconds_of(ratings: pd.DataFrame) -> npt.NDArray[np.int64]:
@@ -154,10 +219,15 @@ def _hash_ids(ids: pd.Index) -> npt.NDArray[np.uint64]:
 
 
 def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """Finalise as splitmix64 does (Steele, Lea & Flood 2014), so that near keys fall far apart."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    """Finalise as splitmix64 does (Steele, Lea & Flood 2014), so that near keys fall far apart.
+
+    In place, which is twice as fast.
+    """
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        x ^= x >> np.uint64(shift)
+        x *= np.uint64(factor)
+    x ^= x >> np.uint64(31)
+    return x
 
 
 def build_sequences(ratings: pd.DataFrame) -> Sequences:
@@ -184,23 +254,7 @@ def build_sequences(ratings: pd.DataFrame) -> Sequences:
     1 [10 20 30]
     2 [10 20]
     """
-    return lay_out(sort_events(ratings))
-
-
-def lay_out(events: pd.DataFrame) -> Sequences:
-    """Make sequences of events that `sort_events` has put in order."""
-    import pandas as pd
-
-    from recsys.frames import ITEM, USER
-
-    users, user_ids = pd.factorize(events[USER], sort=True)
-    items, item_ids = pd.factorize(events[ITEM], sort=True)
-    return Sequences(
-        id_array(user_ids),
-        id_array(item_ids),
-        items.astype(np.int32),
-        offsets_from(np.bincount(users, minlength=len(user_ids))),
-    )
+    return order_events(ratings)[1]
 
 
 def training_pairs(sequence: Sequence[object], *, window: int) -> list[tuple[object, object]]:

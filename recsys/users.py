@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from recsys.sequences import Sequences
 
 
+# Events that are averaged at a time, so that what is in between stays in the processor's cache.
+BLOCK = 1 << 16
+
+
 def history_weights(
     offsets: npt.NDArray[np.int64],
     *,
@@ -49,11 +53,13 @@ def history_weights(
         return np.asarray(recency / np.repeat(totals, lengths[lengths > 0]), dtype=np.float32)
     if half_life is None:
         return np.repeat(1 / np.maximum(lengths, 1), lengths).astype(np.float32)
-    steps_back = np.repeat(offsets[1:], lengths) - 1 - np.arange(offsets[0], offsets[-1])
+    steps_back = np.repeat(offsets[1:], lengths)
+    steps_back -= np.arange(1, offsets[-1] + 1)
     # With q = 0.5 ** (1 / half_life), 1 + q + ... + q^(n-1) = (1 - q^n) / (1 - q).
     log_q = -np.log(2) / half_life
     totals = np.expm1(lengths * log_q) / np.expm1(log_q)
-    return np.asarray(np.exp(steps_back * log_q) / np.repeat(totals, lengths), dtype=np.float32)
+    powers = np.exp(np.arange(lengths.max(initial=0)) * log_q)
+    return np.asarray(powers[steps_back] / np.repeat(totals, lengths), dtype=np.float32)
 
 
 def user_vectors(
@@ -97,11 +103,18 @@ def user_vectors(
             f"{len(empty)} users have no item with a vector, the first is "
             f"{histories.user_ids[empty[0]]}: leave them out before averaging"
         )
-    by_item = None if item_weights is None else item_weights[histories.codes]
-    weights = history_weights(histories.offsets, half_life=half_life, item_weights=by_item)
-    shape = (len(histories), len(vectors))
-    matrix = csr_array((weights, histories.codes, histories.offsets), shape=shape)
-    return np.asarray(matrix @ vectors, dtype=np.float32)
+    averaged = np.empty((len(histories), vectors.shape[1]), np.float32)
+    size = 1 + BLOCK * len(histories) // max(1, len(histories.codes))
+    for start in range(0, len(histories), size):
+        offsets = histories.offsets[start : start + size + 1]
+        codes = histories.codes[offsets[0] : offsets[-1]]
+        offsets = offsets - offsets[0]
+        by_item = None if item_weights is None else item_weights[codes]
+        weights = history_weights(offsets, half_life=half_life, item_weights=by_item)
+        shape = (len(offsets) - 1, len(vectors))
+        matrix = csr_array((weights, codes, offsets), shape=shape)
+        averaged[start : start + size] = matrix @ vectors
+    return averaged
 
 
 def user_vector(

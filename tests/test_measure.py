@@ -8,6 +8,7 @@ from recsys import measure as module
 from recsys.measure import (
     Contender,
     Measured,
+    among,
     averaged,
     contender_of_baseline,
     contender_of_model,
@@ -279,3 +280,15 @@ def test_a_cutoff_without_users_is_left_out_of_the_mean():
     result = averaged([nobody, some])
     assert result["models"]["item2vec"]["recall@2"]["mean"] == 0.75
     assert result["n_users"] == 2
+
+
+@pytest.mark.parametrize("marked", [1, 100, 1 << 22])
+def test_hits_are_the_listed_items_that_are_among_the_users_own_targets(marked, monkeypatch):
+    monkeypatch.setattr("recsys.measure.MARKED", marked)
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(0, 5, 40)
+    targets = Sequences(np.arange(40), np.arange(30), rng.integers(0, 30, lengths.sum()),
+                        offsets_from(lengths))  # fmt: skip
+    rows = rng.integers(0, 30, (40, 12))
+    expected = [np.isin(listed, targets.items_of(user)) for user, listed in enumerate(rows)]
+    assert among(rows, targets).tolist() == np.array(expected).tolist()

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recsys import sequences as sequences_module
 from recsys.sequences import Sequences, build_sequences, offsets_from, sort_events, training_pairs
 
 
@@ -59,6 +60,47 @@ def test_ties_are_broken_by_neither_item_id_nor_file_order():
     # Were ties ordered by id or by row, item 0 would always come first; here it is 1 of 10.
     assert set(first) == set(range(10))
     assert np.bincount(first).max() < 50
+
+
+def test_the_order_is_by_user_time_hash_and_rating_however_few_bits_of_the_hash_are_in_the_key(
+    monkeypatch,
+):
+    rng = np.random.default_rng(1)
+    n = 3000
+    ratings = frame({"user_id": rng.integers(0, 9, n), "item_id": rng.integers(0, 40, n),
+                     "timestamp": rng.integers(1, 30, n)})  # fmt: skip
+    ratings["rating"] = rng.integers(1, 6, n).astype("float32")
+    ratings = ratings.drop_duplicates(ignore_index=True)
+    expected = sort_events(ratings)
+    # Times a second apart, but for one in the far future, which leaves few bits for the hash.
+    late = ratings.copy()
+    late.loc[n // 5, "timestamp"] = pd.Timestamp("5138-01-01", tz="UTC")
+    for events in (ratings, late):
+        hashed = sequences_module._hash_ids(pd.Index(events["user_id"]))
+        hashed = hashed ^ sequences_module._mix(
+            sequences_module._hash_ids(pd.Index(events["item_id"]))
+        )
+        keys = (events["rating"], sequences_module._mix(hashed), events["timestamp"],
+                events["user_id"])  # fmt: skip
+        pd.testing.assert_frame_equal(
+            sort_events(events.sample(frac=1, random_state=2)),
+            events.iloc[np.lexsort(keys)].reset_index(drop=True),
+        )
+    # A hash cut down to its first 3 bits puts unequal hashes into one key: they are told apart.
+    monkeypatch.setattr(sequences_module, "KEY_BITS", 5 + 4 + 3)
+    pd.testing.assert_frame_equal(sort_events(ratings), expected)
+
+
+def test_ids_far_apart_are_coded_as_those_that_are_near():
+    near = frame([(3, 1, 9), (1, 2, 3), (3, 0, 4), (2, 2, 1)])
+    far = near.assign(user_id=near["user_id"] * 10**15, item_id=near["item_id"] * -(10**15))
+    expected, found = build_sequences(near), build_sequences(far)
+    assert found.user_ids.tolist() == [10**15, 2 * 10**15, 3 * 10**15]
+    assert found.item_ids.tolist() == [-2 * 10**15, -(10**15), 0]
+    assert as_dict(found) == {
+        user * 10**15: [item * -(10**15) for item in items]
+        for user, items in as_dict(expected).items()
+    }
 
 
 def test_the_tie_break_is_the_same_in_every_version_and_process():

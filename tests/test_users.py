@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.errors import ColdUserError
-from recsys.sequences import Sequences, offsets_from
+from recsys.sequences import Sequences, build_sequences, offsets_from
 from recsys.users import history_weights, user_vector, user_vectors
 
 VECTORS = np.random.default_rng(0).standard_normal((7, 4)).astype(np.float32)
@@ -71,3 +71,14 @@ def test_item_weights_multiply_the_weights_of_recency():
     rows = np.array([0, 1])
     averaged = user_vector(rows, vectors, half_life=1, item_weights=np.array([4.0, 1.0]))
     np.testing.assert_allclose(averaged, [2, 1], rtol=1e-6)
+
+
+def test_users_averaged_block_by_block_are_to_the_bit_those_averaged_at_once(sample, monkeypatch):
+    histories = build_sequences(sample)
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((len(histories.item_ids), 8)).astype(np.float32)
+    options = {"half_life": 3, "item_weights": rng.random(len(vectors)) + 0.1}
+    at_once = user_vectors(histories, vectors, **options)
+    for size in (1, 100, 3000):
+        monkeypatch.setattr("recsys.users.BLOCK", size)
+        assert np.array_equal(user_vectors(histories, vectors, **options), at_once)
