@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,8 @@ def calibrate(ratings: pd.DataFrame, params: dict[str, Any]) -> dict[str, Any]:
         the choice, and in `tried` the best weights of every other setting with their recall. Where
         there is too little data, `chosen` holds the defaults and `skipped` says why.
     """
+    from tqdm import tqdm
+
     started = time.perf_counter()
     fixed = {name: params[name] for name in GRID if params[name] is not None}
     if params["scoring"] == "cosine":  # so near to each other that popularity is all or nothing
@@ -85,7 +88,9 @@ def calibrate(ratings: pd.DataFrame, params: dict[str, Any]) -> dict[str, Any]:
         grid = grid | {"epochs": (fixed.get("epochs", DEFAULTS["epochs"]),)}
     try:
         train, cases, cutoff = calibration_split(ratings, min_rating=params["min_rating"])
-        tried = list(_tried(train, cases, params, grid))
+        total = math.prod(len(grid[name]) for name in ("epochs", "half_life", "popularity_days"))
+        steps = _tried(train, cases, params, grid)
+        tried = list(tqdm(steps, desc="calibrate", total=total, delay=2, disable=None))
     except DataError as error:
         logger.info("nothing is calibrated: %s", error)
         chosen = {name: DEFAULTS[name] for name in open_names}

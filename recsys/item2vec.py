@@ -224,7 +224,10 @@ def _train(model: Word2Vec, sequences: Sequences, *, epochs: int, alpha: float) 
     corpus = _Corpus(sequences)
     if len(corpus) == 0:
         return
-    with tqdm(total=epochs * len(corpus), desc="item2vec", disable=None) as corpus.progress:
+    total = epochs * len(sequences.codes)
+    with tqdm(
+        total=total, desc="item2vec", unit=" events", unit_scale=True, delay=2, disable=None
+    ) as corpus.progress:
         model.train(corpus, total_examples=len(corpus), epochs=epochs, start_alpha=alpha)
 
 
@@ -255,7 +258,7 @@ class _Corpus:
             # All rows share one string per item: 8 bytes an event, and only one sequence at a time.
             yield self.tokens[self.codes[start:end]].tolist()
             if self.progress is not None:
-                self.progress.update()
+                self.progress.update(end - start)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tqdm import tqdm
 
 from recsys import metrics
 from recsys.ids import rows_of
@@ -123,7 +124,7 @@ def measure(
     per_user: dict[str, dict[str, PerUser]] = {}
     coverage: dict[str, dict[str, float | None]] = {}
     unserved: dict[str, int] = {}
-    for name, contender in contenders.items():
+    for name, contender in tqdm(contenders.items(), desc="measure", delay=2, disable=None):
         rows, listed, served = _ranked(contender, cases, ks[-1])
         coverage[name] = {
             f"coverage@{k}": metrics.coverage(rows[:, :k], listed[:, :k], len(contender.item_ids))

@@ -13,6 +13,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tqdm import tqdm
 
 from recsys import peers
 from recsys.baselines import (
@@ -268,7 +269,8 @@ def opponents(
         baselines["recent-popularity"] = recent_popularity(part.recent[days], counts)
         chosen["recent-popularity"] = {"settings": {"days": days}, f"recall@{K}": recall}
     needs_no_history = list(baselines)
-    for name, opponent in _taking_part(len(item_ids), with_peers=with_peers).items():
+    names = _taking_part(len(item_ids), with_peers=with_peers)
+    for name, opponent in tqdm(names.items(), desc="opponents", delay=2, disable=None):
         choices = [Choice(opponent.settings[0])]
         if with_peers:
             choices.append(replace(choices[0], weight=WEIGHTS[0]))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
 import gensim
 import numpy as np
 import pandas as pd
 import pytest
+from tqdm import tqdm
 
 from recsys.errors import DataError
 from recsys.item2vec import MAX_SENTENCE, _Corpus, train_item2vec
@@ -124,3 +127,16 @@ def test_parameters_that_gensim_would_hang_on_or_misread_are_refused(name, value
 def test_training_says_nothing_on_stderr_where_it_is_no_terminal(capfd):
     train_item2vec(two_groups(4), **QUICK)
     assert capfd.readouterr().err == ""
+
+
+def test_the_progress_bar_counts_every_event_of_every_epoch(sample, monkeypatch):
+    bars = []
+
+    class Bar(tqdm):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options | {"disable": False, "file": io.StringIO()})
+            bars.append(self)
+
+    monkeypatch.setattr("tqdm.tqdm", Bar)
+    train_item2vec(build_sequences(sample), epochs=3, vector_size=4, negative=1)
+    assert [(bar.n, bar.total, bar.delay) for bar in bars] == [(3 * len(sample),) * 2 + (2,)]
