@@ -7,7 +7,7 @@ import functools
 import logging
 import operator
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,6 @@ import numpy as np
 from recsys import storage
 from recsys.download import data_folder
 from recsys.errors import ColdUserError, DataError, ModelError, NotFittedError, UnknownUserError
-from recsys.events import Events
 from recsys.explain import account, reasons_for
 from recsys.ids import find, take
 from recsys.index import (
@@ -28,7 +27,7 @@ from recsys.index import (
     top_k,
     unit_length,
 )
-from recsys.readout import item_columns, log_popularity, popularity_weights, queries, rarity
+from recsys.readout import popularity_weights, queries, rarity
 from recsys.recommendations import Recommendations
 from recsys.rerank import diversify, diversify_many, pool_size
 from recsys.settings import check_settings
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-    from recsys.item2vec import ItemVectors
     from recsys.sequences import Sequences
 
     Rows = npt.NDArray[np.integer]
@@ -199,6 +197,7 @@ class Recommender:
         from threadpoolctl import threadpool_limits
 
         from recsys.calibrate import DEFAULTS, calibrate
+        from recsys.fitting import fit_tables
         from recsys.frames import check_items, check_ratings
         from recsys.summary import fingerprint
 
@@ -219,9 +218,13 @@ class Recommender:
                 self.seconds["calibrate"] = calibration.pop("seconds", 0.0)
             self.params["calibrate"] = False
             self.params["epochs"] = self.params["epochs"] or DEFAULTS["epochs"]
-            tables = self._train(
-                ratings, checked, lambda histories, _: train_vectors(histories, self.params)
+            tables, seconds = fit_tables(
+                ratings,
+                checked,
+                self.params,
+                lambda histories, _: train_vectors(histories, self.params),
             )
+            self.seconds |= seconds
         self._about = {
             "versions": storage.versions(),
             "data": {"n_ratings": len(ratings), "sha256": fingerprint(ratings)},
@@ -270,6 +273,7 @@ class Recommender:
         from threadpoolctl import threadpool_limits
 
         from recsys.cold import added
+        from recsys.fitting import fit_tables
         from recsys.frames import check_items
         from recsys.summary import chained
         from recsys.update import NEW, drift, go_on, merge, merge_items, still_cold
@@ -285,11 +289,13 @@ class Recommender:
         if len(news) or items is not None:
             with threadpool_limits(limits=1):
                 described = merge_items(known, checked)
-                tables = self._train(
+                tables, seconds = fit_tables(
                     merged,
                     described,
+                    self.params,
                     lambda histories, events: go_on(known, histories, events, self.params),
                 )
+                self.seconds |= seconds
                 if described is not None and known.is_cold.any():
                     cold = still_cold(known, tables, described)
                     if len(cold):
@@ -305,56 +311,6 @@ class Recommender:
         if tables is not known:
             self._open(tables)
         self.drift = drift(known, tables) | {"seconds": time.perf_counter() - started}
-
-    def _train(
-        self,
-        ratings: pd.DataFrame,
-        items: pd.DataFrame | None,
-        train: Callable[[Sequences, pd.DataFrame], ItemVectors],
-    ) -> Tables:
-        """Make all tables of a checked frame; `train` gets the histories and their events."""
-        from recsys.sequences import order_events, recent_counts, seconds_of
-        from recsys.splits import days_since_last, liked
-
-        started = time.perf_counter()
-        order, watched = order_events(ratings)
-        events, histories = ratings.iloc[order].reset_index(drop=True), watched
-        everything = Events.of(events, watched, rated=self.params["min_rating"] is not None)
-        if self.params["min_rating"] is not None:
-            likes = liked(events, self.params["min_rating"])
-            histories, events = watched.where(likes), events[likes]
-        sequenced = time.perf_counter()
-        trained = train(histories, events)
-        read = time.perf_counter()
-        staleness = days_since_last(events, histories, ratings)
-        known = histories.recode(trained.item_ids)
-        columns = item_columns(
-            trained,
-            known,
-            scoring=self.params["scoring"],
-            half_life=self.params["half_life"],
-            discount=self.params["discount"],
-            ridge=self.params["ridge"],
-        )
-        recent, days = None, self.params["popularity_days"]
-        if days is not None:
-            now = int(seconds_of(ratings).max())
-            recent = recent_counts(events, trained.item_ids, days=days, now=now)
-        popularity = log_popularity(known.counts(), recent)
-        self.seconds |= {
-            "sequences": sequenced - started,
-            "train": read - sequenced,
-            "readout": time.perf_counter() - read,
-        }
-        return Tables.of(
-            trained,
-            np.column_stack([columns, popularity]),
-            known,
-            known if watched is histories else watched.recode(trained.item_ids),
-            staleness,
-            items,
-            everything,
-        )
 
     def _open(self, tables: Tables, index_file: Path | None = None) -> None:
         """Take what `fit` or a folder gives, and index it."""

@@ -18,7 +18,8 @@ PACKAGE = Path(recsys.__file__).parent
 FLOORS = [
     "errors metrics ids lookup where index rerank storage recommendations frames catalogue summary "
     "sample download data",
-    "sequences events splits item2vec walks settings users readout tables explain cold update",
+    "sequences events splits item2vec walks settings users readout tables fitting explain cold "
+    "update",
     "calibrate recommender baselines peers",
     "measure opponents ablation dials cold_items trial refresh report cli evaluate train tune "
     "export plots",
