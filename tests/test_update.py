@@ -300,7 +300,7 @@ def test_bad_news_leave_the_model_as_it_was(change, message, folder, parts):
     assert list(model.recommend(model.users[0], k=5))
 
 
-@pytest.mark.parametrize("place", ["recsys.recommender.item_columns", "recsys.update.drift",
+@pytest.mark.parametrize("place", ["recsys.fitting.item_columns", "recsys.update.drift",
                                    "recsys.recommender.ExactIndex"])  # fmt: skip
 def test_a_failure_at_any_step_leaves_the_model_as_it_was(place, folder, parts, monkeypatch):
     def fails(*args, **kwargs):
