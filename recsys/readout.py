@@ -130,12 +130,14 @@ def ridge_columns(
     from scipy.sparse import csr_array
 
     events = _some_users(histories, MAX_STEPS)
-    before, steps = _averages_before(events, vectors, half_life, item_weights)
+    features, steps = _averages_before(events, vectors, half_life, item_weights)
     if len(steps) == 0:  # nobody has two events: nothing comes after anything
         return np.zeros((len(vectors), vectors.shape[1] + 1))
-    level, spread = before.mean(axis=0, dtype=np.float64), before.std(axis=0, dtype=np.float64)
+    level, spread = (f(features, axis=0, dtype=np.float64) for f in (np.mean, np.std))
     spread = np.where(spread > 0, spread, 1.0)
-    features = ((before - level) / spread).astype(np.float32)
+    for start in range(0, len(features), 4096):  # in place, and in the processor's cache
+        part = slice(start, start + 4096)
+        features[part] = (features[part] - level) / spread
     users, found = events.user_rows, np.zeros((len(vectors), vectors.shape[1]))
     sums = np.zeros(len(vectors))
     for ahead in range(min(AHEAD, len(users))):
@@ -164,18 +166,19 @@ def _averages_before(
     fade = np.float32(1 if half_life is None else 0.5 ** (1 / half_life))
     users = np.argsort(-events.lengths, kind="stable")
     lengths, starts = events.lengths[users], events.offsets[users]
-    before = np.empty((len(events.codes), vectors.shape[1]), np.float32)
+    later = np.ones(len(events.codes), bool)
+    later[events.offsets[:-1][events.lengths > 0]] = False
+    row = np.cumsum(later) - 1
+    steps = np.flatnonzero(later)
+    before = np.empty((len(steps), vectors.shape[1]), np.float32)
     weighted = np.column_stack([vectors, np.ones(len(vectors), np.float32)]) * item_weights[:, None]
     total = np.zeros((len(users), weighted.shape[1]), np.float32)
     for place in range(int(lengths.max(initial=1)) - 1):
         going = int(np.searchsorted(-lengths, -(place + 1)))
         at = starts[:going] + place
         total = fade * total[:going] + weighted[events.codes[at]]
-        before[at + 1] = total[:, :-1] / total[:, -1:]
-    first = np.zeros(len(events.codes), bool)
-    first[events.offsets[:-1][events.lengths > 0]] = True
-    steps = np.flatnonzero(~first)
-    return before[steps], steps
+        before[row[at + 1]] = total[:, :-1] / total[:, -1:]
+    return before, steps
 
 
 def log_popularity(
