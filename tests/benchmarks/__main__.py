@@ -1,0 +1,169 @@
+"""Measure each stage beside the least that the machine needs for it, and print a table.
+
+    python -m tests.benchmarks                          from the root of the repository
+    python -m tests.benchmarks --ratings 1000000 --stage load sequences --json
+
+Ratios are of times taken in turn (a, b, a, b), so that other work on the machine slows both:
+the median, and the quartiles. Peaks of memory are of fresh processes, above their inputs. All runs
+in one thread on one core, but for what is called two threads. Recall against the cost of training
+has a command of its own, `python -m tests.benchmarks.training_cost`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from importlib import metadata
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from tests.benchmarks import data, search, serving, training
+from tests.benchmarks.measure import ONE_THREAD, PEERS, Case, Row, peer
+
+BY_RATINGS = data.STAGES | training.STAGES
+BY_ITEMS = search.STAGES | serving.STAGES
+PACKAGES = ("numpy", "pandas", "scipy", "gensim", "annoy", *PEERS)
+
+
+def main() -> int:
+    """Run what is asked for; a target that is missed is no failure."""
+    arguments = _arguments()
+    report = {"machine": machine(arguments.cores)}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = os.path.abspath(arguments.folder or temporary)
+        os.environ |= ONE_THREAD | {"RECSYS_DATA": os.path.join(folder, "data")}
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-arguments.cores :])
+        case = Case(folder, 0, arguments.users, arguments.items, arguments.repeats)
+        with threadpool_limits(limits=1):
+            rows = list(measured(arguments.stage, sorted(arguments.ratings), case))
+    rows += growth(rows)
+    missed = sum(row.ok is False for row in rows)
+    if arguments.json:
+        report |= {"rows": [as_json(row) for row in rows], "n_missed": missed}
+        print(json.dumps(report, indent=1))
+        return 0
+    print_table(rows, report["machine"])
+    print(f"\n{missed} of {sum(row.ok is not None for row in rows)} targets missed")
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "python -m tests.benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    names = [*BY_RATINGS, *BY_ITEMS]
+
+    def add(option: str, default: object, about: str, **more: object) -> None:
+        parser.add_argument(option, default=default, help=about, **more)
+
+    whole = {"type": _positive, "metavar": "N"}
+    add("--ratings", [100_000, 1_000_000], "sizes of the data: 100000 1000000", nargs="+", **whole)
+    add("--stage", names, f"of {', '.join(names)}: all", nargs="+", choices=names, metavar="NAME")
+    add("--repeats", 5, "of every time: 5", **whole)
+    add("--users", 10_000, "of exact search and metrics: 10000", **whole)
+    add("--items", 87_000, "of exact search, metrics and the served model: 87000", **whole)
+    add("--cores", 1, "that may be used: 1", **whole)
+    add("--folder", None, "to keep generated data and models for the next run")
+    add("--json", False, "print one JSON object", action="store_true")
+    return parser.parse_args()
+
+
+def _positive(text: str) -> int:
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
+def machine(cores: int) -> dict[str, object]:
+    """Say what this ran on, and which peers are left out."""
+    found = {name: metadata.version(name) for name in PACKAGES if name not in PEERS or peer(name)}
+    return {
+        "cores": os.cpu_count(),
+        "cores_used": cores,
+        "processor": platform.machine(),
+        "versions": {"python": platform.python_version()} | found,
+        "left_out": [name for name in PEERS if name not in found],
+    }
+
+
+def measured(stages: list[str], sizes: list[int], case: Case) -> Iterator[Row]:
+    """Run the stages, those that depend on the ratings at each size."""
+    runs = [(name, replace(case, n_ratings=n)) for n in sizes for name in BY_RATINGS]
+    for name, case in [*runs, *((name, case) for name in BY_ITEMS)]:
+        if name in stages:
+            started = time.perf_counter()
+            yield from (BY_RATINGS | BY_ITEMS)[name](case)
+            size = f" at {case.n_ratings:,} ratings" if name in BY_RATINGS else ""
+            print(
+                f"{name}{size}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True
+            )
+
+
+def growth(rows: list[Row]) -> list[Row]:
+    """Fit seconds ~ ratings ** exponent to every stage that ran at two sizes or more."""
+    curves: dict[str, dict[int, float]] = {}
+    for row in rows:
+        if row.n_ratings is not None:
+            curves.setdefault(row.stage, {})[row.n_ratings] = row.seconds["recsys"]
+    return [
+        Row(
+            stage, f"{min(curve):,} to {max(curve):,} ratings", "growth of seconds", "exponent",
+            [float(np.polyfit(np.log(list(curve)), np.log(list(curve.values())), 1)[0])],
+            1.1, {}, {},
+        )
+        for stage, curve in curves.items()
+        if len(curve) > 1
+    ]  # fmt: skip
+
+
+def as_json(row: Row) -> dict[str, object]:
+    """Return a row with its median and quartiles."""
+    low, median, high = row.quartiles
+    return asdict(row) | {"median": median, "quartiles": [low, high], "ok": row.ok}
+
+
+def print_table(rows: list[Row], about: dict[str, object]) -> None:
+    """Print the head and one line a row."""
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    print(f"{about['cores']} cores, {about['cores_used']} used; {versions}")
+    if about["left_out"]:
+        print(f"left out, since not installed: {', '.join(about['left_out'])}")
+    head = ["stage", "size", "measured", "median", "quartiles", "at most", "ok", "seconds", "MB"]
+    lines = [head, *map(_cells, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip())
+
+
+def _cells(row: Row) -> list[str]:
+    low, median, high = (_number(value) for value in row.quartiles)
+    return [
+        row.stage,
+        row.size,
+        row.measured,
+        f"{median} {row.unit}",
+        f"{low}-{high}" if len(row.values) > 1 else "",
+        "" if row.at_most is None else _number(row.at_most),
+        {True: "ok", False: "MISSED", None: ""}[row.ok],
+        " / ".join(_number(seconds) for seconds in row.seconds.values()),
+        " / ".join(f"{peak:,.0f}" for peak in row.peak_mb.values()),
+    ]
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
