@@ -26,7 +26,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tests.benchmarks import data, search, serving, training
-from tests.benchmarks.measure import ONE_THREAD, PEERS, Case, Row, peer
+from tests.benchmarks.measure import LEFT_OUT, ONE_THREAD, PEERS, Case, Row
 
 BY_RATINGS = data.STAGES | training.STAGES
 BY_ITEMS = search.STAGES | serving.STAGES
@@ -36,7 +36,6 @@ PACKAGES = ("numpy", "pandas", "scipy", "gensim", "annoy", *PEERS)
 def main() -> int:
     """Run what is asked for; a target that is missed is no failure."""
     arguments = _arguments()
-    report = {"machine": machine(arguments.cores)}
     with tempfile.TemporaryDirectory() as temporary:
         folder = os.path.abspath(arguments.folder or temporary)
         os.environ |= ONE_THREAD | {"RECSYS_DATA": os.path.join(folder, "data")}
@@ -46,12 +45,13 @@ def main() -> int:
         with threadpool_limits(limits=1):
             rows = list(measured(arguments.stage, sorted(arguments.ratings), case))
     rows += growth(rows)
+    about = machine(arguments.cores)
     missed = sum(row.ok is False for row in rows)
     if arguments.json:
-        report |= {"rows": [as_json(row) for row in rows], "n_missed": missed}
-        print(json.dumps(report, indent=1))
+        found = {"machine": about, "rows": [as_json(row) for row in rows], "n_missed": missed}
+        print(json.dumps(found, indent=1))
         return 0
-    print_table(rows, report["machine"])
+    print_table(rows, about)
     print(f"\n{missed} of {sum(row.ok is not None for row in rows)} targets missed")
     return 0
 
@@ -87,13 +87,13 @@ def _positive(text: str) -> int:
 
 def machine(cores: int) -> dict[str, object]:
     """Say what this ran on, and which peers are left out."""
-    found = {name: metadata.version(name) for name in PACKAGES if name not in PEERS or peer(name)}
     return {
         "cores": os.cpu_count(),
         "cores_used": cores,
         "processor": platform.machine(),
-        "versions": {"python": platform.python_version()} | found,
-        "left_out": [name for name in PEERS if name not in found],
+        "versions": {"python": platform.python_version()}
+        | {name: metadata.version(name) for name in PACKAGES if name not in LEFT_OUT},
+        "left_out": sorted(LEFT_OUT),
     }
 
 
@@ -138,7 +138,7 @@ def print_table(rows: list[Row], about: dict[str, object]) -> None:
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     print(f"{about['cores']} cores, {about['cores_used']} used; {versions}")
     if about["left_out"]:
-        print(f"left out, since not installed: {', '.join(about['left_out'])}")
+        print(f"left out, since it cannot be imported: {', '.join(about['left_out'])}")
     head = ["stage", "size", "measured", "median", "quartiles", "at most", "ok", "seconds", "MB"]
     lines = [head, *map(_cells, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

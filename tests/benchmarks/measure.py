@@ -10,7 +10,6 @@ does one of them in a process of its own and prints its seconds and its peak of 
 
 from __future__ import annotations
 
-import functools
 import gc
 import importlib
 import json
@@ -21,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,6 +34,7 @@ ONE_THREAD = {
     f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMBA", "VECLIB")
 }
 PEERS = ("implicit", "ranx")
+LEFT_OUT = {name for name in PEERS if find_spec(name) is None}
 
 Works = Mapping[str, Callable[[], object]]
 
@@ -202,12 +203,12 @@ def _child(module: str, stage: str, name: str, case: str) -> None:
     del result
 
 
-@functools.cache
 def peer(name: str) -> ModuleType | None:
-    """Import a package to compare with; None where it cannot be."""
+    """Import a package to compare with; None, and named in `LEFT_OUT`, where it cannot be."""
     try:
         return importlib.import_module(name)
     except ImportError:
+        LEFT_OUT.add(name)
         return None
 
 
