@@ -3,10 +3,11 @@
     python -m tests.benchmarks                          from the root of the repository
     python -m tests.benchmarks --ratings 1000000 --stage load sequences --json
 
-Ratios are of times taken in turn (a, b, a, b), so that other work on the machine slows both:
-the median, and the quartiles. Peaks of memory are of fresh processes, above their inputs. All runs
-in one thread on one core, but for what is called two threads. Recall against the cost of training
-has a command of its own, `python -m tests.benchmarks.training_cost`.
+Ratios are of times taken in turn (a, b, a, b): the median, and the quartiles. All runs in one
+thread but for what is called two threads, and is timed by the clock of the processor, which does
+not count what other programs do; single calls, whole processes and two threads are timed by the
+clock on the wall. Peaks of memory are of fresh processes, above their inputs. Recall against the
+cost of training has a command of its own, `python -m tests.benchmarks.training_cost`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import os
 import platform
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from importlib import metadata
@@ -25,12 +25,13 @@ from importlib import metadata
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from recsys.storage import versions
 from tests.benchmarks import data, search, serving, training
-from tests.benchmarks.measure import LEFT_OUT, ONE_THREAD, PEERS, Case, Row
+from tests.benchmarks.measure import LEFT_OUT, PEERS, Case, Row
 
 BY_RATINGS = data.STAGES | training.STAGES
 BY_ITEMS = search.STAGES | serving.STAGES
-PACKAGES = ("numpy", "pandas", "scipy", "gensim", "annoy", *PEERS)
+PACKAGES = ("pandas", "pyarrow", "scipy", *PEERS)
 
 
 def main() -> int:
@@ -38,14 +39,12 @@ def main() -> int:
     arguments = _arguments()
     with tempfile.TemporaryDirectory() as temporary:
         folder = os.path.abspath(arguments.folder or temporary)
-        os.environ |= ONE_THREAD | {"RECSYS_DATA": os.path.join(folder, "data")}
-        if hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-arguments.cores :])
+        os.environ["RECSYS_DATA"] = os.path.join(folder, "data")
         case = Case(folder, 0, arguments.users, arguments.items, arguments.repeats)
         with threadpool_limits(limits=1):
-            rows = list(measured(arguments.stage, sorted(arguments.ratings), case))
+            rows = list(measured(arguments.stage, sorted({*arguments.ratings}), case))
     rows += growth(rows)
-    about = machine(arguments.cores)
+    about = machine()
     missed = sum(row.ok is False for row in rows)
     if arguments.json:
         found = {"machine": about, "rows": [as_json(row) for row in rows], "n_missed": missed}
@@ -67,47 +66,44 @@ def _arguments() -> argparse.Namespace:
     def add(option: str, default: object, about: str, **more: object) -> None:
         parser.add_argument(option, default=default, help=about, **more)
 
-    whole = {"type": _positive, "metavar": "N"}
+    whole = {"type": count, "metavar": "N"}
     add("--ratings", [100_000, 1_000_000], "sizes of the data: 100000 1000000", nargs="+", **whole)
     add("--stage", names, f"of {', '.join(names)}: all", nargs="+", choices=names, metavar="NAME")
     add("--repeats", 5, "of every time: 5", **whole)
     add("--users", 10_000, "of exact search and metrics: 10000", **whole)
     add("--items", 87_000, "of exact search, metrics and the served model: 87000", **whole)
-    add("--cores", 1, "that may be used: 1", **whole)
     add("--folder", None, "to keep generated data and models for the next run")
     add("--json", False, "print one JSON object", action="store_true")
     return parser.parse_args()
 
 
-def _positive(text: str) -> int:
+def count(text: str) -> int:
+    """Read a whole number above 0."""
     if int(text) < 1:
         raise ValueError
     return int(text)
 
 
-def machine(cores: int) -> dict[str, object]:
+def machine() -> dict[str, object]:
     """Say what this ran on, and which peers are left out."""
     return {
         "cores": os.cpu_count(),
-        "cores_used": cores,
         "processor": platform.machine(),
         "versions": {"python": platform.python_version()}
+        | versions()
         | {name: metadata.version(name) for name in PACKAGES if name not in LEFT_OUT},
         "left_out": sorted(LEFT_OUT),
     }
 
 
 def measured(stages: list[str], sizes: list[int], case: Case) -> Iterator[Row]:
-    """Run the stages, those that depend on the ratings at each size."""
+    """Run the stages, those that depend on the ratings at each size; show rows as they come."""
     runs = [(name, replace(case, n_ratings=n)) for n in sizes for name in BY_RATINGS]
     for name, case in [*runs, *((name, case) for name in BY_ITEMS)]:
         if name in stages:
-            started = time.perf_counter()
-            yield from (BY_RATINGS | BY_ITEMS)[name](case)
-            size = f" at {case.n_ratings:,} ratings" if name in BY_RATINGS else ""
-            print(
-                f"{name}{size}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True
-            )
+            for row in (BY_RATINGS | BY_ITEMS)[name](case):
+                print("  ".join(_cells(row)), file=sys.stderr, flush=True)
+                yield row
 
 
 def growth(rows: list[Row]) -> list[Row]:
@@ -135,8 +131,8 @@ def as_json(row: Row) -> dict[str, object]:
 
 def print_table(rows: list[Row], about: dict[str, object]) -> None:
     """Print the head and one line a row."""
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    print(f"{about['cores']} cores, {about['cores_used']} used; {versions}")
+    packages = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    print(f"{about['cores']} cores; {packages}")
     if about["left_out"]:
         print(f"left out, since it cannot be imported: {', '.join(about['left_out'])}")
     head = ["stage", "size", "measured", "median", "quartiles", "at most", "ok", "seconds", "MB"]

@@ -10,6 +10,7 @@ does one of them in a process of its own and prints its seconds and its peak of 
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import json
@@ -37,6 +38,7 @@ PEERS = ("implicit", "ranx")
 LEFT_OUT = {name for name in PEERS if find_spec(name) is None}
 
 Works = Mapping[str, Callable[[], object]]
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -90,15 +92,22 @@ class Row:
         return None if self.at_most is None else self.quartiles[1] <= self.at_most
 
 
-def alternate(works: Works, repeats: int) -> dict[str, npt.NDArray[np.float64]]:
-    """Do all works in turn, again and again; return the seconds of each, float64 (repeats,)."""
+def alternate(
+    works: Works, repeats: int, clock: Clock = time.process_time
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Do all works in turn, again and again; return the seconds of each, float64 (repeats,).
+
+    The clock is that of the processor, of all threads together, so that it does not count what
+    other programs do meanwhile, and a second thread makes nothing faster. What is done by child
+    processes, or is to be faster with threads, needs the clock on the wall, `time.perf_counter`.
+    """
     seconds = {name: np.empty(repeats) for name in works}
     for repeat in range(repeats):
         for name, work in works.items():
             gc.collect()
-            started = time.perf_counter()
+            started = clock()
             result = work()
-            seconds[name][repeat] = time.perf_counter() - started
+            seconds[name][repeat] = clock() - started
             del result
     return seconds
 
@@ -114,6 +123,7 @@ def compare(
     peak_mb: float | None = None,
     ours: tuple[str, str, float, float] | None = None,
     memory: bool = True,
+    clock: Clock = time.process_time,
     what: str = "seconds",
     n_ratings: int | None = None,
 ) -> list[Row]:
@@ -133,12 +143,14 @@ def compare(
         A row for ours alone: its seconds times the scale.
     memory : bool
         Whether to look at memory; not of use where the works are whole processes.
+    clock : function
+        As in `alternate`.
     what : str
         What the ratios are of.
     n_ratings : int, optional
     """
     works = prepare(case)
-    seconds = alternate(works, case.repeats)
+    seconds = alternate(works, case.repeats, clock)
     del works
     peaks = {name: in_child(prepare, name, case)["peak_mb"] for name in seconds if memory}
     known = {name: peak for name, peak in peaks.items() if peak is not None}
@@ -194,11 +206,13 @@ def _child(module: str, stage: str, name: str, case: str) -> None:
     work = getattr(importlib.import_module(module), stage)(Case(**json.loads(case)))[name]
     gc.collect()
     if linux := CLEAR.exists():
+        if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+            trim(0)  # what is free goes back to the system, so that it counts when used again
         CLEAR.write_text("5")  # the peak starts anew from what is resident now (proc(5))
         before = _resident_mb()
-    started = time.perf_counter()
+    started = time.process_time()
     result = work()
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     print(json.dumps({"seconds": seconds, "peak_mb": _resident_mb() - before if linux else None}))
     del result
 
