@@ -1,0 +1,1 @@
+"""Measure how fast each step is, beside the least that the machine needs for it."""

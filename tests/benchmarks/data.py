@@ -1,0 +1,156 @@
+"""From a file to sequences: loading, ordering, what gensim is given, user vectors."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shutil
+import tracemalloc
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_array
+
+from recsys import load_ratings
+from recsys.frames import check_ratings
+from recsys.item2vec import _Corpus
+from recsys.sample import generate, write
+from recsys.sequences import Sequences, build_sequences, seconds_of
+from recsys.users import history_weights, user_vectors
+from tests.benchmarks.measure import Case, Row, Works, compare
+
+DTYPES = {"userId": "int64", "movieId": "int64", "rating": "float32", "timestamp": "int64"}
+TYPED, PLAIN = "read_csv with usecols, dtypes", "plain read_csv"
+HALF_LIFE = 2.0
+
+
+def generated(case: Case) -> Path:
+    """Return the folder of a size: `ratings.csv`, `movies.csv`, `checked.pkl`, made once."""
+    folder = Path(case.folder) / str(case.n_ratings)
+    if not (folder / "checked.pkl").exists():
+        ratings, items = generate(case.n_ratings, seed=1)
+        write(folder, ratings, items, seed=1)
+        check_ratings(ratings).to_pickle(folder / "part.pkl")
+        (folder / "part.pkl").rename(folder / "checked.pkl")
+    return folder
+
+
+def shuffled(case: Case) -> Path:
+    """Return a file of the same ratings in random order, made once."""
+    path = generated(case) / "shuffled.csv"
+    if not path.exists():
+        lines = pd.read_csv(path.with_name("ratings.csv"), dtype="str")
+        lines.sample(frac=1, random_state=0).to_csv(path.with_suffix(".part"), index=False)
+        path.with_suffix(".part").rename(path)
+    return path
+
+
+def checked(case: Case) -> pd.DataFrame:
+    """Return the ratings as `load_ratings` gives them."""
+    frame: pd.DataFrame = pd.read_pickle(generated(case) / "checked.pkl")
+    return frame
+
+
+def loader(path: Path) -> Callable[[], pd.DataFrame]:
+    """Return a function that loads the text itself, whatever has been kept of it."""
+    without = {"cache": False} if "cache" in inspect.signature(load_ratings).parameters else {}
+    return partial(load_ratings, path, **without)
+
+
+def _loading(path: Path) -> Works:
+    return {
+        "recsys": loader(path),
+        TYPED: lambda: pd.read_csv(path, usecols=list(DTYPES), dtype=DTYPES),
+        PLAIN: lambda: pd.read_csv(path),
+    }
+
+
+def load(case: Case) -> Works:
+    """Load a csv in MovieLens' order."""
+    return _loading(generated(case) / "ratings.csv")
+
+
+def load_shuffled(case: Case) -> Works:
+    """Load a csv in random order."""
+    return _loading(shuffled(case))
+
+
+def reload(case: Case) -> Works:
+    """Load a csv again, against the first time, which includes what it does for the second."""
+    path, data = generated(case) / "ratings.csv", Path(os.environ["RECSYS_DATA"])
+
+    def first() -> pd.DataFrame:
+        shutil.rmtree(data / ".cache", ignore_errors=True)
+        return load_ratings(path)
+
+    first()
+    return {"recsys": lambda: load_ratings(path), "first time": first}
+
+
+def sequences(case: Case) -> Works:
+    """Order all events by user and time, against sorting one key that is ready."""
+    ratings = checked(case)
+    users, seconds = pd.factorize(ratings["user_id"], sort=True)[0], seconds_of(ratings)
+    key = users * (np.ptp(seconds) + 1) + seconds - seconds.min()
+    return {
+        "recsys": lambda: build_sequences(ratings),
+        "stable argsort": lambda: np.argsort(key, kind="stable"),
+    }
+
+
+def averaging(case: Case) -> Works:
+    """Average the vectors of all users, against the sparse product with its matrix ready."""
+    histories = build_sequences(checked(case))
+    vectors = vectors_for(histories)
+    weights = history_weights(histories.offsets, half_life=HALF_LIFE)
+    shape = (len(histories), len(vectors))
+    matrix = csr_array((weights, histories.codes, histories.offsets), shape=shape)
+    return {
+        "recsys": lambda: user_vectors(histories, vectors, half_life=HALF_LIFE),
+        "sparse @ dense": lambda: matrix @ vectors,
+    }
+
+
+def vectors_for(histories: Sequences) -> np.ndarray:
+    """Return random vectors of as many dimensions as a model has, float32 (n_items, 256)."""
+    return np.random.default_rng(1).standard_normal((len(histories.item_ids), 256), np.float32)
+
+
+def _by_ratings(stage: str, prepare: Callable[[Case], Works], case: Case, **targets) -> list[Row]:
+    size = f"{case.n_ratings:,} ratings"
+    return compare(stage, size, prepare, case, n_ratings=case.n_ratings, **targets)
+
+
+def corpus(case: Case) -> list[Row]:
+    """Count what the corpus for gensim holds beside the sequences, while it is iterated."""
+    histories = build_sequences(checked(case))
+    tracemalloc.start()
+    served = _Corpus(histories)
+    for _ in served:
+        pass
+    held = tracemalloc.get_traced_memory()[1] / len(histories.codes)
+    tracemalloc.stop()
+    objects = {id(token): token for sentence in served for token in sentence}
+    each, size = len(objects) / len(set(objects.values())), f"{case.n_ratings:,} ratings"
+    return [
+        Row("corpus", size, "memory for a rating", "bytes", [held], 60, {}, {}),
+        Row("corpus", size, "token objects / item", "x", [each], 1, {}, {}),
+    ]
+
+
+STAGES = {
+    "load": partial(
+        _by_ratings, "load", load, ratios={TYPED: 1.6, PLAIN: None}, memory_ratios={PLAIN: 0.6}
+    ),
+    "load-shuffled": partial(
+        _by_ratings, "load-shuffled", load_shuffled, ratios={TYPED: 1.6, PLAIN: None},
+        memory_ratios={PLAIN: 0.6},
+    ),
+    "reload": partial(_by_ratings, "reload", reload, ratios={"first time": 0.15}),
+    "sequences": partial(_by_ratings, "sequences", sequences, ratios={"stable argsort": 3.0}),
+    "corpus": corpus,
+    "user-vectors": partial(_by_ratings, "user-vectors", averaging, ratios={"sparse @ dense": 1.5}),
+}  # fmt: skip

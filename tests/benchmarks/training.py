@@ -1,0 +1,89 @@
+"""Training beside bare gensim, and everything from a file to a saved model."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+from functools import partial
+from pathlib import Path
+
+from gensim.models import Word2Vec
+
+from recsys import Recommender, load_items
+from recsys.item2vec import MAX_SENTENCE, WORD2VEC, train_item2vec
+from recsys.sequences import build_sequences
+from recsys.users import user_vectors
+from tests.benchmarks.data import HALF_LIFE, checked, generated, loader, vectors_for
+from tests.benchmarks.measure import Case, Row, Works, compare, in_child
+
+BARE, EPOCH = "bare gensim", "an epoch"
+# From so many ratings on, the peak of memory has a target, in million bytes.
+LARGEST, LARGEST_MB = 25_000_000, 8_000
+
+
+def one_epoch(case: Case) -> Works:
+    """Train one epoch, against gensim on lists of shared tokens; both make the vocabulary."""
+    sequences = build_sequences(checked(case))
+    tokens = [str(code) for code in range(len(sequences.item_ids))]
+    sentences = [
+        [tokens[code] for code in history[start : start + MAX_SENTENCE]]
+        for history in map(sequences.items_of, range(len(sequences)))
+        for start in range(0, len(history), MAX_SENTENCE)
+    ]
+    keywords = inspect.signature(train_item2vec).parameters
+    parameters = {name: keywords[name].default for name in WORD2VEC} | {"epochs": 1}
+    return {
+        "recsys": lambda: train_item2vec(sequences, **parameters),
+        BARE: lambda: Word2Vec(sentences, **parameters),
+    }
+
+
+def beside_training(case: Case) -> Works:
+    """Load, order and average, against one epoch of training: a fifth of five."""
+    load, histories = loader(generated(case) / "ratings.csv"), build_sequences(checked(case))
+    vectors = vectors_for(histories)
+    return {
+        "recsys": lambda: user_vectors(build_sequences(load()), vectors, half_life=HALF_LIFE),
+        EPOCH: lambda: train_item2vec(histories, epochs=1),
+    }
+
+
+def training(case: Case) -> list[Row]:
+    """Compare both; what is beside training may take 5% of five epochs, so 25% of one."""
+    measure = partial(compare, "training", f"{case.n_ratings:,} ratings", case=case)
+    return [
+        *measure(one_epoch, ratios={BARE: 1.03}, n_ratings=case.n_ratings),
+        *measure(
+            beside_training, ratios={EPOCH: 0.25}, memory=False,
+            what="load, sequences, user vectors",
+        ),
+    ]  # fmt: skip
+
+
+def file_to_model(case: Case) -> Works:
+    """Load the files, fit for one epoch, save."""
+    folder, model = generated(case), Path(case.folder) / "whole"
+    shutil.rmtree(model, ignore_errors=True)
+
+    def run() -> None:
+        ratings, items = loader(folder / "ratings.csv")(), load_items(folder / "movies.csv")
+        Recommender(epochs=1, calibrate=False, half_life=HALF_LIFE).fit(ratings, items).save(model)
+
+    return {"recsys": run}
+
+
+def fit(case: Case) -> list[Row]:
+    """Measure the peak of memory from file to saved model, once, in a process of its own."""
+    found = in_child(file_to_model, "recsys", case)
+    if found["peak_mb"] is None:
+        return []
+    at_most = LARGEST_MB if case.n_ratings >= LARGEST else None
+    return [
+        Row(
+            "fit", f"{case.n_ratings:,} ratings", "peak memory", "MB", [found["peak_mb"]], at_most,
+            {"recsys": found["seconds"]}, {"recsys": found["peak_mb"]}, case.n_ratings,
+        )
+    ]  # fmt: skip
+
+
+STAGES = {"training": training, "fit": fit}

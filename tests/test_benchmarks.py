@@ -1,0 +1,148 @@
+"""The benchmarks measure what they say; what they find is not tested."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from threadpoolctl import threadpool_limits
+
+from tests.benchmarks import __main__ as command
+from tests.benchmarks import data, measure, search, training
+from tests.benchmarks.example import example
+from tests.benchmarks.measure import ROOT, Case, Row, alternate, compare, environment, in_child
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+
+def run(*words: str) -> dict:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks", "--repeats", "1", "--json", *words],
+        cwd=ROOT, env=environment(), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def case(tmp_path, monkeypatch):
+    monkeypatch.setenv("RECSYS_DATA", str(tmp_path / "data"))
+    return Case(str(tmp_path), n_ratings=3000, n_users=40, n_items=300, repeats=2)
+
+
+def test_works_are_done_in_turn():
+    done = []
+    seconds = alternate({"a": lambda: done.append("a"), "b": lambda: done.append("b")}, 3)
+    assert "".join(done) == "ababab"
+    assert [len(taken) for taken in seconds.values()] == [3, 3]
+    assert all((taken > 0).all() for taken in seconds.values())
+
+
+@LINUX
+def test_a_peak_of_memory_is_above_the_inputs_and_counts_what_was_freed(case):
+    assert in_child(example, "recsys", case)["peak_mb"] == pytest.approx(60, abs=3)
+    assert in_child(example, "limit", case)["peak_mb"] == pytest.approx(90, abs=3)
+
+
+@LINUX
+def test_a_comparison_has_a_row_for_each_target(case):
+    rows = compare(
+        "example", "small", example, case, ratios={"limit": 1e9, "absent": 1.0},
+        memory_ratios={"limit": 0.5}, peak_mb=100, ours=("time", "ms", 1000, 0.0),
+    )  # fmt: skip
+    found = {row.measured: row for row in rows}
+    assert list(found) == ["seconds / limit", "time", "peak memory / limit", "peak memory"]
+    assert found["seconds / limit"].ok
+    assert not found["time"].ok
+    assert not found["peak memory / limit"].ok
+    assert found["peak memory"].ok
+    assert found["time"].values[0] == pytest.approx(found["time"].seconds["recsys"] * 1000, rel=1)
+
+
+def test_growth_is_the_exponent_of_the_seconds():
+    rows = [
+        Row("fit", "", "", "x", [1.0], None, {"recsys": 3 * n**1.5}, {}, n) for n in (10, 100, 1000)
+    ]
+    (found,) = command.growth(rows)
+    assert found.values == [pytest.approx(1.5)]
+    assert not found.ok
+    assert command.growth(rows[:1]) == []
+
+
+@pytest.mark.parametrize("words", [["--stage", "lode"], ["--ratings", "0"], ["--repeats", "x"]])
+def test_a_wrong_option_is_a_usage_error(words, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *words])
+    with pytest.raises(SystemExit) as stopped:
+        command.main()
+    assert stopped.value.code == 2
+    assert "invalid" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_limits_do_what_ours_does(case):
+    loaded = data.load(case)
+    typed = loaded[data.TYPED]()
+    assert_array_equal(loaded["recsys"]()["item_id"], typed["movieId"])
+    mixed = data.load_shuffled(case)[data.TYPED]()
+    assert not np.array_equal(mixed, typed)
+    assert sorted(map(tuple, mixed.to_numpy())) == sorted(map(tuple, typed.to_numpy()))
+    ordered = data.sequences(case)
+    users = data.checked(case)["user_id"].to_numpy()
+    assert_array_equal(
+        users[ordered["stable argsort"]()],
+        np.repeat(ordered["recsys"]().user_ids, ordered["recsys"]().lengths),
+    )
+    averaged = data.averaging(case)
+    assert_allclose(averaged["recsys"](), averaged["sparse @ dense"](), rtol=1e-4, atol=1e-6)
+    trained = training.one_epoch(case)
+    assert len(trained["recsys"]().item_ids) == len(trained[training.BARE]().wv)
+
+
+def test_implicit_finds_what_we_find(case):
+    pytest.importorskip("implicit")
+    with threadpool_limits(limits=1):
+        works = search.exact(case)
+    rows, scores = works["recsys"]()
+    ids, theirs = works["implicit"]()
+    assert np.allclose(scores, theirs, rtol=1e-4)
+    assert (rows == ids).mean() > 0.99
+
+
+def test_a_peer_that_is_not_installed_is_left_out(case, monkeypatch):
+    monkeypatch.setattr(measure, "LEFT_OUT", set())
+    monkeypatch.setattr(command, "LEFT_OUT", measure.LEFT_OUT)
+    for name in measure.PEERS:
+        monkeypatch.setitem(sys.modules, name, None)
+    assert list(search.exact(case)) == ["recsys", "product alone"]
+    assert list(search.judging(case)) == ["recsys"]
+    assert command.machine()["left_out"] == ["implicit", "ranx"]
+
+
+@pytest.mark.slow
+def test_ranx_and_implicit_judge_as_we_do(case):
+    pytest.importorskip("ranx")
+    works = search.judging(case)
+    ours = works["recsys"]()
+    for name, mean in works["ranx"]().items():
+        assert ours[name].mean() == pytest.approx(mean), name
+
+
+def test_json_is_one_object_with_a_row_for_each_stage():
+    found = run("--ratings", "2000", "--stage", "help", "corpus")
+    assert [row["stage"] for row in found["rows"]] == ["corpus", "corpus", "help"]
+    assert found["machine"]["left_out"] == sorted(measure.LEFT_OUT)
+
+
+@pytest.mark.slow
+def test_all_stages_run_at_the_smallest_size():
+    # 5,000 items: of fewer than 4,000, Annoy is not asked.
+    found = run("--ratings", "1500", "3000", "--users", "50", "--items", "5000")
+    rows = found["rows"]
+    assert {row["stage"] for row in rows} == {*command.BY_RATINGS, *command.BY_ITEMS}
+    assert all(row["median"] > 0 for row in rows if row["unit"] == "x")
+    grown = {row["stage"] for row in rows if row["unit"] == "exponent"}
+    assert grown == {"load", "load-shuffled", "reload", "sequences", "user-vectors", "training",
+                     "fit"}  # fmt: skip
+    assert found["n_missed"] == sum(row["ok"] is False for row in rows)
