@@ -799,6 +799,7 @@ class Recommender:
         left: npt.NDArray[np.bool_] | None = None,
         popularity: float = 1.0,
         diversity: float = 0.0,
+        threads: int = 1,
     ) -> tuple[Rows, Vectors]:
         """Rank the items for many histories at once, exactly: what evaluation measures.
 
@@ -813,6 +814,8 @@ class Recommender:
             The items to choose from; None = all.
         popularity, diversity : float
             As in `recommend`.
+        threads : int
+            As in `recommend_many`.
 
         Returns
         -------
@@ -828,7 +831,8 @@ class Recommender:
             exclude = None if exclude is None else exclude.recode(exclude.item_ids[among])
         excluded = None if exclude is None else (exclude.offsets, exclude.codes)
         asked = self.queries(histories, staleness, popularity=popularity)
-        rows, scores = index.query(asked, pool_size(k) if diversity else k, exclude=excluded)
+        wanted = pool_size(k) if diversity else k
+        rows, scores = index.query(asked, wanted, exclude=excluded, threads=threads)
         rows = among[rows]
         if diversity:
             rows, scores = diversify_many(rows, scores, self._fitted().unit_vectors, k, diversity)
@@ -845,6 +849,7 @@ class Recommender:
         where: str | pd.Series | None = None,
         popularity: float = 1.0,
         diversity: float = 0.0,
+        threads: int = 1,
     ) -> pd.DataFrame:
         """Recommend k items to each of many users; always by exact search.
 
@@ -856,6 +861,8 @@ class Recommender:
             is logged.
         watched, block, allow, where, popularity, diversity
             As in `recommend`, for all users alike.
+        threads : int
+            Of the search; the same lists with any number.
 
         Returns
         -------
@@ -871,6 +878,7 @@ class Recommender:
         import pandas as pd
 
         k, popularity, diversity = _checked(k, popularity, diversity)
+        threads = _whole(threads, "threads")
         tables = self._fitted()
         wanted = range(len(tables.histories)) if users is None else map(tables.user_row, users)
         user_rows = np.fromiter(wanted, dtype=np.int64)
@@ -882,7 +890,7 @@ class Recommender:
         left = tables.left(tables.item_rows(() if block is None else block), allow, where)
         rows, scores = self.rank(
             histories, k, exclude=exclude, staleness=staleness, left=left,
-            popularity=popularity, diversity=diversity,
+            popularity=popularity, diversity=diversity, threads=threads,
         )  # fmt: skip
         who, place = np.nonzero(scores > -np.inf)
         return pd.DataFrame(
@@ -1032,13 +1040,13 @@ def _opened(folder: Path, stamp: tuple[int, ...]) -> Recommender:
     return Recommender.load(folder)
 
 
-def _whole(k: int) -> int:
+def _whole(number: int, name: str = "k") -> int:
     try:
-        whole = operator.index(k)
+        whole = operator.index(number)
     except TypeError:
-        raise ValueError(f"k must be a whole number above 0, got {k!r}") from None
+        raise ValueError(f"{name} must be a whole number above 0, got {number!r}") from None
     if whole < 1:
-        raise ValueError(f"k must be a whole number above 0, got {k!r}")
+        raise ValueError(f"{name} must be a whole number above 0, got {number!r}")
     return whole
 
 

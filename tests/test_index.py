@@ -134,6 +134,25 @@ def test_answers_do_not_depend_on_how_queries_are_batched(
         assert np.array_equal(scores[i], one[1][0])
 
 
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("n_items", [900, 2048, 2500, 16_384, 20_000])
+def test_ties_across_groups_blocks_and_threads_come_in_order_of_their_rows(
+    n_items: int, threads: int
+) -> None:
+    """Few distinct scores, some rows left out, more queries than a block holds."""
+    rng = np.random.default_rng(4)
+    vectors = rng.integers(-3, 4, (n_items, 2)).astype(np.float32)
+    queries = rng.integers(-3, 4, (600, 2)).astype(np.float32)
+    left_out = rng.integers(0, n_items, (600, 300)).astype(np.int32)
+    exclude = np.arange(0, 600 * 300 + 1, 300), left_out.ravel()
+    rows, scores = ExactIndex(vectors).query(queries, 40, exclude=exclude, threads=threads)
+    truth = queries @ vectors.T
+    np.put_along_axis(truth, left_out, -np.inf, axis=1)
+    order = np.argsort(-truth, axis=1, kind="stable")[:, :40]
+    assert np.array_equal(rows, order)
+    assert np.array_equal(scores, np.take_along_axis(truth, order, axis=1))
+
+
 @pytest.mark.parametrize("d", [2, 3, 16, 64, 200])
 def test_rounding_in_float32_moves_nothing_across_the_end_of_the_list(d: int) -> None:
     """Vectors that differ in their last bits: a float32 matrix product orders them at random."""
