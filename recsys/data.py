@@ -17,16 +17,14 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pa_compute
@@ -84,11 +82,24 @@ class _File:
     def __str__(self) -> str:
         return f"'{self.path}'" + (f" ({self.member})" if self.member else "")
 
+    @property
+    def packed(self) -> bool:
+        """Whether the bytes on the disk are not those of the table."""
+        return self.member is not None or self.name != self.path.name.lower()
+
     @contextmanager
-    def open(self) -> Iterator[IO[bytes]]:
-        """Open for reading, decompressed."""
+    def open(self, *, progress: bool = False) -> Iterator[IO[bytes]]:
+        """Open for reading, decompressed; with a bar on the terminal where it takes long."""
         with ExitStack() as stack:
             stream: IO[bytes] = stack.enter_context(self.path.open("rb"))
+            if progress:
+                from tqdm import tqdm
+
+                bar = tqdm.wrapattr(
+                    stream, "read", total=self.path.stat().st_size, desc=f"reading {self.name}",
+                    unit="B", unit_scale=True, delay=2, disable=None,
+                )  # fmt: skip
+                stream = stack.enter_context(bar)
             if self.member is not None:
                 archive = stack.enter_context(zipfile.ZipFile(stream))
                 stream = stack.enter_context(archive.open(self.member))
@@ -277,9 +288,8 @@ def _levels(path: Path) -> list[list[_File]]:
 
 
 def _read_parquet(file: _File, options: Mapping[str, str | None]) -> pd.DataFrame:
-    packed = file.member is not None or file.path.suffix.lower() == ".gz"
     # Never from a Python object, see `_batches`.
-    with _native(file) if packed else pa.OSFile(os.fspath(file.path)) as stream:
+    with _native(file) if file.packed else pa.OSFile(os.fspath(file.path)) as stream:
         table = pa_parquet.ParquetFile(stream)
         names = list(table.schema_arrow.names)
         positions = _positions(names, file, options)
@@ -320,12 +330,13 @@ def _read_text(
     layout = _sniff(file)
     positions = _positions(layout.names, file, options)
     kinds = {RATING: pa.float32(), TIMESTAMP: pa.int64()}
-    ids = None if text_ids else pa.int64()
-    columns = {name: _Column(kinds.get(name, ids)) for name in positions}
-    for batch in _ahead(_batches(file, layout, positions.values())):
-        for name, position in positions.items():
-            columns[name].add(batch.column(str(position)))
-    frame = pd.DataFrame({name: columns.pop(name).series() for name in positions}, copy=False)
+    ids = pa.string() if text_ids else pa.int64()
+    columns = {str(position): _Column(kinds.get(name, ids)) for name, position in positions.items()}
+    for batch, expected in _batches(file, layout, columns):
+        for position, column in columns.items():
+            column.add(batch.column(position), expected)
+    series = {name: columns.pop(str(position)).series() for name, position in positions.items()}
+    frame = pd.DataFrame(series, copy=False)
 
     def line_of(position: int) -> int:
         return _line_of(file, layout, position)
@@ -385,39 +396,83 @@ def _not_utf8(file: _File, line: int) -> DataError:
     return DataError(f"{file}, line {line}: not text in UTF-8; {hint}")
 
 
-def _batches(file: _File, layout: _Layout, positions: Iterable[int]) -> Iterator[pa.RecordBatch]:
-    """Read columns as text, block by block.
+def _batches(
+    file: _File, layout: _Layout, columns: Mapping[str, _Column]
+) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """Read columns block by block: as what they are so far, or where that cannot be, as text.
+
+    With each comes the number of rows to be expected altogether, 0 where that is not known.
 
     pyarrow is handed blocks that are its own, never the stream: its threads read ahead, and one
     that still reads from a Python object when an error has ended the rest crashes the interpreter
     (https://github.com/apache/arrow/issues/43604).
     """
-    columns = [str(position) for position in range(len(layout.names))]
-    wanted = [str(position) for position in positions]
     parts = layout.delimiter == "::"
-    parse = pa_csv.ParseOptions(
-        delimiter=_PART if parts else layout.delimiter,
-        quote_char='"' if layout.quoted else False,
-        newlines_in_values=layout.quoted,
-    )
-    convert = pa_csv.ConvertOptions(
-        include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string())
+    delimiter = _PART if parts else layout.delimiter
+    plain, quoted = (
+        pa_csv.ParseOptions(
+            delimiter=delimiter, quote_char='"' if quotes else False, newlines_in_values=quotes
+        )
+        for quotes in (False, True)
     )
     # Only without threads pyarrow knows which row is wrong.
-    read = pa_csv.ReadOptions(use_threads=False, block_size=8 * _BLOCK, column_names=columns)
-    n_rows = 0
-    with file.open() as stream:
+    read = pa_csv.ReadOptions(
+        use_threads=False,
+        block_size=8 * _BLOCK,
+        column_names=[str(position) for position in range(len(layout.names))],
+    )
+    texts = dict.fromkeys(columns, pa.string())
+    size = 0 if file.packed else file.path.stat().st_size
+    n_rows = n_bytes = 0
+    with file.open(progress=True) as stream:
         for _ in range(layout.n_skip):
             stream.readline()
         for block in _blocks(stream, file, layout):
-            copy = pa.BufferOutputStream()
-            copy.write(block.replace(b"::", _PART.encode()) if parts else block)
+            rows = block.replace(b"::", _PART.encode()) if parts else block
+            kinds = {position: column.kind for position, column in columns.items()}
+            parse = quoted if layout.quoted and b'"' in rows else plain  # which is faster
+            table = None
+            if _is_plain(rows, delimiter):
+                with suppress(pa.ArrowInvalid):
+                    table = _parse(rows, read, parse, kinds)
             try:
-                table = pa_csv.read_csv(pa.BufferReader(copy.getvalue()), read, parse, convert)
+                table = table or _parse(rows, read, parse, texts)
             except pa.ArrowInvalid as error:
                 raise _bad_row(error, file, layout, n_rows) from error
             n_rows += len(table)
-            yield from table.to_batches()
+            n_bytes += len(block)
+            expected = int(1.01 * n_rows * size / n_bytes)
+            for batch in table.to_batches():
+                yield batch, expected
+
+
+def _parse(
+    rows: bytes,
+    read: pa_csv.ReadOptions,
+    parse: pa_csv.ParseOptions,
+    kinds: Mapping[str, pa.DataType],
+) -> pa.Table:
+    own = pa.allocate_buffer(len(rows))
+    pa.FixedSizeBufferWriter(own).write(rows)
+    convert = pa_csv.ConvertOptions(include_columns=list(kinds), column_types=kinds, null_values=[])
+    return pa_csv.read_csv(pa.BufferReader(own), read, parse, convert)
+
+
+def _is_plain(rows: bytes, delimiter: str) -> bool:
+    """Tell that no number is written as ` 7`, 007 or 0x1f, which pyarrow reads as 7, 7 and 31."""
+    if rows[:1] == b"0" or b" " in rows or (b"\t" in rows and delimiter != "\t"):
+        return False
+    if delimiter in ";|":  # the other delimiters sort before the digits
+        rows = rows.replace(delimiter.encode(), b",")
+    text = np.frombuffer(rows, np.uint8)
+    for start in (0, 1):  # pairs of bytes: a zero after what sorts before the digits
+        pairs = np.frombuffer(rows, "<u2", (len(rows) - start) // 2, start)
+        ends = 2 * np.flatnonzero(pairs - np.uint16(0x3000) < 0x30) + start + 2
+        after = text.take(ends, mode="clip")
+        again = (after - np.uint8(48) < 10) | ((after | 32) == ord("x"))
+        if (again & (text[ends - 2] != ord("."))).any():
+            return False
+    return True
 
 
 def _blocks(stream: IO[bytes], file: _File, layout: _Layout) -> Iterator[bytes]:
@@ -426,8 +481,9 @@ def _blocks(stream: IO[bytes], file: _File, layout: _Layout) -> Iterator[bytes]:
     while data := stream.read(4 * _BLOCK):
         block = rest + data
         end = _end_of_rows(block, layout)
-        if block[:end].strip():
-            yield block[:end]
+        rows = block[:end]
+        if rows and not rows.isspace():
+            yield rows
         rest = block[end:]
         if len(rest) > _BLOCK:
             raise DataError(
@@ -478,62 +534,52 @@ def _line_of(file: _File, layout: _Layout, position: int) -> int:
     return layout.n_skip + position + 1
 
 
-def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Read the next batch in a thread while this one is worked on."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        coming = pool.submit(next, batches, None)
-        while (batch := coming.result()) is not None:
-            coming = pool.submit(next, batches, None)
-            yield batch
-
-
 class _Column:
-    """A column put together block by block: numbers as long as all are numbers, else text.
+    """A column put together block by block: numbers as long as all are numbers, else text."""
 
-    Numbers are kept in a `bytearray`, which grows in place: to join a list of blocks at the end
-    would take the memory twice.
-    """
-
-    def __init__(self, kind: pa.DataType | None) -> None:
-        self._kind = kind  # None: text
-        self._numbers = bytearray()
+    def __init__(self, kind: pa.DataType) -> None:
+        self.kind = kind
+        # Room for all, as far as is known: what is not used yet takes no memory.
+        self._numbers = np.empty(0, dtype=np.dtype(kind.to_pandas_dtype()))
         self._texts: list[pa.Array] = []
+        self._n_rows = 0
 
-    def add(self, text: pa.Array) -> None:
-        """Add the next block."""
-        if self._kind is not None:
-            numbers = _parse(text, self._kind)
+    def add(self, values: pa.Array, expected: int) -> None:
+        """Add the next block, of this kind or text, of a table of about `expected` rows."""
+        end = self._n_rows + len(values)
+        if self.kind != pa.string():
+            numbers = _numbers(values, self.kind)
             if numbers is not None:
-                self._numbers += memoryview(numbers)
+                if end > len(self._numbers):
+                    self._numbers.resize(max(expected, 3 * end // 2), refcheck=False)
+                self._numbers[self._n_rows : end] = numbers
+                self._n_rows = end
                 return
-            if self._numbers:
-                self._texts.append(pa.array(self._array()).cast(pa.string()))
-            self._kind = None
-        self._texts.append(text)
+            if self._n_rows:
+                self._texts.append(pa.array(self._numbers[: self._n_rows]).cast(pa.string()))
+            self.kind = pa.string()
+        self._texts.append(values)
 
     def series(self) -> pd.Series:
         """Return the whole column."""
-        if self._kind is not None:
-            return pd.Series(self._array(), copy=False)
+        if self.kind != pa.string():
+            self._numbers.resize(self._n_rows, refcheck=False)
+            return pd.Series(self._numbers, copy=False)
         return pd.Series(pa.chunked_array(self._texts).to_pandas(), dtype="str")
 
-    def _array(self) -> npt.NDArray[Any]:
-        kind: Any = self._kind
-        return np.frombuffer(self._numbers, dtype=kind.to_pandas_dtype())
 
-
-def _parse(text: pa.Array, kind: pa.DataType) -> Any:
+def _numbers(values: pa.Array, kind: pa.DataType) -> Any:
     """Turn text into numbers, an array (n,); None if one is no number or would lose its zeros."""
     try:
-        numbers = text.cast(kind)
+        numbers = values.cast(kind)
     except pa.ArrowInvalid:
         return None
-    values = numbers.to_numpy()
-    if kind == pa.int64():  # pyarrow reads 007 as 7, and 0x1f as 31
-        zero = pa_compute.any(pa_compute.starts_with(text, "0")).as_py()
-        if (zero or values.min() < 0) and not numbers.cast(pa.string()).equals(text):
+    array = numbers.to_numpy()
+    if kind == pa.int64() and values.type != kind:  # pyarrow reads 007 as 7, and 0x1f as 31
+        zero = pa_compute.any(pa_compute.starts_with(values, "0")).as_py()
+        if (zero or array.min() < 0) and not numbers.cast(pa.string()).equals(values):
             return None
-    return values
+    return array
 
 
 def _read_items(file: _File) -> tuple[list[int], pd.DataFrame]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import numbers
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,9 @@ _UTC_SECONDS = pd.DatetimeTZDtype("s", "UTC")
 #: A time written as a number is in seconds below the first limit, in ms from there, and so on.
 _TIME_UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
 _TIME_LIMITS = (1e11, 1e14, 1e17, 1e20)
+
+_BLOCK = 2**15  # rows worked on at a time, which fit a processor's cache
+_ODD = 0x9E3779B97F4A7C15  # multiplied with, modulo 2**64, whole numbers are scattered
 
 #: Gives the line in its file of the row at a position.
 LineOf = Callable[[int], int]
@@ -384,26 +387,84 @@ def _drop_repeats(ratings: pd.DataFrame, source: str) -> pd.DataFrame:
     """Drop rows equal to an earlier one; `duplicated` on all rows would take as long as reading."""
     if TIMESTAMP not in ratings:
         return ratings
-    columns = {name: codes_of(ratings[name]) for name in ratings}
-    users, items = columns[USER], columns[ITEM]
-    same_user, later_item = users[1:] == users[:-1], items[1:] > items[:-1]
-    if ((users[1:] > users[:-1]) | (same_user & later_item)).all():  # as in MovieLens' files
+    columns = [codes_of(ratings[name]) for name in ratings]
+    if _ascend(columns[0], columns[1]):  # as in MovieLens' files
         return ratings
-    hashes = np.zeros(len(ratings), dtype=np.uint64)
-    for codes in columns.values():
-        hashes ^= hashes >> np.uint64(29)
-        hashes *= np.uint64(0x9E3779B97F4A7C15)
-        hashes += codes.astype(np.uint64, copy=False)
-    ordered = np.sort(hashes)
-    twice = ordered[1:][ordered[1:] == ordered[:-1]]
-    if len(twice) == 0:
+    columns = [codes.view(f"u{codes.itemsize}") for codes in columns]
+    doubles = _doubles(columns)
+    repeats = doubles[ratings.iloc[doubles].duplicated()]
+    if len(repeats) == 0:
         return ratings
-    suspects = np.flatnonzero(np.isin(hashes, twice))  # equal hashes need not be equal rows
+    logger.info("%s: %s exact duplicate rows dropped", source, f"{len(repeats):,}")
     keep = np.ones(len(ratings), dtype=bool)
-    keep[suspects[ratings.iloc[suspects].duplicated()]] = False
-    if not keep.all():
-        logger.info("%s: %s exact duplicate rows dropped", source, f"{np.sum(~keep):,}")
+    keep[repeats] = False
     return ratings[keep].reset_index(drop=True)
+
+
+def _ascend(users: npt.NDArray[Any], items: npt.NDArray[Any]) -> bool:
+    """Tell whether each (user, item), arrays (n_rows,), is greater than the one before."""
+    for start in range(0, len(users) - 1, _BLOCK):
+        user, item = users[start : start + _BLOCK + 1], items[start : start + _BLOCK + 1]
+        later_item = (user[1:] == user[:-1]) & (item[1:] > item[:-1])
+        if not (later_item | (user[1:] > user[:-1])).all():
+            return False
+    return True
+
+
+def _doubles(columns: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Find the rows of columns (n_rows,) that are equal to another: positions (n,), ascending.
+
+    Each row writes its number into the slot of its hash. A row that finds another there is equal to
+    that one, or tries again by another hash, with all rows that lost their slots. To sort hashes
+    would take twice as long, and more memory.
+    """
+    n_rows = len(columns[0])
+    n_bits = n_rows.bit_length()
+    slots = np.empty(2**n_bits, dtype=np.uint32 if n_bits <= 32 else np.int64)
+    odds = np.array([pow(_ODD, n + 1, 2**64) for n in range(len(columns))], dtype=np.uint64)
+    doubles = []
+    rows = None  # all
+    while rows is None or len(rows):
+        for part, at in _parts(rows, n_rows, slots.dtype):
+            slots[_hash(columns, at, odds, n_bits)] = part
+        lost = []
+        for part, at in _parts(rows, n_rows, slots.dtype):
+            winner = slots[_hash(columns, at, odds, n_bits)]
+            other = np.flatnonzero(winner != part)
+            loser, winner = part[other], winner[other]
+            equal = np.arange(len(other))
+            for codes in reversed(columns):  # times differ most
+                equal = equal[codes[loser[equal]] == codes[winner[equal]]]
+            doubles += [loser[equal], winner[equal]]
+            lost.append(np.delete(loser, equal))
+        rows = np.concatenate(lost)
+        odds *= np.uint64(_ODD)
+    return np.unique(np.concatenate(doubles))
+
+
+def _parts(
+    rows: npt.NDArray[Any] | None, n_rows: int, dtype: npt.DTypeLike
+) -> Iterator[tuple[npt.NDArray[Any], slice | npt.NDArray[Any]]]:
+    """Go through some rows, or all, block by block: their numbers, and how to index them."""
+    for start in range(0, n_rows if rows is None else len(rows), _BLOCK):
+        at = slice(start, min(start + _BLOCK, n_rows))
+        if rows is None:
+            yield np.arange(at.start, at.stop, dtype=dtype), at
+        else:
+            yield rows[at], rows[at]
+
+
+def _hash(
+    columns: Sequence[npt.NDArray[Any]],
+    at: slice | npt.NDArray[Any],
+    odds: npt.NDArray[np.uint64],
+    n_bits: int,
+) -> npt.NDArray[np.int64]:
+    """Hash some rows to whole numbers below 2**n_bits."""
+    hashes: npt.NDArray[np.uint64] = columns[0][at] * odds[0]
+    for codes, odd in zip(columns[1:], odds[1:], strict=True):
+        hashes += codes[at] * odd
+    return (hashes >> np.uint64(64 - n_bits)).view(np.int64)
 
 
 def codes_of(column: pd.Series, *, ranks: bool = False) -> npt.NDArray[Any]:
