@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recsys.errors import DataError
+from recsys.index import top_k
 from recsys.readout import item_columns, log_popularity, popularity_weights, queries, rarity
 from recsys.sequences import build_sequences, recent_counts, seconds_of
 from recsys.splits import calibration_split, liked
@@ -47,8 +48,8 @@ K = 20
 AS_GOOD = 0.005
 # Above this many events, users are drawn at random until there are about so many.
 MAX_EVENTS = 1_000_000
-# Scores held at a time, 64 MB of float32.
-BLOCK = 1 << 24
+# Scores held at a time, 8 MB of float32.
+BLOCK = 1 << 21
 
 
 def calibrate(ratings: pd.DataFrame, params: dict[str, Any]) -> dict[str, Any]:
@@ -214,9 +215,9 @@ class _Asked:
             taste = self.queries[users] @ readout.T
             taste[part.watched.user_rows, part.watched.codes] = -np.inf
             for i, weight in enumerate(weights):
-                scores = taste + np.outer(weight[users], readout[:, -1]).astype(np.float32)
-                floor = np.partition(scores, -min(K, len(readout)), axis=1)
-                floor = floor[:, -min(K, len(readout))]
+                scores = weight[users, None].astype(np.float32) * readout[:, -1]
+                scores += taste
+                floor = top_k(scores, K)[1][:, -1]
                 wanted = scores[part.targets.user_rows, part.targets.codes]
                 hits = (wanted >= floor[part.targets.user_rows]) & (wanted > -np.inf)
                 found = np.bincount(part.targets.user_rows[hits], minlength=len(users))
