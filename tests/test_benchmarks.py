@@ -64,12 +64,15 @@ def test_a_comparison_has_a_row_for_each_target(case):
 
 def test_growth_is_the_exponent_of_the_seconds():
     rows = [
-        Row("fit", "", "", "x", [1.0], None, {"recsys": 3 * n**1.5}, {}, n) for n in (10, 100, 1000)
+        Row("sequences", "", "", "x", [1.0], None, {"recsys": 3 * n**1.5, "limit": n}, {}, n)
+        for n in (10, 100, 1000)
     ]
-    (found,) = command.growth(rows)
+    (found,) = command.growth(
+        [*rows, Row("fit", "", "", "MB", [1.0], None, {"recsys": 1.0}, {}, 10)]
+    )
     assert found.values == [pytest.approx(1.5)]
+    assert found.measured == "growth of seconds (the limit's: 1.00)"
     assert not found.ok
-    assert command.growth(rows[:1]) == []
 
 
 @pytest.mark.parametrize("words", [["--stage", "lode"], ["--ratings", "0"], ["--repeats", "x"]])

@@ -108,19 +108,18 @@ def measured(stages: list[str], sizes: list[int], case: Case) -> Iterator[Row]:
 
 def growth(rows: list[Row]) -> list[Row]:
     """Fit seconds ~ ratings ** exponent to every stage that ran at two sizes or more."""
-    curves: dict[str, dict[int, float]] = {}
+    runs: dict[str, dict[int, list[float]]] = {}  # stage -> ratings -> seconds, ours first
     for row in rows:
         if row.n_ratings is not None:
-            curves.setdefault(row.stage, {})[row.n_ratings] = row.seconds["recsys"]
-    return [
-        Row(
-            stage, f"{min(curve):,} to {max(curve):,} ratings", "growth of seconds", "exponent",
-            [float(np.polyfit(np.log(list(curve)), np.log(list(curve.values())), 1)[0])],
-            1.1, {}, {},
-        )
-        for stage, curve in curves.items()
-        if len(curve) > 1
-    ]  # fmt: skip
+            runs.setdefault(row.stage, {}).setdefault(row.n_ratings, [*row.seconds.values()])
+    found = []
+    for stage, by_size in runs.items():
+        if len(by_size) > 1:
+            ours, *limit = np.polyfit(np.log([*by_size]), np.log([*by_size.values()]), 1)[0]
+            measured = "growth of seconds" + "".join(f" (the limit's: {e:.2f})" for e in limit)
+            size = f"{min(by_size):,} to {max(by_size):,} ratings"
+            found.append(Row(stage, size, measured, "exponent", [float(ours)], 1.1, {}, {}))
+    return found
 
 
 def as_json(row: Row) -> dict[str, object]:
