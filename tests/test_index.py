@@ -195,13 +195,10 @@ def test_annoy_finds_what_exact_search_finds(spread: float) -> None:
 
 
 @needs_annoy
-def test_the_longest_vectors_are_found_though_annoy_misses_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_longest_vectors_are_found_though_annoy_misses_them() -> None:
     vectors, queries = normal(12_000, 32, seed=9, spread=1), normal(20, 32, seed=10)
-    monkeypatch.setattr(index_module, "LONGEST", 0)
-    assert measure_index(AnnoyIndex(vectors), queries, 10)["recall_vs_exact"] < 0.5
-    monkeypatch.setattr(index_module, "LONGEST", 1_000)
+    alone = AnnoyIndex(vectors, longest=0)
+    assert measure_index(alone, queries, 10)["recall_vs_exact"] < 0.5
     assert measure_index(AnnoyIndex(vectors), queries, 10)["recall_vs_exact"] == 1
 
 
@@ -209,7 +206,7 @@ def test_the_longest_vectors_are_found_though_annoy_misses_them(
 def test_more_trees_and_a_longer_search_find_more() -> None:
     vectors, queries = normal(5_000, 32, seed=11), normal(50, 32, seed=12)
     poor = measure_index(AnnoyIndex(vectors, n_trees=1, search_k=1), queries, 10)
-    good = measure_index(AnnoyIndex(vectors, n_trees=20, search_k=5_000), queries, 10)
+    good = measure_index(AnnoyIndex(vectors, n_trees=20, search_k=10_000), queries, 10)
     assert poor["recall_vs_exact"] < 0.8 < 0.95 < good["recall_vs_exact"]
     assert poor["bytes"] < good["bytes"]
 
@@ -221,9 +218,7 @@ def test_on_small_catalogues_annoy_is_exact_search(search: Any) -> None:
     """search_k covers all of it, and k all of the items: ties cannot be cut differently."""
     vectors, queries, _, _ = search
     k = len(vectors)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(index_module, "LONGEST", 0)
-        answer = AnnoyIndex(vectors).query(queries, k)
+    answer = AnnoyIndex(vectors, longest=0).query(queries, k)
     assert listed(*answer) == brute_force(vectors, queries, k)
     assert (answer[0].dtype, answer[1].dtype) == (np.int64, np.float32)
 
@@ -252,12 +247,9 @@ def test_lists_are_full_sorted_without_repeats_and_scored_exactly(k: int, n_tree
 
 
 @needs_annoy
-def test_a_query_for_which_annoy_finds_too_few_is_answered_exactly(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(index_module, "LONGEST", 0)
+def test_a_query_for_which_annoy_finds_too_few_is_answered_exactly() -> None:
     vectors, queries = normal(2_000, 8, seed=16), normal(3, 8, seed=17)
-    index = AnnoyIndex(vectors)
+    index = AnnoyIndex(vectors, longest=0)
 
     class FindsTwo:
         def get_nns_by_vector(self, vector: list[float], k: int, search_k: int) -> list[int]:
