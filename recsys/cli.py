@@ -80,6 +80,8 @@ def add_data_arguments(parser: argparse.ArgumentParser, *, required: bool = Fals
             f"--{column}-col", metavar="NAME", help=f"name of the {column} column in a file"
         )
     group.add_argument("--text-ids", action="store_true", help="take all ids as text")
+    group.add_argument("--no-cache", action="store_true",
+                       help="read the file itself and keep no copy in the data folder")  # fmt: skip
     group.add_argument("--rating-scale", type=float, nargs=2, metavar=("LOW", "HIGH"),
                        help="refuse ratings outside (default: any number from 0 up)")  # fmt: skip
 
@@ -145,7 +147,11 @@ def load_data(args: argparse.Namespace) -> tuple[str, pd.DataFrame, pd.DataFrame
     columns = {f"{c}_col": vars(args)[f"{c}_col"] for c in ("user", "item", "rating", "timestamp")}
     try:
         ratings = load_ratings(
-            source, **columns, text_ids=args.text_ids, rating_scale=args.rating_scale
+            source,
+            **columns,
+            text_ids=args.text_ids,
+            rating_scale=args.rating_scale,
+            cache=not args.no_cache,
         )
     except DownloadError as error:
         if args.data:

@@ -15,6 +15,7 @@ import itertools
 import logging
 import os
 import re
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ import pyarrow.compute as pa_compute
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 
+from recsys.cache import fingerprint, keep, recall
 from recsys.errors import DataError
 from recsys.frames import (
     GENRES,
@@ -47,6 +49,7 @@ from recsys.frames import (
     rename_item_columns,
     split_title,
 )
+from recsys.frames import logger as frames_logger
 from recsys.summary import summarise
 
 logger = logging.getLogger(__name__)
@@ -127,6 +130,7 @@ def load_ratings(
     timestamp_col: str | None = None,
     text_ids: bool = False,
     rating_scale: tuple[float, float] | None = None,
+    cache: bool = True,
 ) -> pd.DataFrame:
     """Load and check ratings or views.
 
@@ -143,6 +147,9 @@ def load_ratings(
         Take the ids as text, as written. Otherwise ids that are all plain numbers become numbers.
     rating_scale : (low, high), optional
         The least and the greatest rating there may be; without it any number from 0 up.
+    cache : bool
+        Keep what is read from text of 1 MB or more in `.cache` in the data folder, `$RECSYS_DATA`
+        or the project's own, and read it from there as long as the file has not changed.
 
     Returns
     -------
@@ -160,18 +167,65 @@ def load_ratings(
         "rating_col": rating_col,
         "timestamp_col": timestamp_col,
     }
+    summary = None
     with _one_line_errors(source):
         file = _find(_locate(source), _RATINGS_FILES)
         if file.name.endswith((".parquet", ".pq")):
             frame = _read_parquet(file, options)
             ratings = check_ratings(frame, rating_scale=rating_scale, source=str(file))
+            ratings = ratings.astype({USER: "str", ITEM: "str"}) if text_ids else ratings
+        elif cache:
+            ratings, summary = _read_cached(file, options, text_ids, rating_scale)
         else:
             ratings = _read_text(file, options, text_ids, rating_scale)
-    if text_ids:
-        ratings = ratings.astype({USER: "str", ITEM: "str"})
     if logger.isEnabledFor(logging.INFO):  # counting takes about a third as long as reading
-        logger.info("%s: %s", source, summarise(ratings))
+        logger.info("%s: %s", source, summary or summarise(ratings))
     return ratings
+
+
+def _read_cached(
+    file: _File,
+    options: Mapping[str, str | None],
+    text_ids: bool,
+    rating_scale: tuple[float, float] | None,
+) -> tuple[pd.DataFrame, str | None]:
+    """Read a text file, or what was kept of it: ratings, and a summary where one is wanted."""
+    key = {
+        "file": [os.path.abspath(file.path), file.member],
+        "options": [dict(options), text_ids, rating_scale and [float(x) for x in rating_scale]],
+    }
+    state = fingerprint(file.path)
+    told = logger.isEnabledFor(logging.INFO)
+    if state and (kept := recall(key, state, with_notices=told)):
+        ratings, notices = kept
+        summary = notices.pop() if told else None
+        for notice in notices if told else []:
+            frames_logger.info("%s%s", file, notice)
+        return ratings, summary
+    with _listening(frames_logger) as said:
+        ratings = _read_text(file, options, text_ids, rating_scale)
+    if state is None or fingerprint(file.path) != state:
+        return ratings, None
+    notices = [text.removeprefix(str(file)) for text in said]
+    summary = str(summarise(ratings)) if told else None
+    keep(key, state, ratings, [*notices, summary] if summary else None)
+    return ratings, summary
+
+
+@contextmanager
+def _listening(to: logging.Logger) -> Iterator[list[str]]:
+    """Write down what a logger says in this thread."""
+    said: list[str] = []
+    thread = threading.get_ident()
+    handler = logging.Handler()
+    handler.emit = lambda record: (  # type: ignore[method-assign]
+        said.append(record.getMessage()) if record.thread == thread else None
+    )
+    to.addHandler(handler)
+    try:
+        yield said
+    finally:
+        to.removeHandler(handler)
 
 
 def load_items(source: str | os.PathLike[str], *, text_ids: bool = False) -> pd.DataFrame:
@@ -344,7 +398,8 @@ def _read_text(
     for name in (USER, ITEM):
         if not text_ids and not pd.api.types.is_integer_dtype(frame[name].dtype):
             frame[name] = ids_from_text(frame[name], source=str(file), line_of=line_of)
-    return check_ratings(frame, rating_scale=rating_scale, source=str(file), line_of=line_of)
+    ratings = check_ratings(frame, rating_scale=rating_scale, source=str(file), line_of=line_of)
+    return ratings.astype({USER: "str", ITEM: "str"}) if text_ids else ratings
 
 
 def _sniff(file: _File) -> _Layout:
@@ -418,7 +473,7 @@ def _batches(
     # Only without threads pyarrow knows which row is wrong.
     read = pa_csv.ReadOptions(
         use_threads=False,
-        block_size=8 * _BLOCK,
+        block_size=4 * _BLOCK,
         column_names=[str(position) for position in range(len(layout.names))],
     )
     texts = dict.fromkeys(columns, pa.string())
@@ -452,10 +507,11 @@ def _parse(
     parse: pa_csv.ParseOptions,
     kinds: Mapping[str, pa.DataType],
 ) -> pa.Table:
-    own = pa.allocate_buffer(len(rows))
+    pool = pa.system_memory_pool()  # the default one gives nothing back
+    own = pa.allocate_buffer(len(rows), memory_pool=pool)
     pa.FixedSizeBufferWriter(own).write(rows)
     convert = pa_csv.ConvertOptions(include_columns=list(kinds), column_types=kinds, null_values=[])
-    return pa_csv.read_csv(pa.BufferReader(own), read, parse, convert)
+    return pa_csv.read_csv(pa.BufferReader(own), read, parse, convert, memory_pool=pool)
 
 
 def _is_plain(rows: bytes, delimiter: str) -> bool:
@@ -465,20 +521,19 @@ def _is_plain(rows: bytes, delimiter: str) -> bool:
     if delimiter in ";|":  # the other delimiters sort before the digits
         rows = rows.replace(delimiter.encode(), b",")
     text = np.frombuffer(rows, np.uint8)
-    for start in (0, 1):  # pairs of bytes: a zero after what sorts before the digits
+    for start in (0, 1):  # pairs of bytes: a zero after what sorts before `.` and the digits
         pairs = np.frombuffer(rows, "<u2", (len(rows) - start) // 2, start)
-        ends = 2 * np.flatnonzero(pairs - np.uint16(0x3000) < 0x30) + start + 2
+        ends = 2 * np.flatnonzero(pairs - np.uint16(0x3000) < ord(".")) + start + 2
         after = text.take(ends, mode="clip")
-        again = (after - np.uint8(48) < 10) | ((after | 32) == ord("x"))
-        if (again & (text[ends - 2] != ord("."))).any():
+        if ((after - np.uint8(48) < 10) | ((after | 32) == ord("x"))).any():
             return False
     return True
 
 
 def _blocks(stream: IO[bytes], file: _File, layout: _Layout) -> Iterator[bytes]:
-    """Cut a stream into blocks of whole rows, up to 5 * _BLOCK bytes each."""
+    """Cut a stream into blocks of whole rows, up to 3 * _BLOCK bytes each."""
     rest = b""
-    while data := stream.read(4 * _BLOCK):
+    while data := stream.read(2 * _BLOCK):
         block = rest + data
         end = _end_of_rows(block, layout)
         rows = block[:end]

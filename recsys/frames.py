@@ -317,7 +317,11 @@ def _check_rating(rating: pd.Series, scale: tuple[float, float], place: _Place) 
     if pd.api.types.is_bool_dtype(parsed.dtype):
         raise DataError(f"{place.source}: rating holds true and false; ratings are numbers")
     with np.errstate(over="ignore"):
-        values = parsed.to_numpy(dtype="float32", na_value=np.nan)
+        values = (
+            parsed.to_numpy()  # no copy
+            if parsed.dtype == np.float32
+            else parsed.to_numpy(dtype="float32", na_value=np.nan)
+        )
     low, high = scale
     if not (values.min() >= low and values.max() <= high and values.max() < np.inf):  # or is nan
         bad = ~((values >= low) & (values <= high) & (values < np.inf))
@@ -387,10 +391,10 @@ def _drop_repeats(ratings: pd.DataFrame, source: str) -> pd.DataFrame:
     """Drop rows equal to an earlier one; `duplicated` on all rows would take as long as reading."""
     if TIMESTAMP not in ratings:
         return ratings
-    columns = [codes_of(ratings[name]) for name in ratings]
+    exact = {name: ratings[name] if name == RATING else codes_of(ratings[name]) for name in ratings}
+    columns = [np.asarray(values) for values in exact.values()]
     if _ascend(columns[0], columns[1]):  # as in MovieLens' files
         return ratings
-    columns = [codes.view(f"u{codes.itemsize}") for codes in columns]
     doubles = _doubles(columns)
     repeats = doubles[ratings.iloc[doubles].duplicated()]
     if len(repeats) == 0:
@@ -461,9 +465,12 @@ def _hash(
     n_bits: int,
 ) -> npt.NDArray[np.int64]:
     """Hash some rows to whole numbers below 2**n_bits."""
-    hashes: npt.NDArray[np.uint64] = columns[0][at] * odds[0]
-    for codes, odd in zip(columns[1:], odds[1:], strict=True):
-        hashes += codes[at] * odd
+    hashes = np.zeros(1, dtype=np.uint64)
+    for column, odd in zip(columns, odds, strict=True):
+        part = column[at]
+        if part.dtype == np.float32:
+            part = np.abs(part).view(np.uint32)  # 0 and -0 are equal
+        hashes = hashes + part.view(f"u{part.itemsize}") * odd
     return (hashes >> np.uint64(64 - n_bits)).view(np.int64)
 
 

@@ -17,7 +17,7 @@ PACKAGE = Path(recsys.__file__).parent
 # left. README.md shows the same map.
 FLOORS = [
     "errors threads metrics ids lookup where index rerank storage recommendations frames catalogue "
-    "summary sample download data",
+    "summary sample download cache data",
     "sequences events splits item2vec walks settings users readout tables fitting explain cold "
     "update",
     "calibrate recommender baselines peers",

@@ -24,6 +24,8 @@ events, writing = [], os.O_WRONLY | os.O_RDWR | os.O_CREAT
 def hook(event, args):
     if event == "subprocess.Popen" and list(args[1]) == ["uname", "-p"]:
         return  # Python's own `platform` asks for the kind of processor when a library wants it
+    if event == "socket.bind" and args[1] == ("::1", 0):
+        return  # urllib3, where gensim finds it, tries whether this machine itself has IPv6
     if event.startswith(("socket.connect", "socket.getaddrinfo", "socket.gethostby", "socket.bind",
                          "socket.send", "http.client", "urllib", "ftplib", "smtplib", "webbrowser",
                          "subprocess", "os.system", "os.exec", "os.posix_spawn")):
