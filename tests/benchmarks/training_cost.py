@@ -78,21 +78,15 @@ def main() -> int:
         titles = [f"{name:>7} minus the first  " for name in cases]
         print(f"{'':40} seconds training  {'  '.join(titles)}", flush=True)
     rows, first = [], None
-    with threadpool_limits(limits=arguments.workers):
+    with threadpool_limits(limits=1, user_api="blas"):
         for row, contender in contenders(train, cutoff, arguments):
             recalls = {name: recall_of(contender, case, K) for name, case in cases.items()}
             first = first or recalls
             for name, values in recalls.items():
-                means, intervals = means_with_ci95(np.column_stack([values, values - first[name]]))
-                row[name] = {
-                    what: {"mean": mean, "ci95": interval}
-                    for what, mean, interval in zip(
-                        (f"recall@{K}", "minus the first"),
-                        means.tolist(),
-                        intervals.tolist(),
-                        strict=True,
-                    )
-                }
+                means, ci95 = means_with_ci95(np.column_stack([values, values - first[name]]))
+                for column, what in enumerate((f"recall@{K}", "minus the first")):
+                    found = {"mean": means[column], "ci95": ci95[column].tolist()}
+                    row.setdefault(name, {})[what] = found
             rows.append(row)
             if not arguments.json:
                 print(as_text(row, list(cases)), flush=True)
@@ -169,11 +163,12 @@ def als(
     """Do as `recsys.peers.als`, with threads and a number of iterations."""
     from implicit.cpu.als import AlternatingLeastSquares
 
-    model = AlternatingLeastSquares(
-        factors=factors, regularization=regularization, alpha=alpha, iterations=iterations,
-        num_threads=workers, random_state=0,
-    )  # fmt: skip
-    model.fit(_csr_matrix(train), show_progress=False)
+    with threadpool_limits(limits=1, user_api="blas"):
+        model = AlternatingLeastSquares(
+            factors=factors, regularization=regularization, alpha=alpha, iterations=iterations,
+            num_threads=workers, random_state=0,
+        )  # fmt: skip
+        model.fit(_csr_matrix(train), show_progress=False)
 
     def score(histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
         users = model.recalculate_user(np.arange(len(histories)), _csr_matrix(histories, half_life))
