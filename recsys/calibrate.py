@@ -46,10 +46,28 @@ DEFAULTS: dict[str, Any] = {
 K = 20
 # Recall lower by this share is as good: of such weights of popularity the smallest is taken.
 AS_GOOD = 0.005
-# Above this many events, users are drawn at random until there are about so many.
+# Above this many events, users are drawn at random until there are about so many, and the number
+# of epochs falls with the amount of data (`default_epochs`), down to this.
 MAX_EVENTS = 1_000_000
+FEWEST_EPOCHS = 3
 # Scores held at a time, 8 MB of float32.
 BLOCK = 1 << 21
+
+
+def default_epochs(n_ratings: int) -> int:
+    """Return how many epochs to train on so many ratings where nothing was tried.
+
+    20 up to MAX_EVENTS; above, FEWEST_EPOCHS or 20 / sqrt(n_ratings / MAX_EVENTS), whichever is
+    more.
+
+    Examples
+    --------
+    >>> [default_epochs(n) for n in (100_000, 1_000_000, 10_000_000, 32_000_000)]
+    [20, 20, 6, 4]
+    """
+    scale = max(1.0, n_ratings / MAX_EVENTS)
+    epochs: int = round(DEFAULTS["epochs"] / math.sqrt(scale))
+    return max(FEWEST_EPOCHS, epochs)
 
 
 def calibrate(ratings: pd.DataFrame, params: dict[str, Any]) -> dict[str, Any]:
@@ -59,6 +77,9 @@ def calibrate(ratings: pd.DataFrame, params: dict[str, Any]) -> dict[str, Any]:
     and takes what maximises the mean over the protocols of recall@20. The weights of popularity
     are chosen last: `popularity_weight` by the users who are here now (`fold-in`),
     `stale_popularity_weight` by those who come back (`warm`).
+
+    Of more than MAX_EVENTS ratings, users are drawn at random until there are about so many, and
+    the amount of training is not tried but `default_epochs` of all ratings.
 
     Parameters
     ----------
@@ -84,7 +105,8 @@ def calibrate(ratings: pd.DataFrame, params: dict[str, Any]) -> dict[str, Any]:
     grid = GRID | {name: (value,) for name, value in fixed.items()}
     if not open_names:
         return {"chosen": {}, "skipped": "every setting was given"}
-    if len(ratings) > MAX_EVENTS:  # how much training is enough depends on the amount of data
+    by_rule, large = default_epochs(len(ratings)), len(ratings) > MAX_EVENTS
+    if large:  # how much training is enough depends on the amount of data: a part cannot tell
         ratings = _some_users(ratings)
         grid = grid | {"epochs": (fixed.get("epochs", DEFAULTS["epochs"]),)}
     try:
@@ -94,9 +116,12 @@ def calibrate(ratings: pd.DataFrame, params: dict[str, Any]) -> dict[str, Any]:
         tried = list(tqdm(steps, desc="calibrate", total=total, delay=2, disable=None))
     except DataError as error:
         logger.info("nothing is calibrated: %s", error)
-        chosen = {name: DEFAULTS[name] for name in open_names}
+        defaults = DEFAULTS | {"epochs": by_rule}
+        chosen = {name: defaults[name] for name in open_names}
         return {"chosen": chosen, "skipped": str(error)}
     best = max(tried, key=lambda row: float(np.mean(list(row["recall@20"].values()))))
+    if large:
+        best = best | {"epochs": by_rule}
     return {
         "chosen": {name: best[name] for name in open_names},
         "recall@20": best["recall@20"],

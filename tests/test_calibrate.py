@@ -7,7 +7,7 @@ import pytest
 
 from recsys import Recommender
 from recsys import calibrate as module
-from recsys.calibrate import DEFAULTS, GRID, calibrate
+from recsys.calibrate import DEFAULTS, GRID, calibrate, default_epochs
 from recsys.frames import check_ratings
 from recsys.measure import contender_of_model, recall_of
 from recsys.splits import calibration_split
@@ -98,12 +98,26 @@ def test_of_equally_good_weights_the_smallest_is_taken():
     assert choose((0.0, 1.0, 2.0), [0.1, 0.19, 0.2], "warm") == (2.0, {"warm": 0.2})
 
 
-def test_on_large_data_some_users_stand_for_all_and_the_epochs_stay(sample, monkeypatch):
+def test_on_large_data_some_users_stand_for_all_and_the_epochs_follow_the_rule(sample, monkeypatch):
     small_grid(monkeypatch)
     monkeypatch.setattr(module, "MAX_EVENTS", 12_000)
-    choice = calibrate(check_ratings(sample), Recommender(**SMALL).params)
+    monkeypatch.setitem(DEFAULTS, "epochs", 5)
+    ratings = check_ratings(sample)
+    choice = calibrate(ratings, Recommender(**SMALL).params)
     assert 5_000 < choice["n_train"] < 12_000
-    assert {row["epochs"] for row in choice["tried"]} == {DEFAULTS["epochs"]}
+    assert {row["epochs"] for row in choice["tried"]} == {5}
+    assert choice["chosen"]["epochs"] == default_epochs(len(ratings)) == 4
+    given = calibrate(ratings, Recommender(**SMALL, epochs=2).params)
+    assert {row["epochs"] for row in given["tried"]} == {2}
+    assert "epochs" not in given["chosen"]
+
+
+def test_the_epochs_fall_with_the_data_from_a_million_ratings_on_and_never_jump():
+    sizes = np.unique(np.geomspace(1, 1e9, 2000).astype(int))
+    epochs = np.array([default_epochs(int(n)) for n in sizes])
+    assert set(epochs[sizes <= module.MAX_EVENTS]) == {DEFAULTS["epochs"]}
+    assert set(np.diff(epochs)) == {0, -1}
+    assert epochs[-1] == module.FEWEST_EPOCHS
 
 
 def test_the_chosen_parameters_give_the_same_model_without_calibration(sample, monkeypatch):

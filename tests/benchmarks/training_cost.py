@@ -1,0 +1,193 @@
+"""Measure what training buys: recall against seconds, beside implicit's ALS.
+
+    python -m tests.benchmarks.training_cost --ratings 1000000
+    python -m tests.benchmarks.training_cost --nested --model epochs=5 epochs=5,negative=10 --als
+
+On generated ratings, or on `--data SOURCE`, the later 20% to be found (`calibration_split`: the
+protocols of `recsys.evaluate`, at most 2,000 users each). The read-out is the same in all rows of
+item2vec, so that they differ in training alone; every row is compared with the first, user by user.
+Seconds are processor time, which other work on the machine changes little.
+
+ALS gets what our read-out has: the half-life of a history, and the days and the weight of the
+popularity that is added, chosen for each row inside the training part (`recsys.opponents`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from recsys import Recommender, load_ratings
+from recsys.baselines import HALF_LIFE
+from recsys.frames import check_ratings
+from recsys.measure import Contender, contender_of_baseline, contender_of_model, recall_of
+from recsys.metrics import means_with_ci95
+from recsys.opponents import Opponent, Part, Slice, choose
+from recsys.peers import _csr_matrix
+from recsys.sample import generate
+from recsys.sequences import Sequences
+from recsys.splits import calibration_split
+
+if TYPE_CHECKING:
+    from recsys.baselines import HistoryBaseline, Scores
+
+K = 20
+# Chosen on the nested split of 1,000,000 generated ratings, after 5 epochs.
+READOUT = {
+    "half_life": 16.0,
+    "popularity_days": 7.0,
+    "popularity_weight": 1.0,
+    "stale_popularity_weight": 1.0,
+}
+MODELS = (
+    "epochs=20", "epochs=1", "epochs=2", "epochs=5", "epochs=10", "epochs=40",
+    "epochs=5,negative=5", "epochs=5,negative=10", "epochs=5,window=5", "epochs=5,sample=0.0001",
+    "epochs=5,vector_size=64", "epochs=5,vector_size=128", "epochs=5,sg=1",
+)  # fmt: skip
+ALS = ("factors=64,iterations=5", "factors=64", "factors=128", "factors=256")
+
+
+def main() -> int:
+    """Train every configuration once and print what it reaches."""
+    arguments = _arguments()
+    if arguments.data:
+        ratings = load_ratings(arguments.data)
+    else:
+        ratings = check_ratings(generate(arguments.ratings, seed=arguments.seed)[0])
+    if arguments.nested:
+        ratings = calibration_split(ratings)[0]
+    train, cases, cutoff = calibration_split(ratings)
+    about = {
+        "n_ratings": len(ratings),
+        "n_train": len(train),
+        "workers": arguments.workers,
+        "users": {protocol: len(case) for protocol, case in cases.items()},
+    }
+    if not arguments.json:
+        print(json.dumps(about))
+        titles = [f"{name:>7} minus the first  " for name in cases]
+        print(f"{'':40} seconds training  {'  '.join(titles)}", flush=True)
+    rows, first = [], None
+    with threadpool_limits(limits=1, user_api="blas"):
+        for row, contender in contenders(train, cutoff, arguments):
+            recalls = {name: recall_of(contender, case, K) for name, case in cases.items()}
+            first = first or recalls
+            for name, values in recalls.items():
+                means, ci95 = means_with_ci95(np.column_stack([values, values - first[name]]))
+                for column, what in enumerate((f"recall@{K}", "minus the first")):
+                    found = {"mean": means[column], "ci95": ci95[column].tolist()}
+                    row.setdefault(name, {})[what] = found
+            rows.append(row)
+            if not arguments.json:
+                print(as_text(row, list(cases)), flush=True)
+    if arguments.json:
+        print(json.dumps(about | {"rows": rows}, indent=1))
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "python -m tests.benchmarks.training_cost",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--ratings", type=int, default=1_000_000, metavar="N", help="to generate: 1000000")
+    add("--seed", type=int, default=1, help="of the generator: 1")
+    add("--data", metavar="SOURCE", help="real ratings in the place of generated ones")
+    add("--nested", action="store_true", help="leave the last 20%% out: for choosing")
+    add("--workers", type=int, default=1, metavar="N", help="threads of gensim and of ALS: 1")
+    add("--model", nargs="*", default=MODELS, metavar="NAME=VALUE,...", help=f"{' '.join(MODELS)}")
+    add("--als", nargs="*", default=ALS, metavar="NAME=VALUE,...", help=f"{' '.join(ALS)}")
+    add("--json", action="store_true", help="print one JSON object")
+    return parser.parse_args()
+
+
+def contenders(
+    train: pd.DataFrame, cutoff: pd.Timestamp | None, arguments: argparse.Namespace
+) -> Iterator[tuple[dict[str, Any], Contender]]:
+    """Train one after the other; ALS where implicit is installed."""
+    for text in arguments.model:
+        settings = READOUT | _settings(text)
+        if cutoff is None:
+            settings["popularity_days"] = None
+        model = Recommender(**settings, calibrate=False, index="exact", workers=arguments.workers)
+        started = time.process_time()
+        model.fit(train)
+        seconds = time.process_time() - started
+        share = model.seconds["train"] / sum(model.seconds.values())
+        row = {"name": f"item2vec {text}", "seconds": seconds, "training": seconds * share}
+        yield row, contender_of_model(model, K)
+    if not arguments.als or not find_spec("implicit"):
+        return
+    part, where = Part.of(train, cutoff), Slice.of(train, None)
+    for text in arguments.als:
+        settings, fit = _settings(text), partial(als, workers=arguments.workers)
+        choice = choose(Opponent(fit, [settings]), where, with_popularity=True)[-1]
+        started = time.process_time()
+        score = fit(part.sequences, **settings)
+        seconds = time.process_time() - started
+        row = {"name": f"als {text}", "seconds": seconds, "training": seconds}
+        yield (
+            row | {"chosen": choice.as_dict()},
+            contender_of_baseline(
+                choice.baseline(score, part), part.sequences.item_ids, K, needs_history=True
+            ),
+        )
+
+
+def _settings(text: str) -> dict[str, Any]:
+    pairs = (pair.split("=") for pair in text.split(","))
+    return {name: json.loads(value) for name, value in pairs}
+
+
+def als(
+    train: Sequences,
+    *,
+    workers: int = 1,
+    factors: int = 64,
+    regularization: float = 1.0,
+    alpha: float = 1.0,
+    iterations: int = 15,
+) -> HistoryBaseline:
+    """Do as `recsys.peers.als`, with threads and a number of iterations."""
+    from implicit.cpu.als import AlternatingLeastSquares
+
+    with threadpool_limits(limits=1, user_api="blas"):
+        model = AlternatingLeastSquares(
+            factors=factors, regularization=regularization, alpha=alpha, iterations=iterations,
+            num_threads=workers, random_state=0,
+        )  # fmt: skip
+        model.fit(_csr_matrix(train), show_progress=False)
+
+    def score(histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
+        users = model.recalculate_user(np.arange(len(histories)), _csr_matrix(histories, half_life))
+        return np.asarray(users @ model.item_factors.T, dtype=np.float32)
+
+    return score
+
+
+def as_text(row: dict[str, Any], protocols: list[str]) -> str:
+    """Return one line of the table."""
+    cells = [f"{row['name']:40} {row['seconds']:7.1f} {row['training']:8.1f}"]
+    for name in protocols:
+        recall, gain = row[name].values()
+        low, high = recall["ci95"]
+        cells.append(f"{recall['mean']:.3f} ({low:.3f}-{high:.3f})")
+        low, high = gain["ci95"]
+        cells.append(f"{gain['mean']:+.3f} ({low:+.3f}, {high:+.3f})")
+    return "  ".join(cells)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
