@@ -82,7 +82,8 @@ class Recommender:
         more it stays near where it came from. 1 and 1 is DeepWalk.
     calibrate : bool
         Whether to choose `epochs`, `half_life` and the three settings of popularity where they
-        are None. Otherwise None is 20 epochs, the plain mean, no popularity, and all-time.
+        are None. Otherwise None is 20 epochs (above a million ratings fewer,
+        `recsys.calibrate.default_epochs`), the plain mean, no popularity, and all-time.
     scoring : {"input-output", "cosine"}
         "cosine" scores by the cosine of input vectors: the textbook's way, weaker for users.
     ridge : float
@@ -198,7 +199,7 @@ class Recommender:
         """
         from threadpoolctl import threadpool_limits
 
-        from recsys.calibrate import DEFAULTS, calibrate
+        from recsys.calibrate import calibrate, default_epochs
         from recsys.fitting import fit_tables
         from recsys.frames import check_items, check_ratings
         from recsys.summary import fingerprint
@@ -219,7 +220,7 @@ class Recommender:
                 self.params |= calibration["chosen"]
                 self.seconds["calibrate"] = calibration.pop("seconds", 0.0)
             self.params["calibrate"] = False
-            self.params["epochs"] = self.params["epochs"] or DEFAULTS["epochs"]
+            self.params["epochs"] = self.params["epochs"] or default_epochs(len(ratings))
             tables, seconds = fit_tables(
                 ratings,
                 checked,
