@@ -52,7 +52,7 @@ MODEL_OPTIONS: list[tuple[str, Callable[[str], Any], str]] = [
     ("sequences", str, "histories, or walks: random walks over which items are neighbours there"),
     ("p", float, "walks: the larger, the less they turn back"),
     ("q", float, "walks: the larger, the more they stay near"),
-    ("calibrate", int, "0 = choose nothing: then 20 epochs or fewer, the plain mean, no popularity"),
+    ("calibrate", int, "0 = choose nothing: at most 20 epochs, the plain mean, no popularity"),
     ("scoring", str, "input-output or cosine"),
     ("ridge", float, "weight of the ridge regression beside the output vectors"),
     ("discount", float, "a watched item weighs count ** -this in the average"),

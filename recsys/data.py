@@ -594,7 +594,6 @@ class _Column:
 
     def __init__(self, kind: pa.DataType) -> None:
         self.kind = kind
-        # Room for all, as far as is known: what is not used yet takes no memory.
         self._numbers = np.empty(0, dtype=np.dtype(kind.to_pandas_dtype()))
         self._texts: list[pa.Array] = []
         self._n_rows = 0
@@ -606,7 +605,10 @@ class _Column:
             numbers = _numbers(values, self.kind)
             if numbers is not None:
                 if end > len(self._numbers):
-                    self._numbers.resize(max(expected, 3 * end // 2), refcheck=False)
+                    # Room for all, as far as is known: what is not used yet takes no memory.
+                    room = np.empty(max(expected, 3 * end // 2), self._numbers.dtype)
+                    room[: self._n_rows] = self._numbers[: self._n_rows]
+                    self._numbers = room
                 self._numbers[self._n_rows : end] = numbers
                 self._n_rows = end
                 return
