@@ -36,7 +36,8 @@ _MAX_HEADER = 2**20
 _SETTLED = 10**8  # ns since the last change: two changes may get the same time on a coarse clock
 _STALE = 24 * 3600  # seconds after which nobody still writes a file
 _PLAIN = ("int64", "uint64", "float32")
-_KINDS = (*_PLAIN, "datetime64[s, UTC]", "str")
+_IDS = ("int64", "uint64", "str")
+_KINDS = {USER: _IDS, ITEM: _IDS, RATING: ("float32",), TIMESTAMP: ("datetime64[s, UTC]",)}
 
 
 def fingerprint(path: Path) -> list[int] | None:
@@ -159,7 +160,7 @@ def _read(
     if header["identity"] != identity or (with_notices and notices is None):
         return None
     names = [name for name, _, _ in header["columns"]]
-    if names != [name for name in (USER, ITEM, RATING, TIMESTAMP) if name in names]:
+    if names != [name for name in _KINDS if name in (USER, ITEM, *names)]:
         raise ValueError("columns that no ratings have")
     sizes = [size for _, _, parts in header["columns"] for size in parts]
     if min(sizes) < 0 or len(line) + sum(sizes) + 4 != os.fstat(file.fileno()).st_size:
@@ -174,6 +175,8 @@ def _read(
         raise ValueError("changed since")
     ratings = {}
     for name, kind, parts in header["columns"]:
+        if kind not in _KINDS[name] or len(parts) != 1 + (kind == "str"):
+            raise ValueError(f"no {name} is {kind}")
         ratings[name] = _to_series(kind, [arrays.pop(0) for _ in parts], n_rows)
     return pd.DataFrame(ratings, copy=False), [str(notice) for notice in notices or []]
 
@@ -192,8 +195,6 @@ def _to_arrays(column: pd.Series) -> list[npt.NDArray[Any]]:
 
 
 def _to_series(kind: str, arrays: list[npt.NDArray[Any]], n_rows: int) -> pd.Series:
-    if kind not in _KINDS or len(arrays) != 1 + (kind == "str"):
-        raise ValueError(f"no column of ratings is {kind}")
     numbers: npt.NDArray[Any] = arrays[0].view(np.dtype(kind if kind in _PLAIN else "int64"))
     if len(numbers) != n_rows:
         raise ValueError("columns of different lengths")

@@ -161,6 +161,10 @@ def forge(**changes: object) -> Callable[[bytes], bytes]:
 
 
 TIMES = "datetime64[s, UTC]"
+COLUMNS = [  # as in the entry of what `write` writes
+    ["user_id", "int64", [4000]], ["item_id", "int64", [4000]], ["rating", "float32", [2000]],
+    ["timestamp", TIMES, [4000]],
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -176,7 +180,11 @@ TIMES = "datetime64[s, UTC]"
         forge(columns=[]), forge(columns=[["user_id", "int64", [10**15]]]),
         forge(columns=[["user_id", "int64", [-8]]]), forge(columns=5),
         forge(columns=[["user_id", "object", [14000]]]),
-        forge(columns=[["a", "int64", [4000]], ["b", "int64", [10000]]]),
+        forge(columns=[["a", "int64", [4000]], *COLUMNS[1:]]),
+        forge(columns=[["user_id", TIMES, [4000]], *COLUMNS[1:]]),
+        forge(columns=[["user_id", "str", [4000]], *COLUMNS[1:]]),
+        forge(columns=[["user_id", "str", [4000, 4000]], *COLUMNS[2:]]),
+        forge(columns=[*COLUMNS[:2], ["rating", "int64", [2000]], COLUMNS[3]]),
         forge(columns=[["user_id", "str", [4000, 10000]]]),
         forge(columns=[["user_id", TIMES, [4000, 10000]]]),
         forge(columns=[["user_id", "int64", [14000]]]),
@@ -191,6 +199,7 @@ def test_an_entry_that_is_not_whole_is_replaced(
     first = load_ratings(path)
     (entry,) = folder.iterdir()
     whole = entry.read_bytes()
+    assert json.loads(whole.split(b"\n")[0])["columns"] == COLUMNS
     entry.write_bytes(damage(whole))
     pd.testing.assert_frame_equal(load_ratings(path), first)
     assert len(reads) == 2

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import tqdm
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -653,6 +654,53 @@ def test_the_last_block_decides_with_the_others(
 def test_a_row_longer_than_a_block_is_an_error_that_asks_for_an_open_quote(tmp_path: Path) -> None:
     path = put(tmp_path / "r.csv", 'user,item\na,"b\n' + "c,d\n" * 100)
     fails(path, "has a row longer than 64 bytes; is a quote never closed")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "|", "\t", "::"])
+@pytest.mark.parametrize("column", [0, 1])
+@pytest.mark.parametrize("odd", ["007", "0x1f", "00", "-007"])
+def test_an_id_that_would_lose_its_zeros_stays_text_wherever_it_stands(
+    odd: str, column: int, delimiter: str, tmp_path: Path
+) -> None:
+    for row in (0, 1, 7, 50):  # one of them at the beginning of the file
+        rows = [[str(n), str(n + 100), "0.5", str(881250949 + n)] for n in range(1, 52)]
+        rows[row][column] = odd
+        lines = [delimiter.join(row) + "\n" for row in [["user", "item", "rating", "time"], *rows]]
+        path = put(tmp_path / "r.dat", "".join(lines))
+        if odd == "0x1f":
+            fails(path, "mixes numbers")
+        else:
+            found = load_ratings(path)[("user_id", "item_id")[column]]
+            assert found.tolist() == [r[column] for r in rows]
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.csv.gz", "r.zip"])
+def test_a_bar_counts_the_bytes_on_the_disk(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars = []
+
+    class Bar(tqdm.tqdm):  # type: ignore[type-arg]
+        def __init__(self, *args: object, **options: object) -> None:
+            assert options["delay"] == 2
+            assert options["disable"] is None
+            super().__init__(*args, **{**options, "file": io.StringIO(), "disable": False})
+            bars.append(self)
+
+    monkeypatch.setattr(tqdm, "tqdm", Bar)
+    text = HEADER + "".join(f"{n},{n},4,881250949\n" for n in range(99_999))
+    path = put(tmp_path / "ratings.csv", text)
+    if name == "r.zip":
+        with zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.write(path, "ratings.csv")
+    elif name == "r.csv.gz":
+        put(tmp_path / name, gzip.compress(path.read_bytes()))
+    else:
+        path.rename(tmp_path / name)
+    assert len(load_ratings(tmp_path / name)) == 99_999
+    size = (tmp_path / name).stat().st_size
+    assert [bar.total for bar in bars] == [size]
+    assert 0.9 * size <= bars[0].n <= 1.1 * size + 2**16  # a zip's contents are read too
 
 
 # ---------------------------------------------------------------------------- gz, zip, parquet

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import recsys.frames
 from recsys.errors import DataError
 from recsys.frames import (
     check_items,
@@ -449,6 +450,26 @@ def test_dropping_duplicates_agrees_with_pandas_and_a_second_check_changes_nothi
     ]
     assert seconds(checked) == [row[3] for row in expected]
     pd.testing.assert_frame_equal(check_ratings(checked), checked)
+
+
+@pytest.mark.parametrize("odd", [recsys.frames._ODD, 2**32 + 1])  # and one that scatters badly
+def test_repeats_in_shuffled_rows_of_many_blocks_are_those_that_pandas_finds(
+    odd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recsys.frames, "_BLOCK", 100)
+    monkeypatch.setattr(recsys.frames, "_ODD", odd)
+    rng = np.random.default_rng(0)
+    for n_users in (1, 40, 4000):
+        columns = (rng.integers(-9, n_users, 3000), rng.integers(0, 40, 3000))
+        more = (rng.choice([-0.0, 0.0, 1.5], 3000), rng.integers(1, 9, 3000))
+        table = pd.DataFrame(
+            dict(zip(["user_id", "item_id", "rating", "timestamp"], (*columns, *more), strict=True))
+        )
+        expected = table[~table.duplicated()]
+        checked = check_ratings(table)
+        assert checked["user_id"].tolist() == expected["user_id"].tolist()
+        assert checked["item_id"].tolist() == expected["item_id"].tolist()
+        assert seconds(checked) == expected["timestamp"].tolist()
 
 
 # ---------------------------------------------------------------------------- items
