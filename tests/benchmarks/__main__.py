@@ -40,6 +40,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = os.path.abspath(arguments.folder or temporary)
         os.environ["RECSYS_DATA"] = os.path.join(folder, "data")
+        os.makedirs(os.environ["RECSYS_DATA"], exist_ok=True)  # without it nothing is kept there
         case = Case(folder, 0, arguments.users, arguments.items, arguments.repeats)
         with threadpool_limits(limits=1):
             rows = list(measured(arguments.stage, sorted({*arguments.ratings}), case))
