@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
-import tempfile
 import time
 from pathlib import Path
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,12 +91,11 @@ class ExactIndex:
         size = max(1, min(BLOCK // n_items, MOST, len(vectors)))
         blocks = [slice(start, start + size) for start in range(0, len(vectors), size)]
         # The scores of all blocks go to the same places: new memory takes a quarter of the time.
-        places: SimpleQueue[Vectors] = SimpleQueue()
-        for _ in range(min(threads, len(blocks))):
-            places.put(np.empty((size, n_items), np.float32))
+        n_places = min(threads, len(blocks))
+        places = [np.empty((size, n_items), np.float32) for _ in range(n_places)]
 
         def search(block: slice) -> None:
-            queries, place = vectors[block], places.get()
+            queries, place = vectors[block], places.pop()
             try:
                 scores = _products(queries, self.vectors, place[: len(queries)])
                 if exclude is not None:
@@ -107,7 +104,7 @@ class ExactIndex:
                     scores[who, exclude[1][bounds[0] : bounds[-1]]] = -np.inf
                 answer[0][block], answer[1][block] = self._best(queries, scores, k)
             finally:
-                places.put(place)
+                places.append(place)
 
         if len(vectors) == 1:
             search(blocks[0])
@@ -384,6 +381,8 @@ class AnnoyIndex:
     @property
     def n_bytes(self) -> int:
         """Size of the index as a file."""
+        import tempfile
+
         with tempfile.TemporaryDirectory() as folder:
             self.save(Path(folder) / "index.ann")
             return (Path(folder) / "index.ann").stat().st_size
@@ -540,13 +539,13 @@ def _check_annoy_file(path: Path, n_items: int, d: int) -> None:
     nodes = np.asarray(np.memmap(path, np.uint32, mode="r", shape=(n_nodes, d + 4)))
     below = nodes[n_items:, 0]
     is_list = below <= d + 3
-    lists = n_items + np.flatnonzero(is_list)
+    outside = nodes[n_items:, 1:].max(axis=1) >= n_items
     parents = n_items + np.flatnonzero(~is_list)
     children = nodes[parents, 1:3]
     if (
         nodes[-1, 0] != n_items
         or (below < 1).any()
-        or (nodes[lists, 1:] >= n_items).any()
+        or (outside & is_list).any()
         or (children >= parents[:, None]).any()
         or (nodes[children[children < n_items], 0] != 1).any()
     ):

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recsys import storage
-from recsys.download import data_folder
 from recsys.errors import ColdUserError, DataError, ModelError, NotFittedError, UnknownUserError
 from recsys.events import Events
 from recsys.explain import account, reasons_for
@@ -1130,6 +1129,8 @@ def recommend(user_id: Any, k: int = 10, model: str | Path | None = None) -> Rec
     UnknownUserError, ColdUserError, ValueError
         As in `Recommender.recommend`.
     """
+    from recsys.download import data_folder
+
     folder = data_folder() / "model" if model is None else Path(model)
     return _opened(folder.absolute(), storage.stamp(folder)).recommend(user_id, k)
 

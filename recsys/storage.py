@@ -15,7 +15,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,6 +162,8 @@ def _refuse_foreign(folder: Path) -> None:
 
 def _sweep(folder: Path) -> None:
     """Remove runs that are not in use and what killed saves have left; under the lock."""
+    import shutil
+
     try:
         keep = _read_pointer(folder)
     except ModelError:

@@ -174,7 +174,7 @@ class Tables:
                 continue
             if matrix.dtype != np.float32 or matrix.shape != expected:
                 raise ValueError(f"{name} has shape {matrix.shape} and dtype {matrix.dtype}")
-            if deep and not np.isfinite(matrix).all():
+            if deep and not np.isfinite([matrix.min(initial=0), matrix.max(initial=0)]).all():
                 raise ValueError(f"{name} holds NaN or infinity")
         if len(tables.counts) != n_items:
             raise ValueError(f"counts has {len(tables.counts)} rows for {n_items} items")
@@ -363,8 +363,9 @@ def _sequences(columns: dict[str, Any], kind: str, n_users: int, n_items: int) -
         raise ValueError(f"{kind}_codes and {kind}_offsets are no codes and offsets")
     if len(offsets) != n_users + 1 or offsets[0] != 0 or offsets[-1] != len(codes):
         raise ValueError(f"{kind}_offsets do not fit {kind}_codes")
-    if len(codes) and not 0 <= codes.min() <= codes.max() < n_items:
+    # As unsigned numbers, negative ones are the largest.
+    if codes.view(np.uint32).max(initial=0) >= max(n_items, 1):
         raise ValueError(f"{kind}_codes point outside the items")
-    if (np.diff(offsets) < 0).any():
+    if (offsets[1:] < offsets[:-1]).any():
         raise ValueError(f"{kind}_offsets do not ascend")
     return Sequences(np.arange(n_users), np.arange(n_items), codes, offsets)
