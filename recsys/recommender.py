@@ -1161,7 +1161,7 @@ def _checked(k: int, popularity: float, diversity: float) -> tuple[int, float, f
 def _annoy_index(vectors: Vectors, seed: int, stored: storage.Stored) -> AnnoyIndex:
     """Map the index of a folder as it was chosen when it was built, or build the like of it."""
     chosen: dict[str, Any] = {"seed": seed}
-    if "longest" in stored.columns:  # else from before they were chosen
+    if stored.manifest.get("ann"):  # else saved before they were chosen
         longest = chosen["longest"] = stored.columns["longest"]
         if longest.dtype.kind != "i" or not ((longest >= 0) & (longest < len(vectors))).all():
             raise ValueError("longest does not point at items")

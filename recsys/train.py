@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> None:
         "n_items": len(model.items),
         "params": model.params,
         "seconds": model.seconds,
+        "ann": model.ann,
     }
     if args.json:
         cli.print_json(summary)
@@ -43,3 +44,9 @@ def run(args: argparse.Namespace) -> None:
             f"{folder}: Item2Vec of {len(model.items):,} items for {len(model.users):,} users, "
             f"trained on {name} in {model.seconds['train']:.1f} s"
         )
+        if model.ann:
+            print(
+                "index: {overlap:.1%} of the exact top {k} of {n_queries} users found with "
+                "{n_trees} trees, search_k {search_k:,} and the {n_longest:,} longest "
+                "vectors".format(**model.ann)
+            )

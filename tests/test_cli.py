@@ -42,6 +42,7 @@ def test_train_then_recommend_in_the_data_folder(tmp_path):
     summary = json.loads(done.stdout)
     assert summary["model"] == str(tmp_path / "model")
     assert summary["params"]["epochs"] == 1
+    assert summary["ann"] == Recommender.load(tmp_path / "model").ann
     user_id = Recommender.load(tmp_path / "model").users[0]
     script = f"from recsys import recommend; print(recommend({user_id}, k=3).item_ids.tolist())"
     done = subprocess.run(

@@ -13,7 +13,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from recsys import index as index_module
-from recsys.index import AnnoyIndex, ExactIndex, exact_scores, measure_index, top_k, unit_length
+from recsys.index import (
+    AnnoyIndex,
+    ExactIndex,
+    build_annoy,
+    exact_scores,
+    measure_index,
+    top_k,
+    unit_length,
+)
 
 ROOT = Path(__file__).parents[1]
 needs_annoy = pytest.mark.skipif(
@@ -329,6 +337,69 @@ def run_python(code: str, *args: str, **env: str) -> subprocess.CompletedProcess
         text=True,
         check=True,
     )
+
+
+def crowd(n: int, d: int, spread: float) -> Any:
+    """Vectors in clusters, of lengths as unequal as the spread says, and queries near them."""
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((40, d))
+    vectors = centres[rng.integers(0, 40, n)] + 0.7 * rng.standard_normal((n, d))
+    vectors *= np.exp(spread * rng.standard_normal((n, 1)))
+    queries = centres[rng.integers(0, 40, 200)] + 0.7 * rng.standard_normal((200, d))
+    return vectors.astype(np.float32), queries.astype(np.float32)
+
+
+@needs_annoy
+@pytest.mark.parametrize("spread", [0.0, 0.3, 1.0])
+def test_an_index_is_chosen_that_finds_enough_for_other_queries_too(spread: float) -> None:
+    vectors, queries = crowd(10_000, 24, spread)
+    exclude = as_csr([list(range(i, 10_000, 500)) for i in range(100)])
+    index, chosen = build_annoy(vectors, queries[:100], exclude, seed=1)
+    assert chosen == {
+        "n_trees": index.n_trees, "search_k": index.search_k, "n_longest": len(index.longest),
+        "overlap": chosen["overlap"], "n_queries": 100, "k": 20,
+    }  # fmt: skip
+    assert chosen["overlap"] >= 0.98
+    assert measure_index(index, queries[100:], 10)["recall_vs_exact"] >= 0.97
+    again, same = build_annoy(vectors, queries[:100], exclude, seed=1)
+    assert same == chosen
+    assert listed(*again.query(queries, 10)) == listed(*index.query(queries, 10))
+
+
+@needs_annoy
+def test_what_is_chosen_grows_until_it_finds_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_module, "SEARCH_K", 50)
+    vectors, queries = normal(10_000, 24, seed=1), normal(200, 24, seed=2)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    _, equal = build_annoy(vectors, queries, as_csr([[]] * 200), seed=1)
+    assert equal["search_k"] > 50
+    assert equal["overlap"] >= 0.98
+    vectors, queries = crowd(10_000, 24, 1.0)
+    _, unequal = build_annoy(vectors, queries, as_csr([[]] * 200), seed=1)
+    assert unequal["n_longest"] > 1000
+    assert unequal["overlap"] >= 0.98
+
+
+@needs_annoy
+def test_without_users_an_index_is_built_all_the_same() -> None:
+    vectors = normal(50, 4, seed=1)
+    index, chosen = build_annoy(vectors, vectors[:0], as_csr([]), seed=1)
+    assert chosen["n_queries"] == 0
+    assert listed(*index.query(vectors, 5)) == brute_force(vectors, vectors, 5)
+
+
+@needs_annoy
+def test_rows_that_are_gone_are_not_found_by_annoy_nor_among_the_longest() -> None:
+    vectors, queries = crowd(5_000, 16, 0.5)
+    best, _ = ExactIndex(vectors).query(queries, 60)
+    exclude = as_csr([row[:40].tolist() for row in best])
+    index = AnnoyIndex(vectors)
+    rows, _ = index.query(queries, 20, exclude=exclude)
+    assert not any(np.isin(found, gone[:40]).any() for found, gone in zip(rows, best, strict=True))
+    pairs = zip(rows, best, strict=True)
+    assert np.mean([np.isin(gone[40:], found).mean() for found, gone in pairs]) > 0.95
+    rows, scores = index.query(queries[:1], 20, exclude=as_csr([list(range(4_995))]))
+    assert sorted(rows[0][scores[0] > -np.inf]) == list(range(4_995, 5_000))
 
 
 # ---- measuring

@@ -214,6 +214,20 @@ def test_recommend_many_is_recommend_for_everybody(exact):
         assert rows["rank"].tolist() == [1, 2, 3, 4, 5, 6, 7]
 
 
+def test_threads_change_no_list(exact):
+    one = exact.recommend_many(k=7)
+    pd.testing.assert_frame_equal(exact.recommend_many(k=7, threads=3), one)
+    with pytest.raises(ValueError, match="threads must be a whole number above 0, got 0"):
+        exact.recommend_many(threads=0)
+
+
+def test_with_another_weight_of_popularity_the_search_is_exact(model, exact):
+    """The index is chosen for the weight that was learned."""
+    for user_id in model.users[:20]:
+        found, best = (m.recommend(user_id, popularity=0.3) for m in (model, exact))
+        assert list(found) == list(best)
+
+
 def test_recommend_many_answers_for_the_users_asked_for_in_their_order(model):
     users = model.users[[5, 2]].tolist()
     assert (

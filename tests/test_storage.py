@@ -872,6 +872,41 @@ def test_numbers_that_are_none_are_refused(name: str, value: float, folder: Path
         Recommender.load(with_column(folder, name, matrix))
 
 
+@pytest.mark.parametrize("longest", [[3, 100], [-1, 3], [0.5]])
+def test_longest_vectors_that_are_not_there_are_refused(longest: Any, folder: Path) -> None:
+    pytest.importorskip("annoy")
+    with pytest.raises(ModelError, match="does not fit together: longest does not point at items"):
+        Recommender.load(with_column(folder, "longest", np.array(longest)))
+
+
+def test_what_was_chosen_for_the_index_is_stored_and_used(tiny: Recommender, folder: Path) -> None:
+    pytest.importorskip("annoy")
+    assert tiny.ann["overlap"] >= 0.98
+    for index in (None, "index.ann"):
+        if index is not None:
+            (run_of(folder) / index).write_bytes(b"")
+        loaded = Recommender.load(folder)
+        assert loaded.ann == tiny.ann
+        assert loaded.index.search_k == tiny.ann["search_k"]
+        assert np.array_equal(loaded.index.longest, tiny.index.longest)
+
+
+def test_a_model_saved_before_the_index_was_chosen_answers_and_is_saved_again(
+    tiny: Recommender, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stored = storage.load(folder)
+    columns = {name: column for name, column in stored.columns.items() if name != "longest"}
+    manifest = {name: value for name, value in stored.manifest.items() if name != "ann"}
+    write = tiny.index.save if isinstance(tiny.index, AnnoyIndex) else None
+    storage.save(folder, columns, manifest, write)
+    old = Recommender.load(folder)
+    old.save(folder)
+    for model in (old, Recommender.load(folder)):
+        assert model.ann == {}
+        assert list(model.recommend("user 0")) == list(tiny.recommend("user 0"))
+    assert caplog.text == ""
+
+
 def test_another_dimension_is_refused(folder: Path) -> None:
     with pytest.raises(ModelError, match="does not fit together: contexts has shape"):
         Recommender.load(with_column(folder, "contexts", np.ones((100, 5), np.float32)))
