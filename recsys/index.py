@@ -34,8 +34,9 @@ LONGEST = 1000
 SEARCH_K, OVERLAP, TOP = 2000, 0.98, 20
 # How many more than k of what Annoy finds are scored, which rounding may have put in another order.
 SPARE = 20
-# Share of the best that it takes to score twice as many of the longest vectors.
-WORTHWHILE = 0.02
+# Share of the best that it takes to score twice as many of the longest vectors; and how many of
+# them are scored in the time that one of Annoy's nodes takes (at 258 dimensions).
+WORTHWHILE, CHEAPER = 0.02, 8
 # Up to so many items that are left by a filter, all are scored: faster than a search among all.
 FEW = 4000
 # Up to so many items that a filter bars are taken to be the very best ones.
@@ -462,8 +463,8 @@ def build_annoy(
     """Build an index that finds at least `OVERLAP` of what exact search finds, and little more.
 
     The longest vectors are scored one by one as long as twice as many of them hold a further
-    `WORTHWHILE` share of the best; the rest is Annoy's, whose search_k is doubled until both find
-    enough.
+    `WORTHWHILE` share of the best, more than as many others would; the rest is Annoy's. Until both
+    find enough, what takes less time is doubled: search_k, or again the longest.
 
     Parameters
     ----------
@@ -485,17 +486,21 @@ def build_annoy(
     order, place = by_length(vectors), np.empty(len(vectors), np.int64)
     place[order] = np.arange(len(vectors))
     places = place[best[0][best[1] > -np.inf]]
-    n_longest, share = LONGEST, float((places < LONGEST).sum() / max(len(places), 1))
-    while share < OVERLAP and n_longest < len(vectors):
-        more = float((places < 2 * n_longest).mean())
-        if more < min(OVERLAP, share + WORTHWHILE):
-            break
-        n_longest, share = 2 * n_longest, more
-    index = AnnoyIndex(vectors, search_k=SEARCH_K, longest=np.sort(order[:n_longest]), seed=seed)
-    overlap = _overlap(best, index.query(queries, TOP, exclude=exclude))
-    while overlap < OVERLAP and index.search_k < index.n_trees * len(vectors):
-        index.search_k *= 2
+    n_items, n_longest, search_k = len(vectors), LONGEST, SEARCH_K
+    held = [float((places < n).sum() / max(len(places), 1)) for n in (LONGEST, 2 * LONGEST)]
+    while held[0] < OVERLAP and held[1] - held[0] >= WORTHWHILE + n_longest / n_items:
+        n_longest *= 2
+        held = [held[1], float((places < 2 * n_longest).mean())]
+    while True:
+        longest = np.sort(order[:n_longest])
+        index = AnnoyIndex(vectors, search_k=search_k, longest=longest, seed=seed)
         overlap = _overlap(best, index.query(queries, TOP, exclude=exclude))
+        if overlap >= OVERLAP or search_k >= index.n_trees * n_items:
+            break
+        if n_longest < min(CHEAPER * search_k, n_items):
+            n_longest *= 2
+        else:
+            search_k *= 2
     return index, {
         "n_trees": index.n_trees, "search_k": index.search_k, "n_longest": len(index.longest),
         "overlap": round(overlap, 4), "n_queries": len(queries), "k": TOP,
