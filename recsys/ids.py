@@ -50,9 +50,17 @@ class TextColumn(Sequence[str]):
 
     def __getitem__(self, row: Any) -> Any:
         if isinstance(row, slice):
-            return [self[i] for i in range(*row.indices(len(self)))]
+            return self.at(np.arange(*row.indices(len(self))))
         start = 0 if row in (0, -len(self.ends)) else self.ends[row - 1]
         return self.data[start : self.ends[row]].tobytes().decode("utf-8", "surrogatepass")
+
+    def at(self, rows: npt.NDArray[np.integer]) -> list[str]:
+        """Return the texts at some rows, integer array (n,)."""
+        starts, ends = np.where(rows % len(self), self.ends[rows - 1], 0), self.ends[rows]
+        return [
+            self.data[start:end].tobytes().decode("utf-8", "surrogatepass")
+            for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+        ]
 
 
 def id_array(ids: pd.Index | pd.Series[Any]) -> Ids:
@@ -70,7 +78,7 @@ def to_column(ids: Ids) -> Ids | TextColumn:
 def take(column: Ids | TextColumn, rows: npt.NDArray[np.integer] | None = None) -> Ids:
     """Return the ids at some rows, or all, as a plain array again."""
     if isinstance(column, TextColumn):
-        texts = column[:] if rows is None else [column[row] for row in rows.tolist()]
+        texts = column[:] if rows is None else column.at(rows)
         return np.array(texts, dtype=object)
     return np.array(column if rows is None else column[rows])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import time
 from pathlib import Path
@@ -416,11 +417,11 @@ class AnnoyIndex:
             [*query.tolist(), 0.0], wanted, max(self.search_k, self.n_trees * k, 2 * wanted)
         )
         # They come in order but for rounding, and for the longest, which stand elsewhere.
-        near = [row for row in found if row not in out][: k + SPARE]
+        near = list(itertools.islice((row for row in found if row not in out), k + SPARE))
         fast = np.vecdot(self._longest_vectors, query)
-        if gone is not None and len(fast):
-            places = np.searchsorted(self.longest, gone).clip(max=len(fast) - 1)
-            fast[places[self.longest[places] == gone]] = -np.inf
+        if gone is not None:
+            places = self._places[gone]
+            fast[places[places >= 0]] = -np.inf
         scores = _dot(self.vectors[near], query) if near else np.empty(0, np.float32)
         kth = max((np.partition(part, -k)[-k] for part in (scores, fast) if len(part) >= k > 0),
                   default=-np.inf)  # fmt: skip
@@ -438,6 +439,13 @@ class AnnoyIndex:
     @functools.cached_property
     def _longest_vectors(self) -> Vectors:
         return self.vectors[self.longest]
+
+    @functools.cached_property
+    def _places(self) -> npt.NDArray[np.int32]:
+        """Place of each item among the longest, -1 where it is not, int32 array (n_items,)."""
+        places = np.full(len(self.vectors), -1, np.int32)
+        places[self.longest] = np.arange(len(self.longest))
+        return places
 
     @functools.cached_property
     def _length(self) -> float:

@@ -32,7 +32,7 @@ from recsys.recommendations import Recommendations
 from recsys.rerank import diversify, diversify_many, pool_size
 from recsys.settings import check_settings
 from recsys.tables import Tables
-from recsys.users import history_weights, user_vectors
+from recsys.users import user_vectors, weights_of_one
 from recsys.walks import train_vectors
 
 if TYPE_CHECKING:
@@ -729,11 +729,11 @@ class Recommender:
     def _taste(self, history: Rows, liked: Rows = _NO_ROWS, disliked: Rows = _NO_ROWS) -> Taste:
         """Return the rows that a user vector is made of, and what each weighs."""
         rarities = self._item_weights
-        weights = history_weights(
-            np.array([0, len(history)]),
-            half_life=self.params["half_life"],
-            item_weights=rarities[history],
-        )
+        weights = rarities[history]
+        if len(history):
+            weights = weights_of_one(weights, half_life=self.params["half_life"])
+        if len(liked) == len(disliked) == 0:
+            return history, weights
         if len(liked):
             newest = weights[-1] / rarities[history[-1]] if len(history) else 1.0
             weights = np.concatenate([weights, newest * rarities[liked]])
@@ -746,10 +746,10 @@ class Recommender:
 
     def _query(self, taste: Taste, popularity_weight: float) -> Vectors:
         rows, weights = taste
-        pooled = (weights[:, None] * self._fitted().vectors[rows]).sum(axis=0)
-        query: Vectors = queries(pooled[None], [popularity_weight], scoring=self.params["scoring"])[
-            0
-        ]
+        taken = self._fitted().vectors[rows]
+        taken *= weights[:, None]
+        pooled, scoring = taken.sum(axis=0)[None], self.params["scoring"]
+        query: Vectors = queries(pooled, [popularity_weight], scoring=scoring)[0]
         if (weights < 0).any():
             query[-2] = weights.sum()  # of the items' level, of which 1 is a history's share
         return query
@@ -810,7 +810,7 @@ class Recommender:
     ) -> Recommendations:
         tables = self._fitted()
         texts = tables.titles
-        titles = None if texts is None else [texts[row] for row in rows.tolist()]
+        titles = None if texts is None else texts.at(rows)
         cold = None if tables.cold is None else tables.cold[rows]
         return Recommendations(take(tables.item_ids, rows), scores, titles, reasons, cold)
 
