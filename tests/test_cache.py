@@ -181,6 +181,7 @@ COLUMNS = [  # as in the entry of what `write` writes
         forge(columns=[["user_id", "int64", [-8]]]), forge(columns=5),
         forge(columns=[["user_id", "object", [14000]]]),
         forge(columns=[["a", "int64", [4000]], *COLUMNS[1:]]),
+        forge(columns=[["user_id", "int64", [14000]]], n_rows=1750),
         forge(columns=[["user_id", TIMES, [4000]], *COLUMNS[1:]]),
         forge(columns=[["user_id", "str", [4000]], *COLUMNS[1:]]),
         forge(columns=[["user_id", "str", [4000, 4000]], *COLUMNS[2:]]),
