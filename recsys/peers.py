@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recsys.baselines import HALF_LIFE, history_matrix
+from recsys.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -55,9 +56,8 @@ def als(
     Hu, Koren & Volinsky 2008, "Collaborative Filtering for Implicit Feedback Datasets".
     """
     from implicit.cpu.als import AlternatingLeastSquares
-    from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(limits=1):
+    with one_blas_thread():
         model = AlternatingLeastSquares(
             factors=factors, regularization=regularization, alpha=alpha, num_threads=1,
             random_state=seed,
@@ -91,9 +91,8 @@ def bpr(
     Rendle et al. 2009, "BPR: Bayesian Personalized Ranking from Implicit Feedback".
     """
     from implicit.cpu.bpr import BayesianPersonalizedRanking
-    from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(limits=1):
+    with one_blas_thread():
         model = BayesianPersonalizedRanking(
             factors=factors, learning_rate=learning_rate, regularization=regularization,
             iterations=iterations, num_threads=1, random_state=seed,

@@ -32,6 +32,7 @@ from recsys.recommendations import Recommendations
 from recsys.rerank import diversify, diversify_many, pool_size
 from recsys.settings import check_settings
 from recsys.tables import Tables
+from recsys.threads import one_blas_thread
 from recsys.users import user_vectors, weights_of_one
 from recsys.walks import train_vectors
 
@@ -197,8 +198,6 @@ class Recommender:
         DataError
             The frame cannot be used as it is.
         """
-        from threadpoolctl import threadpool_limits
-
         from recsys.calibrate import calibrate, default_epochs
         from recsys.fitting import fit_tables
         from recsys.frames import check_items, check_ratings
@@ -214,7 +213,7 @@ class Recommender:
         checked = None if items is None else check_items(items)
         calibration: dict[str, Any] = {}
         self.seconds = {}
-        with threadpool_limits(limits=1):
+        with one_blas_thread():
             if self.params["calibrate"]:
                 calibration = calibrate(ratings, self.params)
                 self.params |= calibration["chosen"]
@@ -273,8 +272,6 @@ class Recommender:
         return self
 
     def _update(self, new_ratings: pd.DataFrame, items: pd.DataFrame | None) -> None:
-        from threadpoolctl import threadpool_limits
-
         from recsys.cold import added
         from recsys.fitting import fit_tables
         from recsys.frames import check_items
@@ -290,7 +287,7 @@ class Recommender:
         self.seconds = {"merge": time.perf_counter() - started}
         tables = known
         if len(news) or items is not None:
-            with threadpool_limits(limits=1):
+            with one_blas_thread():
                 described = merge_items(known, checked)
                 tables, seconds = fit_tables(
                     merged,
@@ -429,13 +426,11 @@ class Recommender:
             vector has too; or the model was fitted without items.
         NotFittedError
         """
-        from threadpoolctl import threadpool_limits
-
         from recsys.cold import added
         from recsys.frames import check_items
 
         tables, new = self._fitted(), check_items(items)
-        with threadpool_limits(limits=1):
+        with one_blas_thread():
             self._reopen(added(tables, new, unit=self.params["scoring"] == "cosine"))
         return self
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from recsys import cli
 from recsys.errors import DataError
+from recsys.threads import one_blas_thread
 
 if TYPE_CHECKING:
     import argparse
@@ -133,14 +134,12 @@ def _nested(ratings: pd.DataFrame, split: str, validation_fraction: float) -> li
 
 def _recall(parts: list[pd.DataFrame], params: dict[str, Any]) -> float:
     """Return what calibration reaches with these parameters, averaged over parts and protocols."""
-    from threadpoolctl import threadpool_limits
-
     from recsys.calibrate import calibrate
     from recsys.recommender import Recommender
 
     values: list[float] = []
     for part in parts:
-        with threadpool_limits(limits=1):
+        with one_blas_thread():
             choice = calibrate(part, Recommender(**params).params)
         if "skipped" in choice:
             raise DataError(choice["skipped"])
