@@ -741,6 +741,8 @@ class Recommender:
 
     def _query(self, taste: Taste, popularity_weight: float) -> Vectors:
         rows, weights = taste
+        if weights[0] == 0:  # of the oldest items of a long history
+            rows, weights = rows[weights != 0], weights[weights != 0]
         taken = self._fitted().vectors[rows]
         taken *= weights[:, None]
         pooled, scoring = taken.sum(axis=0)[None], self.params["scoring"]

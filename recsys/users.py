@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 # Events that are averaged at a time, so that what is in between stays in the processor's cache.
 BLOCK = 1 << 16
+# Events that weigh less than this, against 1 of the newest, weigh nothing: 40 half-lives back they
+# are lost in float32 anyway, and one user's answer need not look them up.
+NEGLIGIBLE = 2.0**-40
 
 
 def history_weights(
@@ -27,7 +30,8 @@ def history_weights(
     """Weigh the events of each history; the weights of a user sum to 1.
 
     An event that lies s steps back weighs 0.5 ** (s / half_life) before it is divided by the
-    user's sum; the newest event lies 0 steps back. Without a half-life all weigh the same.
+    user's sum; the newest event lies 0 steps back, and those 40 half-lives back weigh nothing.
+    Without a half-life all weigh the same.
 
     Parameters
     ----------
@@ -59,6 +63,7 @@ def history_weights(
     log_q = -np.log(2) / half_life
     totals = np.expm1(lengths * log_q) / np.expm1(log_q)
     powers = np.exp(np.arange(lengths.max(initial=0)) * log_q)
+    powers[powers < NEGLIGIBLE] = 0
     return np.asarray(powers[steps_back] / np.repeat(totals, lengths), dtype=np.float32)
 
 
@@ -78,6 +83,7 @@ def weights_of_one(
     else:
         log_q = -np.log(2) / half_life
         recency = np.exp(np.arange(n - 1, -1, -1) * log_q)
+        recency[recency < NEGLIGIBLE] = 0
         recency /= np.expm1(n * log_q) / np.expm1(log_q)
     weights = recency.astype(np.float32) * item_weights
     return np.asarray(weights / np.add.reduceat(weights, [0], dtype=np.float64), dtype=np.float32)
