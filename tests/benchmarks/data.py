@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import shutil
 import tracemalloc
@@ -54,15 +53,9 @@ def checked(case: Case) -> pd.DataFrame:
     return frame
 
 
-def loader(path: Path) -> Callable[[], pd.DataFrame]:
-    """Return a function that loads the text itself, whatever has been kept of it."""
-    without = {"cache": False} if "cache" in inspect.signature(load_ratings).parameters else {}
-    return partial(load_ratings, path, **without)
-
-
 def _loading(path: Path) -> Works:
     return {
-        "recsys": loader(path),
+        "recsys": lambda: load_ratings(path, cache=False),
         TYPED: lambda: pd.read_csv(path, usecols=list(DTYPES), dtype=DTYPES),
         PLAIN: lambda: pd.read_csv(path),
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import time
 import warnings
 from functools import partial
@@ -86,15 +85,15 @@ def two_threads(case: Case) -> Works:
 
 
 def exact_search(case: Case) -> list[Row]:
-    """Measure exact search, and what a second thread brings where there is that option."""
+    """Measure exact search, and what a second thread brings."""
     measure = partial(compare, "exact-search", f"{case.n_users:,} x {case.n_items:,}", case=case)
-    rows = measure(exact, ratios={"product alone": 1.6, "implicit": 0.7}, peak_mb=300)
-    if "threads" in inspect.signature(ExactIndex.query).parameters:
-        rows += measure(
+    return [
+        *measure(exact, ratios={"product alone": 1.6, "implicit": 0.7}, peak_mb=300),
+        *measure(
             two_threads, ratios={"one thread": None}, memory=False, clock=time.perf_counter,
             what="seconds with two threads",
-        )  # fmt: skip
-    return rows
+        ),
+    ]  # fmt: skip
 
 
 def judging(case: Case) -> Works:

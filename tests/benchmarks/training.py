@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import inspect
 import shutil
+import time
 from functools import partial
 from pathlib import Path
 
 from gensim.models import Word2Vec
 
-from recsys import Recommender, load_items
+from recsys import Recommender, load_items, load_ratings
 from recsys.item2vec import MAX_SENTENCE, WORD2VEC, train_item2vec
 from recsys.sequences import build_sequences
 from recsys.users import user_vectors
-from tests.benchmarks.data import HALF_LIFE, checked, generated, loader, vectors_for
+from tests.benchmarks.data import HALF_LIFE, checked, generated, vectors_for
 from tests.benchmarks.measure import Case, Row, Works, compare, in_child
 
 BARE, EPOCH = "bare gensim", "an epoch"
@@ -40,12 +41,18 @@ def one_epoch(case: Case) -> Works:
 
 def beside_training(case: Case) -> Works:
     """Load, order and average, against one epoch of training: a fifth of five."""
-    load, histories = loader(generated(case) / "ratings.csv"), build_sequences(checked(case))
-    vectors = vectors_for(histories)
+    path, histories = generated(case) / "ratings.csv", build_sequences(checked(case))
+    load, vectors = partial(load_ratings, path, cache=False), vectors_for(histories)
     return {
         "recsys": lambda: user_vectors(build_sequences(load()), vectors, half_life=HALF_LIFE),
         EPOCH: lambda: train_item2vec(histories, epochs=1),
     }
+
+
+def two_workers(case: Case) -> Works:
+    """Train one epoch with two threads of gensim's, against one."""
+    train = partial(train_item2vec, build_sequences(checked(case)), epochs=1)
+    return {"two workers": partial(train, workers=2), "one worker": partial(train, workers=1)}
 
 
 def training(case: Case) -> list[Row]:
@@ -57,6 +64,10 @@ def training(case: Case) -> list[Row]:
             beside_training, ratios={EPOCH: 0.25}, memory=False,
             what="load, sequences, user vectors",
         ),
+        *measure(
+            two_workers, ratios={"one worker": None}, memory=False, clock=time.perf_counter,
+            what="seconds with two workers",
+        ),
     ]  # fmt: skip
 
 
@@ -66,7 +77,8 @@ def file_to_model(case: Case) -> Works:
     shutil.rmtree(model, ignore_errors=True)
 
     def run() -> None:
-        ratings, items = loader(folder / "ratings.csv")(), load_items(folder / "movies.csv")
+        ratings = load_ratings(folder / "ratings.csv", cache=False)
+        items = load_items(folder / "movies.csv")
         Recommender(epochs=1, calibrate=False, half_life=HALF_LIFE).fit(ratings, items).save(model)
 
     return {"recsys": run}
