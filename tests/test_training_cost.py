@@ -24,7 +24,8 @@ def printed(monkeypatch, capsys):
 
 
 def test_every_row_is_compared_with_the_first(printed):
-    found = json.loads(printed("--als", "--json"))
+    found = json.loads(printed("--als", "--json", "--items", "500"))
+    assert 400 < found["n_items"] <= 500
     assert [row["name"] for row in found["rows"]] == [f"item2vec {text}" for text in SMALL[3:]]
     first, second = found["rows"]
     assert 0 < first["training"] < first["seconds"]

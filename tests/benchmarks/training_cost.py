@@ -29,7 +29,7 @@ from threadpoolctl import threadpool_limits
 
 from recsys import Recommender, load_ratings
 from recsys.baselines import HALF_LIFE
-from recsys.frames import check_ratings
+from recsys.frames import ITEM, check_ratings
 from recsys.measure import Contender, contender_of_baseline, contender_of_model, recall_of
 from recsys.metrics import means_with_ci95
 from recsys.opponents import Opponent, Part, Slice, choose
@@ -63,13 +63,15 @@ def main() -> int:
     if arguments.data:
         ratings = load_ratings(arguments.data)
     else:
-        ratings = check_ratings(generate(arguments.ratings, seed=arguments.seed)[0])
+        n, n_items, seed = arguments.ratings, arguments.items, arguments.seed
+        ratings = check_ratings(generate(n, n_items=n_items, seed=seed)[0])
     if arguments.nested:
         ratings = calibration_split(ratings)[0]
     train, cases, cutoff = calibration_split(ratings)
     about = {
         "n_ratings": len(ratings),
         "n_train": len(train),
+        "n_items": train[ITEM].nunique(),
         "workers": arguments.workers,
         "users": {protocol: len(case) for protocol, case in cases.items()},
     }
@@ -103,6 +105,7 @@ def _arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--ratings", type=int, default=1_000_000, metavar="N", help="to generate: 1000000")
+    add("--items", type=int, metavar="N", help="to generate: as MovieLens has")
     add("--seed", type=int, default=1, help="of the generator: 1")
     add("--data", metavar="SOURCE", help="real ratings in the place of generated ones")
     add("--nested", action="store_true", help="leave the last 20%% out: for choosing")
