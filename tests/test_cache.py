@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,16 @@ import recsys.cache
 import recsys.data
 from recsys.data import load_ratings
 from recsys.errors import DataError
+
+
+@pytest.fixture(autouse=True)
+def nobody_listens() -> Iterator[None]:
+    """As in a fresh process: a command that ran in this one has set the level to INFO."""
+    logger = logging.getLogger("recsys")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    yield
+    logger.setLevel(before)
 
 
 @pytest.fixture
