@@ -185,9 +185,9 @@ def best_of(
     if k and isinstance(index, AnnoyIndex) and n_left > FEW:
         wanted = k + min(n_items - n_left, max(BARRED, 2 * k * n_items // n_left))
         while wanted < n_items // 4:
-            rows, scores = (part[0] for part in index.query(query[None], wanted))
+            rows, scores = index.near(query, wanted)
             keep = np.flatnonzero(left[rows])[:k]
-            if len(keep) == k:
+            if len(keep) == k and scores[keep[-1]] > 0:
                 return rows[keep], scores[keep]
             wanted *= 4
     rows = np.flatnonzero(left)
@@ -305,9 +305,9 @@ class AnnoyIndex:
     vector), all items have the same length and the order by angle is the order by inner product.
     Annoy's trees do not see that a short item cannot score high: where lengths differ much (a
     standard deviation of their logarithm of 1) it finds a tenth of the best among 50,000 items.
-    So the longest vectors are scored for every query beside what Annoy finds, which is an eighth
-    of Annoy's work for an item. In Annoy they stand where no query points, so that M is the length
-    of the longest of the others: the less lengths differ, the better are the trees.
+    So the longest vectors are scored for every query beside what Annoy finds. In Annoy they stand
+    where no query points, so that M is the length of the longest of the others: the less lengths
+    differ, the better are the trees.
 
     Parameters
     ----------
@@ -409,15 +409,28 @@ class AnnoyIndex:
     def find(self, query: Vectors, k: int, gone: npt.NDArray[np.integer] | None = None) -> Answer:
         """Find about the k best rows for one query vector, without those that are gone.
 
-        Fewer only where fewer are left: where Annoy finds too few, the query is answered exactly.
+        Fewer only where fewer are left: where Annoy finds too few, the query is answered exactly,
+        and so it is where the k-th score is not above 0, see `near`.
         """
-        k, out = min(k, len(self.vectors)), set() if gone is None else set(gone.tolist())
+        k = min(k, len(self.vectors))
+        rows, scores = self.near(query, k, gone)
+        if len(rows) < k or (k and scores[-1] <= 0):
+            return self._exact.find(query, k, gone)
+        return rows, scores
+
+    def near(self, query: Vectors, k: int, gone: npt.NDArray[np.integer] | None = None) -> Answer:
+        """Find about the k best of the rows that score above 0; what follows may be any others.
+
+        At a right angle to every query the longest stand in Annoy before all that score below 0.
+        """
+        out = set() if gone is None else set(gone.tolist())
         wanted = min(k + min(len(out), BARRED), len(self.vectors))
         found = self._annoy.get_nns_by_vector(
             [*query.tolist(), 0.0], wanted, max(self.search_k, self.n_trees * k, 2 * wanted)
         )
-        # They come in order but for rounding, and for the longest, which stand elsewhere.
-        near = list(itertools.islice((row for row in found if row not in out), k + SPARE))
+        # They come in order but for rounding.
+        kept = (row for row in found if row not in out and row not in self._apart)
+        near = list(itertools.islice(kept, k + SPARE))
         fast = np.vecdot(self._longest_vectors, query)
         if gone is not None:
             places = self._places[gone]
@@ -426,15 +439,15 @@ class AnnoyIndex:
         kth = max((np.partition(part, -k)[-k] for part in (scores, fast) if len(part) >= k > 0),
                   default=-np.inf)  # fmt: skip
         enough = max(kth - self._margin(query), np.finfo(np.float32).min)
-        known = set(near)
-        more = [row for row in self.longest[fast >= enough].tolist() if row not in known]
-        if len(near) + len(more) < k:
-            return self._exact.find(query, k, gone)
-        rows = np.array(near + more, np.int64)
-        if more:
-            scores = np.concatenate([scores, _dot(self.vectors[more], query)])
+        more = self.longest[fast >= enough]
+        rows = np.concatenate([np.array(near, np.int64), more])
+        scores = np.concatenate([scores, _dot(self.vectors[more], query)])
         order = np.lexsort((rows, -scores))[:k]
         return rows[order], scores[order]
+
+    @functools.cached_property
+    def _apart(self) -> frozenset[int]:
+        return frozenset(self.longest.tolist())
 
     @functools.cached_property
     def _longest_vectors(self) -> Vectors:
@@ -449,16 +462,14 @@ class AnnoyIndex:
 
     @functools.cached_property
     def _length(self) -> float:
-        return float(np.sqrt(np.vecdot(self._longest_vectors, self._longest_vectors).max()))
+        return float(
+            np.sqrt(np.vecdot(self._longest_vectors, self._longest_vectors).max(initial=0))
+        )
 
     def _margin(self, query: Vectors) -> float:
         """How much too small the fast product with one of the longest vectors may be."""
         eps = np.finfo(np.float32).eps * (len(query) + 2)
-        return (
-            float(eps * self._length * np.sqrt(np.vecdot(query, query)))
-            if len(self.longest)
-            else 0.0
-        )
+        return float(eps * self._length * np.sqrt(np.vecdot(query, query)))
 
 
 def build_annoy(
@@ -499,14 +510,16 @@ def build_annoy(
     while held[0] < OVERLAP and held[1] - held[0] >= WORTHWHILE + n_longest / n_items:
         n_longest *= 2
         held = [held[1], float((places < 2 * n_longest).mean())]
+    index = None
     while True:
-        longest = np.sort(order[:n_longest])
-        index = AnnoyIndex(vectors, search_k=search_k, longest=longest, seed=seed)
+        if index is None or len(index.longest) < n_longest:
+            index = AnnoyIndex(vectors, longest=np.sort(order[:n_longest]), seed=seed)
+        index.search_k = search_k
         overlap = _overlap(best, index.query(queries, TOP, exclude=exclude))
         if overlap >= OVERLAP or search_k >= index.n_trees * n_items:
             break
         if n_longest < min(CHEAPER * search_k, n_items):
-            n_longest *= 2
+            n_longest = min(2 * n_longest, n_items)
         else:
             search_k *= 2
     return index, {
@@ -516,10 +529,13 @@ def build_annoy(
 
 
 def _overlap(best: Answer, found: Answer) -> float:
-    """Return the mean share of the best rows that are found, over the queries that have any."""
+    """Return the mean share of the best that is found, over the queries that have any.
+
+    By score: one item is as good as another of the same.
+    """
     shares = [
-        np.isin(rows[scores > -np.inf], others[values > -np.inf]).mean()
-        for rows, scores, others, values in zip(*best, *found, strict=True)
+        (values >= scores[scores > -np.inf][-1]).sum() / (scores > -np.inf).sum()
+        for scores, values in zip(best[1], found[1], strict=True)
         if (scores > -np.inf).any()
     ]
     return float(np.mean(shares)) if shares else 1.0

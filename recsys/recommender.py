@@ -322,7 +322,7 @@ class Recommender:
         self._annoy: AnnoyIndex | None = None
         self._ann: dict[str, Any] = {}
         if self.params["index"] == "annoy" and annoy_available():
-            if stored is None:
+            if stored is None or (stored.index is None and "ann" not in stored.manifest):
                 self._annoy, self._ann = self._chosen_index()
             else:
                 self._ann = stored.manifest.get("ann", {})
@@ -344,6 +344,8 @@ class Recommender:
     @property
     def ann(self) -> dict[str, Any]:
         """What was chosen for Annoy when it was built, and what it finds; empty without Annoy.
+
+        And of a model that was saved before anything was chosen.
 
         n_trees, search_k and n_longest (see `recsys.index.AnnoyIndex`), and `overlap`: the mean
         share of the exact top `k` of what a user has not watched that is found, of `n_queries`
@@ -770,7 +772,7 @@ class Recommender:
     ) -> Recommendations:
         popularity_weight = popularity * self._weight(user_row)
         query = self._query(taste, popularity_weight)
-        # What the other index was chosen for, see `_annoy_index`, is popularity as it was learned.
+        # What the other index was chosen for, see `_chosen_index`, is popularity as it was learned.
         index = self.index if popularity == 1 else self._exact
         wanted = pool_size(k) if diversity else k
         if left is None:

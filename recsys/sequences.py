@@ -134,7 +134,7 @@ def _order(
         return np.argsort(users, kind="stable")
     elapsed = seconds_of(ratings)
     elapsed = elapsed - elapsed.min()
-    n_time, n_user = int(elapsed.max()).bit_length(), len(user_ids).bit_length()
+    n_time, n_user = int(elapsed.max()).bit_length(), (len(user_ids) - 1).bit_length()
     left = np.uint64(KEY_BITS - n_time - n_user)
     user_hash, item_hash = _hash_ids(user_ids), _mix(_hash_ids(item_ids))
 
@@ -163,7 +163,7 @@ def _codes(ids: pd.Series) -> tuple[npt.NDArray[np.int32], pd.Index]:
     """Return the rank of each id, int32 array (n_ratings,), and the distinct ids, ascending."""
     import pandas as pd
 
-    if ids.dtype == np.int64:
+    if ids.dtype == np.int64 and len(ids):
         values = ids.to_numpy()
         low = values.min()
         if int(values.max()) - int(low) < 2 * len(ids):  # a table is faster than hashing

@@ -40,9 +40,12 @@ def one_blas_thread() -> Iterator[None]:
             from threadpoolctl import threadpool_limits
 
             def keep() -> None:
-                with threadpool_limits(limits=1):
-                    entered.set()
-                    _leave.wait()
+                try:
+                    with threadpool_limits(limits=1):
+                        entered.set()
+                        _leave.wait()
+                finally:
+                    entered.set()  # without a limit rather than waiting for ever
 
             _keeper = threading.Thread(target=keep, daemon=True)
             _keeper.start()

@@ -36,7 +36,7 @@ def history_weights(
     Parameters
     ----------
     offsets : int64 array, shape (n_users + 1,)
-        Where each user starts in the flat array of events.
+        Where each user starts in the flat array of events; the first is 0.
     half_life : float, items; None for the plain mean
     item_weights : float array, shape (n_events,), optional
         Factors above 0, one an event, by the item that it is of.

@@ -16,6 +16,7 @@ from recsys import index as index_module
 from recsys.index import (
     AnnoyIndex,
     ExactIndex,
+    best_of,
     build_annoy,
     exact_scores,
     measure_index,
@@ -265,7 +266,28 @@ def test_a_query_for_which_annoy_finds_too_few_is_answered_exactly() -> None:
 
     index._annoy = FindsTwo()
     assert listed(*index.query(queries, 10)) == brute_force(vectors, queries, 10)
-    assert sorted(index.query(queries, 2)[0][0]) == [4, 5]
+    assert sorted(index.near(queries[0], 2)[0]) == [4, 5]
+
+
+@needs_annoy
+def test_the_best_of_items_that_all_score_below_zero_are_found() -> None:
+    """In Annoy the longest, at a right angle to every query, stand before all of them."""
+    vectors, queries = np.abs(normal(5_000, 16, seed=21)), -np.abs(normal(5, 16, seed=22))
+    index = AnnoyIndex(vectors, search_k=2_000)
+    assert listed(*index.query(queries, 20)) == brute_force(vectors, queries, 20)
+
+
+@needs_annoy
+def test_filters_that_leave_what_scores_below_zero_leave_the_best_of_that() -> None:
+    vectors, queries = normal(12_000, 16, seed=23, spread=0.3), normal(5, 16, seed=24)
+    index, exact = AnnoyIndex(vectors, search_k=2_000), ExactIndex(vectors)
+    for query in queries:
+        scores = vectors @ query
+        left = scores < -0.01
+        assert 4_000 < left.sum() < 8_000
+        rows, _ = best_of(index, query, 20, left)
+        barred = np.flatnonzero(~left)
+        assert rows.tolist() == exact.find(query, 20, barred)[0].tolist()
 
 
 @needs_annoy
