@@ -574,6 +574,7 @@ def _check_annoy_file(path: Path, n_items: int, d: int) -> None:
     if (
         nodes[-1, 0] != n_items
         or (below < 1).any()
+        or (below > n_items).any()
         or (outside & is_list).any()
         or (children >= parents[:, None]).any()
         or (nodes[children[children < n_items], 0] != 1).any()
