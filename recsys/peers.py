@@ -1,6 +1,6 @@
 """What other libraries would answer: three models of `implicit`, with the histories of the others.
 
-They come with the extra `peers`, run in one thread and are seeded.
+They come with the extra `peers`, run in one thread unless told otherwise, and are seeded.
 """
 
 from __future__ import annotations
@@ -44,12 +44,14 @@ def als(
     factors: int = 32,
     regularization: float = 1.0,
     alpha: float = 1.0,
+    iterations: int = 15,
     seed: int = 0,
+    workers: int = 1,
 ) -> HistoryBaseline:
     """Factorise by alternating least squares; a history's user factors are solved for anew.
 
     An item of a history has the confidence alpha * weight, with weights of mean 1 a user, as in
-    training all are.
+    training all are. `workers` is the number of threads that train.
 
     References
     ----------
@@ -59,8 +61,8 @@ def als(
 
     with one_blas_thread():
         model = AlternatingLeastSquares(
-            factors=factors, regularization=regularization, alpha=alpha, num_threads=1,
-            random_state=seed,
+            factors=factors, regularization=regularization, alpha=alpha, iterations=iterations,
+            num_threads=workers, random_state=seed,
         )  # fmt: skip
         model.fit(_csr_matrix(train), show_progress=False)
 

@@ -21,25 +21,20 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from recsys import Recommender, load_ratings
-from recsys.baselines import HALF_LIFE
 from recsys.frames import ITEM, check_ratings
 from recsys.measure import Contender, contender_of_baseline, contender_of_model, recall_of
 from recsys.metrics import means_with_ci95
 from recsys.opponents import Opponent, Part, Slice, choose
-from recsys.peers import _csr_matrix
+from recsys.peers import als
 from recsys.sample import generate
-from recsys.sequences import Sequences
 from recsys.splits import calibration_split
-
-if TYPE_CHECKING:
-    from recsys.baselines import HistoryBaseline, Scores
 
 K = 20
 # Chosen on the nested split of 1,000,000 generated ratings, after 5 epochs.
@@ -152,32 +147,6 @@ def contenders(
 def _settings(text: str) -> dict[str, Any]:
     pairs = (pair.split("=") for pair in text.split(","))
     return {name: json.loads(value) for name, value in pairs}
-
-
-def als(
-    train: Sequences,
-    *,
-    workers: int = 1,
-    factors: int = 64,
-    regularization: float = 1.0,
-    alpha: float = 1.0,
-    iterations: int = 15,
-) -> HistoryBaseline:
-    """Do as `recsys.peers.als`, with threads and a number of iterations."""
-    from implicit.cpu.als import AlternatingLeastSquares
-
-    with threadpool_limits(limits=1, user_api="blas"):
-        model = AlternatingLeastSquares(
-            factors=factors, regularization=regularization, alpha=alpha, iterations=iterations,
-            num_threads=workers, random_state=0,
-        )  # fmt: skip
-        model.fit(_csr_matrix(train), show_progress=False)
-
-    def score(histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
-        users = model.recalculate_user(np.arange(len(histories)), _csr_matrix(histories, half_life))
-        return np.asarray(users @ model.item_factors.T, dtype=np.float32)
-
-    return score
 
 
 def as_text(row: dict[str, Any], protocols: list[str]) -> str:
