@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from recsys.index import unit_length
+from recsys.exact import unit_length
 from recsys.users import history_weights
 
 if TYPE_CHECKING:

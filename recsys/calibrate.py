@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recsys.errors import DataError
-from recsys.index import top_k
+from recsys.exact import top_k
 from recsys.readout import item_columns, log_popularity, popularity_weights, queries, rarity
 from recsys.sequences import build_sequences, recent_counts, seconds_of
 from recsys.splits import calibration_split, liked

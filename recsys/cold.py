@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recsys.errors import DataError
+from recsys.exact import unit_length
 from recsys.ids import TextColumn, find, id_array
-from recsys.index import unit_length
 
 if TYPE_CHECKING:
     import numpy.typing as npt

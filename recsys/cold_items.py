@@ -12,9 +12,9 @@ from recsys import metrics
 from recsys.baselines import history_matrix
 from recsys.cold import feature_matrices
 from recsys.errors import DataError
+from recsys.exact import top_k
 from recsys.frames import GENRES, ITEM
 from recsys.ids import id_array, rows_of
-from recsys.index import top_k
 from recsys.measure import BLOCK, MODEL, among, column_means
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import numpy as np
 from tqdm import tqdm
 
 from recsys import metrics
+from recsys.exact import top_k
 from recsys.ids import rows_of
-from recsys.index import top_k
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,7 @@ class Contender:
         Ascending; what it can recommend.
     rank : function (cases) -> (rows, scores)
         Cases over `item_ids`; what was watched is not to be found, and the targets are not looked
-        at. The answer is as `recsys.index.top_k` gives it.
+        at. The answer is as `recsys.exact.top_k` gives it.
     needs_history : bool
         Whether a user without any known item is left unserved.
     unit_vectors : float32 array, shape (n_items, d), or None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recsys.index import unit_length
+from recsys.exact import unit_length
 from recsys.users import user_vectors
 
 if TYPE_CHECKING:

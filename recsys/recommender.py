@@ -15,18 +15,10 @@ import numpy as np
 
 from recsys import storage
 from recsys.errors import ColdUserError, DataError, ModelError, NotFittedError, UnknownUserError
+from recsys.exact import ExactIndex, exact_scores, top_k, unit_length
 from recsys.explain import account, reasons_for
 from recsys.ids import find, take
-from recsys.index import (
-    AnnoyIndex,
-    ExactIndex,
-    annoy_available,
-    best_of,
-    build_annoy,
-    exact_scores,
-    top_k,
-    unit_length,
-)
+from recsys.index import AnnoyIndex, annoy_available, best_of, build_annoy
 from recsys.readout import popularity_weights, queries, rarity
 from recsys.recommendations import Recommendations
 from recsys.rerank import diversify, diversify_many, pool_size

@@ -12,8 +12,8 @@ import numpy as np
 from recsys.catalogue import Catalogue
 from recsys.errors import UnknownItemError, UnknownUserError
 from recsys.events import Events
+from recsys.exact import unit_length
 from recsys.ids import TextColumn, find, find_all, take, to_column
-from recsys.index import unit_length
 from recsys.sequences import Sequences
 
 if TYPE_CHECKING:

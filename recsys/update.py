@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recsys.errors import DataError
+from recsys.exact import ExactIndex
 from recsys.frames import ITEM, RATING, TIMESTAMP, USER, check_items, check_ratings
 from recsys.ids import rows_of, take
-from recsys.index import ExactIndex
 from recsys.item2vec import WORD2VEC, ItemVectors, continue_item2vec
 from recsys.sequences import Sequences
 

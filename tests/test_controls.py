@@ -10,7 +10,8 @@ import pytest
 
 from recsys import Recommender
 from recsys.errors import ColdUserError
-from recsys.index import AnnoyIndex, ExactIndex, best_of, unit_length
+from recsys.exact import ExactIndex, unit_length
+from recsys.index import AnnoyIndex, best_of
 from recsys.rerank import diversify
 
 K = 10

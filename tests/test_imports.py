@@ -16,8 +16,8 @@ PACKAGE = Path(recsys.__file__).parent
 # From the outside world up to what a person runs. On one floor, a module may import those to its
 # left. README.md shows the same map.
 FLOORS = [
-    "errors threads metrics ids lookup where index rerank storage recommendations frames catalogue "
-    "summary sample download cache data",
+    "errors threads metrics ids lookup where exact index rerank storage recommendations frames "
+    "catalogue summary sample download cache data",
     "sequences events splits item2vec walks settings users readout tables fitting explain cold "
     "update",
     "calibrate recommender baselines peers",

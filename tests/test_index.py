@@ -12,17 +12,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from recsys import exact as exact_module
 from recsys import index as index_module
-from recsys.index import (
-    AnnoyIndex,
-    ExactIndex,
-    best_of,
-    build_annoy,
-    exact_scores,
-    measure_index,
-    top_k,
-    unit_length,
-)
+from recsys.exact import ExactIndex, exact_scores, top_k, unit_length
+from recsys.index import AnnoyIndex, best_of, build_annoy, measure_index
 
 ROOT = Path(__file__).parents[1]
 needs_annoy = pytest.mark.skipif(
@@ -133,7 +126,7 @@ def test_answers_do_not_depend_on_how_queries_are_batched(
     index, queries = ExactIndex(normal(150, d, seed=2)), normal(40, d, seed=3)
     exclude = as_csr([list(range(i, 150, 7)) for i in range(40)])
     rows, scores = index.query(queries, 20, exclude=exclude)
-    monkeypatch.setattr(index_module, "BLOCK", block)
+    monkeypatch.setattr(exact_module, "BLOCK", block)
     again = index.query(queries, 20, exclude=exclude)
     assert np.array_equal(rows, again[0])
     assert np.array_equal(scores, again[1])

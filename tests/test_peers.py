@@ -7,7 +7,7 @@ from scipy.sparse import csr_matrix
 
 from recsys import peers
 from recsys.baselines import history_matrix
-from recsys.index import top_k
+from recsys.exact import top_k
 from tests.test_baselines import of_matrix, sequences
 
 VIEWS = np.random.default_rng(3).random((60, 25)) < 0.3

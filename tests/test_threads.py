@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from recsys.index import ExactIndex
+from recsys.exact import ExactIndex
 from recsys.threads import one_blas_thread
 
 

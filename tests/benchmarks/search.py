@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from recsys.index import ExactIndex
+from recsys.exact import ExactIndex
 from recsys.measure import _accuracy, among
 from recsys.sequences import Sequences, offsets_from
 from tests.benchmarks.measure import Case, Row, Works, compare, peer
