@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from recsys.data import load_items, load_ratings
+    from recsys.data.load import load_items, load_ratings
+    from recsys.data.sequences import Sequences, build_sequences, training_pairs
+    from recsys.data.splits import TimeSplit, split_by_time
     from recsys.errors import (
         ColdUserError,
         DataError,
@@ -22,16 +24,14 @@ if TYPE_CHECKING:
         UnknownItemError,
         UnknownUserError,
     )
-    from recsys.item2vec import ItemVectors, train_item2vec
-    from recsys.lookup import LookUp
+    from recsys.export.lookup import LookUp
     from recsys.recommendations import Recommendation, Recommendations
     from recsys.recommender import Recommender, recommend
-    from recsys.sequences import Sequences, build_sequences, training_pairs
-    from recsys.splits import TimeSplit, split_by_time
-    from recsys.users import user_vectors
+    from recsys.vectors.item2vec import ItemVectors, train_item2vec
+    from recsys.vectors.users import user_vectors
 
 _HOMES = {
-    "data": ("load_items", "load_ratings"),
+    "data.load": ("load_items", "load_ratings"),
     "errors": (
         "ColdUserError",
         "DataError",
@@ -41,13 +41,13 @@ _HOMES = {
         "UnknownItemError",
         "UnknownUserError",
     ),
-    "item2vec": ("ItemVectors", "train_item2vec"),
-    "lookup": ("LookUp",),
+    "vectors.item2vec": ("ItemVectors", "train_item2vec"),
+    "export.lookup": ("LookUp",),
     "recommendations": ("Recommendation", "Recommendations"),
     "recommender": ("Recommender", "recommend"),
-    "sequences": ("Sequences", "build_sequences", "training_pairs"),
-    "splits": ("TimeSplit", "split_by_time"),
-    "users": ("user_vectors",),
+    "data.sequences": ("Sequences", "build_sequences", "training_pairs"),
+    "data.splits": ("TimeSplit", "split_by_time"),
+    "vectors.users": ("user_vectors",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -6,8 +6,12 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from recsys import __version__, cli, evaluate, export, train, tune
-from recsys.download import DATASETS, fetch
+from recsys import __version__, evaluate
+from recsys.commands import common as cli
+from recsys.commands import train
+from recsys.data.datasets import DATASETS, fetch
+from recsys.evaluation import tune
+from recsys.export import files as export
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit status (see `recsys.cli.run`)."""
+    """Run one command and return the exit status (see `recsys.commands.common.run`)."""
     parser = argparse.ArgumentParser(
         prog="recsys", description="Item2Vec recommendations from a file of ratings or views."
     )
@@ -73,8 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _update(args: argparse.Namespace) -> None:
-    from recsys import storage
     from recsys.errors import ModelError
+    from recsys.model import storage
     from recsys.recommender import Recommender
 
     folder = cli.model_folder(args)

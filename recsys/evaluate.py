@@ -11,14 +11,14 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from recsys import cli
+from recsys.commands import common as cli
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import pandas as pd
 
-    from recsys.trial import Trial
+    from recsys.evaluation.run import Trial
 
 logger = logging.getLogger(__name__)
 
@@ -52,33 +52,34 @@ def evaluate(
         Keywords of `Recommender`.
     split : {"time", "last-out"}
         "time": one cutoff for all users, protocols `warm` and `fold-in`
-        (`recsys.splits.time_cases`). "last-out": each user's last event
-        (`recsys.splits.last_out`), which leaks other users' future.
+        (`recsys.data.splits.time_cases`). "last-out": each user's last event
+        (`recsys.data.splits.last_out`), which leaks other users' future.
     validation_fraction : float in (0, 1)
         Of the split by time; 0.2 if not given.
     cutoffs : floats in (0, 1), in place of a validation fraction
         Shares of the ratings to train on. The split by time is repeated for each, with a fresh
         model and fresh opponents, and the means are averaged; intervals are over distinct users.
     peers : bool
-        Whether to compare with `recsys.peers` too, and with every opponent plus popularity.
+        Whether to compare with `recsys.evaluation.peers` too, and with every opponent plus
+        popularity.
     user_to_user : bool
         Whether to compare with what the users with the nearest user vectors have watched
-        (`recsys.baselines.user_to_user`).
+        (`recsys.evaluation.baselines.user_to_user`).
     fold_in_curve : bool
         Whether to measure also how much is found for new users after their first 1, 2, 5, 10 and
-        20 items (`recsys.splits.curve_cases`).
+        20 items (`recsys.data.splits.curve_cases`).
     show_leak : bool
         Whether to do all once more on a random split of the same size, to show what it pretends.
     ablation : bool
         Whether to put the model beside its own parts, one lever added after the other
-        (`recsys.ablation`), in the place of the opponents.
+        (`recsys.studies.ablation`), in the place of the opponents.
     dials : bool
         Whether to put the model beside itself with other settings of `popularity` and `diversity`
-        (`recsys.dials`), in the place of the opponents.
+        (`recsys.studies.dials`), in the place of the opponents.
     cold_items : bool
         Whether to give the items that training has never seen vectors by their metadata, and to
-        measure how well they are found (`recsys.cold_items`). It needs `items`, and goes with one
-        split by time.
+        measure how well they are found (`recsys.studies.cold_items`). It needs `items`, and goes
+        with one split by time.
     ks : whole numbers above 0
         Lengths of the lists that are measured.
     name : str
@@ -92,7 +93,8 @@ def evaluate(
         `split["cutoffs"]` tells of each; `params`, `opponents` and `ann` are those of the last.
         With `fold_in_curve`, `fold_in_curve` holds for each number of items, as text, what
         `protocols` holds for each protocol.
-        With `cold_items`, what `recsys.cold_items.measure_cold_items` returns is under that key.
+        With `cold_items`, what `recsys.studies.cold_items.measure_cold_items` returns is under
+        that key.
 
     Raises
     ------
@@ -103,13 +105,14 @@ def evaluate(
     ModuleNotFoundError
         `peers` without the package that they come from.
     """
-    from recsys import storage, trial
+    from recsys.data.frames import check_items, check_ratings
+    from recsys.data.summary import fingerprint
     from recsys.errors import DataError
-    from recsys.frames import check_items, check_ratings
-    from recsys.measure import averaged
-    from recsys.peers import check_installed
+    from recsys.evaluation import run as trial
+    from recsys.evaluation.measure import averaged
+    from recsys.evaluation.peers import check_installed
+    from recsys.model import storage
     from recsys.recommender import Recommender
-    from recsys.summary import fingerprint
 
     ks = sorted(set(ks))
     if not ks or ks[0] < 1:
@@ -291,7 +294,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Load, evaluate, print."""
-    from recsys.report import as_text
+    from recsys.evaluation.report import as_text
 
     params = cli.model_params(args)
     started = time.perf_counter()
@@ -332,8 +335,8 @@ def _run_update(
     params: dict[str, Any],
 ) -> None:
     """Measure what an update is worth, and print that."""
-    from recsys.refresh import evaluate_update
-    from recsys.report import update_as_text
+    from recsys.evaluation.report import update_as_text
+    from recsys.studies.update import evaluate_update
 
     given = {"split": args.split != "time", "cutoffs": args.cutoffs, "peers": args.peers,
              "ablation": args.ablation, "show_leak": args.show_leak,

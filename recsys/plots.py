@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from recsys import metrics
+from recsys.evaluation import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -343,7 +343,7 @@ def ann_tradeoff(
     Parameters
     ----------
     table : DataFrame
-        One row a measurement: n_trees, search_k, and of `recsys.index.measure_index`
+        One row a measurement: n_trees, search_k, and of `recsys.search.approximate.measure_index`
         microseconds_per_query and recall_vs_exact.
     title : str
     ax : Axes
@@ -415,7 +415,7 @@ def history(
     titles : sequence of str, length n
         Oldest first.
     weights : dict of name -> numbers, length n
-        One or more ways of weighing, such as `recsys.users.history_weights` gives.
+        One or more ways of weighing, such as `recsys.vectors.users.history_weights` gives.
     title : str
     ax : Axes
     """

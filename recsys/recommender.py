@@ -13,30 +13,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recsys import storage
+from recsys.data.columns import find, take
 from recsys.errors import ColdUserError, DataError, ModelError, NotFittedError, UnknownUserError
-from recsys.exact import ExactIndex, exact_scores, top_k, unit_length
-from recsys.explain import account, reasons_for
-from recsys.ids import find, take
-from recsys.index import AnnoyIndex, annoy_available, best_of, build_annoy
-from recsys.readout import popularity_weights, queries, rarity
+from recsys.model import storage
+from recsys.model.explain import account, reasons_for
+from recsys.model.tables import Tables
 from recsys.recommendations import Recommendations
-from recsys.rerank import diversify, diversify_many, pool_size
+from recsys.search.approximate import AnnoyIndex, annoy_available, best_of, build_annoy
+from recsys.search.diversity import diversify, diversify_many, pool_size
+from recsys.search.exact import ExactIndex, exact_scores, top_k, unit_length
+from recsys.search.threads import one_blas_thread
 from recsys.settings import check_settings
-from recsys.tables import Tables
-from recsys.threads import one_blas_thread
-from recsys.users import user_vectors, weights_of_one
-from recsys.walks import train_vectors
+from recsys.vectors.readout import popularity_weights, queries, rarity
+from recsys.vectors.users import user_vectors, weights_of_one
+from recsys.vectors.walks import train_vectors
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-    from recsys.sequences import Sequences
+    from recsys.data.sequences import Sequences
 
     Rows = npt.NDArray[np.integer]
     Vectors = npt.NDArray[np.float32]
-    from recsys.explain import Taste
+    from recsys.model.explain import Taste
 
 logger = logging.getLogger(__name__)
 
@@ -56,19 +56,20 @@ class Recommender:
     of what he watched; an item is scored by the inner product of that average with what the item
     answers: its output vector, which Word2Vec was trained to make large for items that go
     together, and the coefficients of a ridge regression that predicts what comes next. How much
-    popularity counts depends on how long ago the user was last here. See `recsys.readout`.
+    popularity counts depends on how long ago the user was last here. See `recsys.vectors.readout`.
 
     Settings that are None are chosen on the latest part of the ratings given to `fit`
-    (`recsys.calibrate`), unless `calibrate=False`.
+    (`recsys.vectors.calibrate`), unless `calibrate=False`.
 
     Parameters
     ----------
     sg, hs, negative, vector_size, window, epochs, alpha, sample, ns_exponent, min_count,
     shrink_windows, seed, workers
-        As in `recsys.item2vec.train_item2vec`, and named as in gensim. `epochs`: None = chosen.
+        As in `recsys.vectors.item2vec.train_item2vec`, and named as in gensim. `epochs`: None =
+        chosen.
     sequences : {"histories", "walks"}
         What Word2Vec is trained on: the users' sequences, or random walks over the graph of which
-        items stand next to each other in them (`recsys.walks`). User vectors and the ridge
+        items stand next to each other in them (`recsys.vectors.walks`). User vectors and the ridge
         regression are made of the histories either way.
     p, q : float from 0.05 to 20
         Of the walks, as in node2vec: the larger p, the less a walk turns back; the larger q, the
@@ -76,7 +77,7 @@ class Recommender:
     calibrate : bool
         Whether to choose `epochs`, `half_life` and the three settings of popularity where they
         are None. Otherwise None is 20 epochs (above a million ratings fewer,
-        `recsys.calibrate.default_epochs`), the plain mean, no popularity, and all-time.
+        `recsys.vectors.calibrate.default_epochs`), the plain mean, no popularity, and all-time.
     scoring : {"input-output", "cosine"}
         "cosine" scores by the cosine of input vectors: the textbook's way, weaker for users.
     ridge : float
@@ -160,7 +161,7 @@ class Recommender:
 
     @property
     def calibration(self) -> dict[str, Any]:
-        """What was chosen at the last `fit` and on what evidence, see `recsys.calibrate`."""
+        """What the last `fit` has chosen and on what evidence, see `recsys.vectors.calibrate`."""
         self._fitted()
         return dict(self._about["calibration"])
 
@@ -190,10 +191,10 @@ class Recommender:
         DataError
             The frame cannot be used as it is.
         """
-        from recsys.calibrate import calibrate, default_epochs
-        from recsys.fitting import fit_tables
-        from recsys.frames import check_items, check_ratings
-        from recsys.summary import fingerprint
+        from recsys.data.frames import check_items, check_ratings
+        from recsys.data.summary import fingerprint
+        from recsys.model.fit import fit_tables
+        from recsys.vectors.calibrate import calibrate, default_epochs
 
         self.params = dict(self._given)  # nothing that an earlier fit has chosen
         if self.params["index"] == "annoy" and not annoy_available():
@@ -233,8 +234,8 @@ class Recommender:
 
         Histories, popularity and all else that is counted become exactly those of a `fit` on old
         and new events together. Input vectors of old items stay as they are, output vectors learn
-        on, new items get vectors of both kinds (`recsys.update`). Settings are not chosen again.
-        If it fails, the model stays as it was.
+        on, new items get vectors of both kinds (`recsys.model.update`). Settings are not chosen
+        again. If it fails, the model stays as it was.
 
         Parameters
         ----------
@@ -248,7 +249,7 @@ class Recommender:
         Returns
         -------
         Recommender
-            Itself; `drift` says what has changed (`recsys.update.drift`).
+            Itself; `drift` says what has changed (`recsys.model.update.drift`).
 
         Raises
         ------
@@ -264,11 +265,11 @@ class Recommender:
         return self
 
     def _update(self, new_ratings: pd.DataFrame, items: pd.DataFrame | None) -> None:
-        from recsys.cold import added
-        from recsys.fitting import fit_tables
-        from recsys.frames import check_items
-        from recsys.summary import chained
-        from recsys.update import NEW, drift, go_on, merge, merge_items, still_cold
+        from recsys.data.frames import check_items
+        from recsys.data.summary import chained
+        from recsys.model.cold import added
+        from recsys.model.fit import fit_tables
+        from recsys.model.update import NEW, drift, go_on, merge, merge_items, still_cold
 
         started, known = time.perf_counter(), self._fitted()
         if self.params["sequences"] == "walks":
@@ -339,7 +340,8 @@ class Recommender:
 
         And of a model that was saved before anything was chosen.
 
-        n_trees, search_k and n_longest (see `recsys.index.AnnoyIndex`), and `overlap`: the mean
+        n_trees, search_k and n_longest (see `recsys.search.approximate.AnnoyIndex`), and
+        `overlap`: the mean
         share of the exact top `k` of what a user has not watched that is found, of `n_queries`
         users of the model, drawn at random.
         """
@@ -396,7 +398,8 @@ class Recommender:
         """Add items that nobody has watched yet, with vectors from their metadata.
 
         Genres, year, words of the title, and further columns of text or of tuples (tags) are what
-        a ridge regression learns from on the items that were watched (`recsys.cold`). It predicts
+        a ridge regression learns from on the items that were watched (`recsys.model.cold`). It
+        predicts
         all that the model holds of an item: input and output vector, read-out and popularity.
         From then on cold items are recommended, explained and found like any other, and marked as
         `cold`; with `allow=model.cold_items` they alone are.
@@ -420,8 +423,8 @@ class Recommender:
             vector has too; or the model was fitted without items.
         NotFittedError
         """
-        from recsys.cold import added
-        from recsys.frames import check_items
+        from recsys.data.frames import check_items
+        from recsys.model.cold import added
 
         tables, new = self._fitted(), check_items(items)
         with one_blas_thread():
@@ -607,13 +610,14 @@ class Recommender:
             Items to leave out, and the only items to choose from; ids without a vector are ignored.
         where : str or boolean Series
             The only items to choose from, by the columns of the items given to `fit`:
-            "year >= 1990 and 'Comedy' in genres" (`recsys.where` has the syntax); or a Series
+            "year >= 1990 and 'Comedy' in genres" (`recsys.model.where` has the syntax); or a Series
             whose index holds item ids and is called "item_id".
         popularity : float
             What popularity counts, as a multiple of what the model has learned: 0 = pure taste.
         diversity : float in [0, 1]
             How much an item is to differ from those above it in the list, against how well it
-            suits the user, see `recsys.rerank`. Then the list is not in order of the scores.
+            suits the user, see `recsys.search.diversity`. Then the list is not in order of the
+            scores.
         reasons : bool
             Whether to fill in `reason`: which watched items speak most for this one.
         fallback : {None, "popularity"}
@@ -1077,7 +1081,7 @@ def recommend(user_id: Any, k: int = 10, model: str | Path | None = None) -> Rec
     UnknownUserError, ColdUserError, ValueError
         As in `Recommender.recommend`.
     """
-    from recsys.download import data_folder
+    from recsys.data.datasets import data_folder
 
     folder = data_folder() / "model" if model is None else Path(model)
     return _opened(folder.absolute(), storage.stamp(folder)).recommend(user_id, k)

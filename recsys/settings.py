@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from recsys.item2vec import WORD2VEC, check_parameters
+from recsys.vectors.item2vec import WORD2VEC, check_parameters
 
 # What the tutorials do: skip-gram with gensim's other defaults, a plain mean of the watched items'
 # vectors, and the cosine between that and the vectors of the items.

@@ -30,8 +30,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from recsys import DataError, ModelError, Recommender, load_items, load_ratings
-from recsys.download import DataSet, DownloadError, _check, _RefusedError
-from recsys.frames import check_ratings
+from recsys.data.datasets import DataSet, DownloadError, _check, _RefusedError
+from recsys.data.frames import check_ratings
 
 HEADER = b"userId,movieId,rating,timestamp"
 TOKENS = [

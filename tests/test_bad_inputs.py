@@ -37,7 +37,7 @@ from recsys import (
 )
 from recsys.__main__ import main
 from recsys.evaluate import evaluate
-from recsys.item2vec import MAX_SENTENCE
+from recsys.vectors.item2vec import MAX_SENTENCE
 from tests.counts import count
 from tests.test_data import put, write_ml_1m, write_ml_25m, write_ml_100k, zipped
 from tests.test_storage import Touch, posix, run_of, seal, snapshot, with_column
@@ -438,7 +438,7 @@ def test_27_a_path_that_is_missing(tmp_path, refused):
 
 NO_PERMISSION = """
 import importlib, os, pkgutil, sys, pandas, pyarrow.csv
-import recsys.data, recsys.recommender
+import recsys.data.load, recsys.recommender
 from recsys.__main__ import main
 for module in pkgutil.iter_modules(recsys.__path__):  # while this user may read them
     if not module.name.startswith("__"):

@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-from recsys.baselines import (
+from recsys.data.sequences import Sequences, build_sequences, offsets_from
+from recsys.evaluation.baselines import (
     ease,
     history_matrix,
     item_knn,
@@ -15,7 +16,6 @@ from recsys.baselines import (
     svd,
     user_to_user,
 )
-from recsys.sequences import Sequences, build_sequences, offsets_from
 
 RNG_VIEWS = np.random.default_rng(3).random((30, 12)) < 0.3
 FITS = {

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import recsys.cache
-import recsys.data
-from recsys.data import load_ratings
+import recsys.data.cache
+import recsys.data.load
+from recsys.data.load import load_ratings
 from recsys.errors import DataError
 
 
@@ -35,8 +35,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data folder of its own; sources of any size are kept, at once."""
     (tmp_path / "data").mkdir()
     monkeypatch.setenv("RECSYS_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(recsys.cache, "_MIN_BYTES", 0)
-    monkeypatch.setattr(recsys.cache, "_SETTLED", 0)
+    monkeypatch.setattr(recsys.data.cache, "_MIN_BYTES", 0)
+    monkeypatch.setattr(recsys.data.cache, "_SETTLED", 0)
     return tmp_path / "data" / ".cache"
 
 
@@ -58,13 +58,13 @@ def write(path: Path, n_rows: int = 500, seed: int = 0, user: str = "") -> Path:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """What was read from the sources themselves."""
     found: list[object] = []
-    original = recsys.data._read_text
+    original = recsys.data.load._read_text
 
     def read(file: object, *rest: object) -> pd.DataFrame:
         found.append(file)
         return original(file, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(recsys.data, "_read_text", read)
+    monkeypatch.setattr(recsys.data.load, "_read_text", read)
     return found
 
 
@@ -226,7 +226,7 @@ def test_where_nothing_can_be_written_ratings_are_read_all_the_same(
         raise OSError(28, "No space left on device")
 
     path = write(tmp_path / "r.csv")
-    module = recsys.cache.tempfile if where == "mkstemp" else recsys.cache.os
+    module = recsys.data.cache.tempfile if where == "mkstemp" else recsys.data.cache.os
     with monkeypatch.context() as patch:
         patch.setattr(module, where, full)
         assert len(load_ratings(path)) == 500
@@ -241,10 +241,10 @@ def test_a_process_killed_while_it_writes_leaves_nothing_that_is_read(
 ) -> None:
     path = write(tmp_path / "r.csv")
     script = (
-        "import os, sys, recsys.cache as c\n"
+        "import os, sys, recsys.data.cache as c\n"
         "c._MIN_BYTES = c._SETTLED = 0\n"
         "c.os.replace = lambda *_: os.kill(os.getpid(), 9)\n"
-        "from recsys.data import load_ratings; load_ratings(sys.argv[1])"
+        "from recsys.data.load import load_ratings; load_ratings(sys.argv[1])"
     )
     done = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
     assert done.returncode == -9
@@ -263,11 +263,11 @@ def test_small_files_and_folders_of_others_are_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "data").mkdir()
-    monkeypatch.setattr(recsys.cache, "_SETTLED", 0)
+    monkeypatch.setattr(recsys.data.cache, "_SETTLED", 0)
     monkeypatch.setenv("RECSYS_DATA", str(tmp_path / "data"))
     path = write(tmp_path / "data" / "r.csv")
     load_ratings(path)  # small
-    monkeypatch.setattr(recsys.cache, "_MIN_BYTES", 0)
+    monkeypatch.setattr(recsys.data.cache, "_MIN_BYTES", 0)
     monkeypatch.setenv("RECSYS_DATA", str(tmp_path / "not there"))
     load_ratings(path)
     monkeypatch.delenv("RECSYS_DATA")
@@ -279,6 +279,6 @@ def test_small_files_and_folders_of_others_are_left_alone(
 def test_a_file_that_was_changed_just_now_is_not_kept_yet(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recsys.cache, "_SETTLED", 10**12)
+    monkeypatch.setattr(recsys.data.cache, "_SETTLED", 10**12)
     load_ratings(write(tmp_path / "r.csv"))
     assert not folder.exists()

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from recsys import Recommender
-from recsys import calibrate as module
-from recsys.calibrate import DEFAULTS, GRID, calibrate, default_epochs
-from recsys.frames import check_ratings
-from recsys.measure import contender_of_model, recall_of
-from recsys.splits import calibration_split
+from recsys.data.frames import check_ratings
+from recsys.data.splits import calibration_split
+from recsys.evaluation.measure import contender_of_model, recall_of
+from recsys.vectors import calibrate as module
+from recsys.vectors.calibrate import DEFAULTS, GRID, calibrate, default_epochs
 
 SMALL = {"vector_size": 16, "negative": 5}
 

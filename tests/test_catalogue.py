@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recsys.catalogue import Catalogue
-from recsys.frames import check_items
-from recsys.ids import TextColumn
-from recsys.where import Lists, matching
+from recsys.data.columns import TextColumn
+from recsys.data.frames import check_items
+from recsys.model.catalogue import Catalogue
+from recsys.model.where import Lists, matching
 
 ITEMS = pd.DataFrame(
     {
@@ -136,7 +136,7 @@ def test_damaged_columns_are_refused(broken: str, catalogue: Catalogue) -> None:
 
 def test_a_filter_needs_no_pandas() -> None:
     code = (
-        "import sys, numpy as np; from recsys.where import matching;"
+        "import sys, numpy as np; from recsys.model.where import matching;"
         "assert matching('year > 5', {'year': np.array([1., 9.])}).tolist() == [False, True];"
         "print({'pandas', 'scipy', 'gensim'} & set(sys.modules))"
     )

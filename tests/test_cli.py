@@ -13,8 +13,9 @@ from statistics import median
 
 import pytest
 
-from recsys import Recommender, __version__, cli
+from recsys import Recommender, __version__
 from recsys.__main__ import main
+from recsys.commands import common as cli
 
 QUICK = ("--epochs", "1", "--vector-size", "8", "--calibrate", "0")
 
@@ -175,7 +176,9 @@ def test_evaluate_runs_as_a_module_of_its_own_and_by_its_verb():
 def test_every_keyword_of_the_recommender_has_an_option_and_textbook_can_be_changed(monkeypatch):
     assert [name for name, *_ in cli.MODEL_OPTIONS] == list(signature(Recommender).parameters)
     seen = {}
-    monkeypatch.setattr("recsys.train.run", lambda args: seen.update(cli.model_params(args)))
+    monkeypatch.setattr(
+        "recsys.commands.train.run", lambda args: seen.update(cli.model_params(args))
+    )
     assert main(["train", "--textbook", "--half-life", "2", "--min-rating", "none"]) == 0
     assert seen["scoring"] == "cosine"
     assert (seen["half_life"], seen["min_rating"], seen["sg"]) == (2, None, 1)

@@ -15,12 +15,12 @@ from recsys import (
     Recommender,
     UnknownItemError,
 )
-from recsys.cold import MIN_ITEMS, PENALTY, feature_matrices, item_features, regress
-from recsys.cold_items import measure_cold_items
+from recsys.data.frames import check_items
+from recsys.data.sequences import build_sequences
+from recsys.data.splits import split_by_time, time_cases
 from recsys.evaluate import evaluate, main
-from recsys.frames import check_items
-from recsys.sequences import build_sequences
-from recsys.splits import split_by_time, time_cases
+from recsys.model.cold import MIN_ITEMS, PENALTY, feature_matrices, item_features, regress
+from recsys.studies.cold_items import measure_cold_items
 from tests.conftest import BRIEF
 from tests.test_storage import snapshot
 
@@ -372,7 +372,7 @@ def report(ml_100k, ml_100k_items):
     """An evaluation with no opponents, which take long and have nothing to do with it."""
     quick = {"vector_size": 32, "epochs": 5, "half_life": 2.0, "calibrate": False}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("recsys.trial.opponents", lambda *args, **kwargs: ({}, {}))
+        patch.setattr("recsys.evaluation.run.opponents", lambda *args, **kwargs: ({}, {}))
         return evaluate(ml_100k, ml_100k_items, params=quick, cold_items=True)
 
 
@@ -412,7 +412,7 @@ def test_recall_of_what_is_known_is_that_of_the_main_table_where_nothing_is_cold
 
 
 def test_the_table_is_printed(report):
-    from recsys.report import as_text
+    from recsys.evaluation.report import as_text
 
     text = as_text(report)
     assert "cold items, fold-in" in text

@@ -10,9 +10,9 @@ import pytest
 
 from recsys import Recommender
 from recsys.errors import ColdUserError
-from recsys.exact import ExactIndex, unit_length
-from recsys.index import AnnoyIndex, best_of
-from recsys.rerank import diversify
+from recsys.search.approximate import AnnoyIndex, best_of
+from recsys.search.diversity import diversify
+from recsys.search.exact import ExactIndex, unit_length
 
 K = 10
 

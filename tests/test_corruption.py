@@ -20,8 +20,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recsys import ModelError, Recommender, storage
-from recsys.index import AnnoyIndex
+from recsys import ModelError, Recommender
+from recsys.model import storage
+from recsys.search.approximate import AnnoyIndex
 from tests.counts import count
 from tests.test_storage import ROOT, names_in, posix, run_of, saved, seal, tiny
 

@@ -18,12 +18,12 @@ import tqdm
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import recsys.data
-import recsys.download
-from recsys.data import load_items, load_ratings
+import recsys.data.datasets
+import recsys.data.load
+from recsys.data.frames import check_ratings
+from recsys.data.load import load_items, load_ratings
+from recsys.data.summary import fingerprint, summarise
 from recsys.errors import DataError
-from recsys.frames import check_ratings
-from recsys.summary import fingerprint, summarise
 
 HEADER = "user_id,item_id,rating,timestamp\n"
 EXPECTED = check_ratings(
@@ -240,10 +240,10 @@ def test_a_name_is_fetched_and_a_path_of_that_name_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_ml_25m(tmp_path / "fetched")
-    monkeypatch.setattr(recsys.download, "fetch", lambda name: tmp_path / "fetched")
+    monkeypatch.setattr(recsys.data.datasets, "fetch", lambda name: tmp_path / "fetched")
     monkeypatch.chdir(tmp_path)
     put(tmp_path / "ml-1m" / "ratings.csv", HEADER + "7,10,4,881250949\n")
-    with caplog.at_level(logging.INFO, logger="recsys.data"):
+    with caplog.at_level(logging.INFO, logger="recsys.data.load"):
         assert load_ratings("ml-1m")["user_id"].tolist() == [1, 2, 1]
     assert "for the path of that name write './ml-1m'" in caplog.messages[0]
     assert load_items("ml-1m")["item_id"].tolist() == [10, 20]
@@ -551,7 +551,7 @@ def test_one_rating_is_enough_to_load(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recsys.data, "_BLOCK", 64)
+    monkeypatch.setattr(recsys.data.load, "_BLOCK", 64)
 
 
 @pytest.mark.usefixtures("small_blocks")

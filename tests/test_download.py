@@ -24,11 +24,11 @@ from pathlib import Path
 
 import pytest
 
-from recsys import download
-from recsys.download import DATASETS, DataSet, data_folder, fetch
+from recsys.data import datasets as download
+from recsys.data.datasets import DATASETS, DataSet, data_folder, fetch
 from recsys.errors import DataError, DownloadError
 
-ROOT = Path(download.__file__).parents[1]
+ROOT = Path(download.__file__).parents[2]
 
 
 def make_zip(members: dict[str, bytes]) -> bytes:
@@ -179,7 +179,7 @@ def refusal(name: str = "ml-tiny", **options: Path) -> str:
 def child(site: Site, before: str = "") -> subprocess.Popen[str]:
     """Fetch `ml-tiny` in another process."""
     code = (
-        "import logging, recsys.download as download\n"
+        "import logging, recsys.data.datasets as download\n"
         "logging.basicConfig(level=logging.INFO)\n"
         f"download.GROUPLENS = {site.url!r}\n"
         f"download.DATASETS['ml-tiny'] = download.{describe()!r}\n"
@@ -886,7 +886,10 @@ def test_the_list_of_sets_is_complete() -> None:
 
 def test_importing_costs_no_network_module_and_prints_nothing() -> None:
     heavy = "urllib.request http ssl hashlib zipfile tqdm subprocess filelock tomllib shutil"
-    code = f"import sys, recsys.download; print(sorted(set({heavy.split()!r}) & set(sys.modules)))"
+    code = (
+        "import sys, recsys.data.datasets; "
+        f"print(sorted(set({heavy.split()!r}) & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("[]\n", "")
 

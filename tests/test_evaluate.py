@@ -7,15 +7,15 @@ import pandas as pd
 import pytest
 
 from recsys import ColdUserError, DataError, Recommender, split_by_time
-from recsys.ablation import LEVERS
-from recsys.dials import SETTINGS
+from recsys.data.sequences import sort_events
+from recsys.data.splits import Cases
+from recsys.data.summary import fingerprint
 from recsys.evaluate import evaluate, main
-from recsys.measure import measure
-from recsys.report import as_text
-from recsys.sequences import sort_events
+from recsys.evaluation.measure import measure
+from recsys.evaluation.report import as_text
 from recsys.settings import TEXTBOOK
-from recsys.splits import Cases
-from recsys.summary import fingerprint
+from recsys.studies.ablation import LEVERS
+from recsys.studies.dials import SETTINGS
 
 BRIEF = {"epochs": 3, "vector_size": 16, "half_life": 3.0, "calibrate": False}
 TINY = {"epochs": 1, "vector_size": 4, "index": "exact", "calibrate": False}
@@ -57,7 +57,7 @@ def ml_report(ml_100k, ml_100k_items):
 @pytest.fixture
 def measured(monkeypatch):
     """Collect what `evaluate` hands to `measure`: (cases, contenders, train) a protocol."""
-    from recsys import trial as module
+    from recsys.evaluation import run as module
 
     calls, measure = [], module.measure
 
@@ -476,7 +476,7 @@ def rankings(ratings, monkeypatch):
         found.append({n: c.rank(everybody.recode(c.item_ids)) for n, c in contenders.items()})
         return measure(cases, contenders, train, ks)
 
-    monkeypatch.setattr("recsys.trial.measure", rank_only)
+    monkeypatch.setattr("recsys.evaluation.run.measure", rank_only)
     report = evaluate(ratings, params=BRIEF)
     return found[0], report["opponents"]
 

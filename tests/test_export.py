@@ -28,7 +28,7 @@ from recsys import (
     UnknownUserError,
 )
 from recsys.__main__ import main
-from recsys.export import FORMATS, export
+from recsys.export.files import FORMATS, export
 from tests.conftest import BRIEF
 
 COLD = (0, "é0'\",")
@@ -541,7 +541,7 @@ def test_an_export_that_fails_leaves_the_earlier_one_whole(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("recsys.export.os.replace", full)
+        patch.setattr("recsys.export.files.os.replace", full)
         with pytest.raises(OSError, match="No space left"):
             export(numbers, target, format=format)
     assert snapshot(tmp_path) == before

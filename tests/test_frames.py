@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import recsys.frames
-from recsys.errors import DataError
-from recsys.frames import (
+import recsys.data.frames
+from recsys.data.frames import (
     check_items,
     check_ratings,
     ids_from_text,
     rename_columns,
     split_title,
 )
+from recsys.errors import DataError
 
 NAMES = ["user_id", "item_id", "rating", "timestamp"]
 
@@ -357,7 +357,7 @@ def test_times_of_every_kind_become_whole_seconds_in_utc(times: object) -> None:
 def test_a_conversion_of_times_is_noticed(
     times: object, notice: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO, logger="recsys.frames"):
+    with caplog.at_level(logging.INFO, logger="recsys.data.frames"):
         check_ratings(with_times([NOON]))
         assert caplog.messages == []
         check_ratings(with_times(times))
@@ -418,7 +418,7 @@ def test_exact_duplicates_are_dropped_and_counted_and_other_repeats_stay(
         (2, 10, 3.0, 100),
         (1, 10, 3.0, 101),  # an exact duplicate
     )
-    with caplog.at_level(logging.INFO, logger="recsys.frames"):
+    with caplog.at_level(logging.INFO, logger="recsys.data.frames"):
         checked = check_ratings(table, source="my.csv")
     assert seconds(checked) == [100, 101, 100, 100]
     assert checked["rating"].tolist() == [3, 3, 4, 3]
@@ -452,12 +452,12 @@ def test_dropping_duplicates_agrees_with_pandas_and_a_second_check_changes_nothi
     pd.testing.assert_frame_equal(check_ratings(checked), checked)
 
 
-@pytest.mark.parametrize("odd", [recsys.frames._ODD, 2**32 + 1])  # and one that scatters badly
+@pytest.mark.parametrize("odd", [recsys.data.frames._ODD, 2**32 + 1])  # and one that scatters badly
 def test_repeats_in_shuffled_rows_of_many_blocks_are_those_that_pandas_finds(
     odd: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recsys.frames, "_BLOCK", 100)
-    monkeypatch.setattr(recsys.frames, "_ODD", odd)
+    monkeypatch.setattr(recsys.data.frames, "_BLOCK", 100)
+    monkeypatch.setattr(recsys.data.frames, "_ODD", odd)
     rng = np.random.default_rng(0)
     for n_users in (1, 40, 4000):
         columns = (rng.integers(-9, n_users, 3000), rng.integers(0, 40, 3000))

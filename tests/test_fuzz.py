@@ -18,10 +18,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recsys import DataError, Recommender, load_items, load_ratings, metrics, split_by_time
-from recsys.download import DataSet, _check, _RefusedError
-from recsys.sequences import build_sequences, sort_events
-from recsys.splits import last_out, time_cases
+from recsys import DataError, Recommender, load_items, load_ratings, split_by_time
+from recsys.data.datasets import DataSet, _check, _RefusedError
+from recsys.data.sequences import build_sequences, sort_events
+from recsys.data.splits import last_out, time_cases
+from recsys.evaluation import metrics
 from tests.counts import count
 from tests.test_splits import as_dict, frame
 from tests.test_storage import ROOT, posix

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from recsys.ids import TextColumn, find, id_array, rows_of, take, to_column
+from recsys.data.columns import TextColumn, find, id_array, rows_of, take, to_column
 
 # Any text, half of a surrogate pair included.
 ANY_TEXT = st.text(st.characters(exclude_categories=()))

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from recsys import exact as exact_module
-from recsys import index as index_module
-from recsys.exact import ExactIndex, exact_scores, top_k, unit_length
-from recsys.index import AnnoyIndex, best_of, build_annoy, measure_index
+from recsys.search import approximate as index_module
+from recsys.search import exact as exact_module
+from recsys.search.approximate import AnnoyIndex, best_of, build_annoy, measure_index
+from recsys.search.exact import ExactIndex, exact_scores, top_k, unit_length
 
 ROOT = Path(__file__).parents[1]
 needs_annoy = pytest.mark.skipif(
@@ -309,7 +309,7 @@ def test_a_saved_index_is_mapped_and_answers_alike(tmp_path: Path) -> None:
 BUILD = """
 import sys, numpy as np
 from pathlib import Path
-from recsys.index import AnnoyIndex
+from recsys.search.approximate import AnnoyIndex
 vectors = np.random.default_rng(0).standard_normal((2000, 16)).astype(np.float32)
 AnnoyIndex(vectors, seed=int(sys.argv[2])).save(Path(sys.argv[1]))
 """
@@ -329,7 +329,7 @@ WITHOUT_ANNOY = """
 import sys
 sys.modules["annoy"] = None  # what `import annoy` meets where it is not installed
 import numpy as np
-from recsys.index import AnnoyIndex, annoy_available
+from recsys.search.approximate import AnnoyIndex, annoy_available
 assert not annoy_available() and not annoy_available()
 try:
     AnnoyIndex(np.ones((2, 2), np.float32))

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from tqdm import tqdm
 
+from recsys.data.sequences import Sequences, build_sequences, offsets_from
 from recsys.errors import DataError
-from recsys.item2vec import MAX_SENTENCE, _Corpus, train_item2vec
-from recsys.sequences import Sequences, build_sequences, offsets_from
+from recsys.vectors.item2vec import MAX_SENTENCE, _Corpus, train_item2vec
 
 
 def two_groups(n_users: int = 200, length: int = 8) -> Sequences:

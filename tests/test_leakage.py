@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recsys import Recommender, split_by_time, trial
+from recsys import Recommender, split_by_time
+from recsys.data.splits import Cases, TimeSplit, time_cases
 from recsys.evaluate import evaluate
-from recsys.measure import measure
-from recsys.splits import Cases, TimeSplit, time_cases
+from recsys.evaluation import run as trial
+from recsys.evaluation.measure import measure
 from tests.test_storage import snapshot
 
 PARAMS = {"epochs": 1, "vector_size": 8}
@@ -42,7 +43,7 @@ def footprint(ratings: pd.DataFrame, folder: Path) -> dict[str, object]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Recommender, "fit", spy_on_fit)
-        patch.setattr("recsys.trial.measure", spy_on_measure)
+        patch.setattr("recsys.evaluation.run.measure", spy_on_measure)
         report = evaluate(ratings, params=PARAMS)
     fitted[-1].save(folder)
     found["model"] = snapshot(folder)

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from recsys import measure as module
-from recsys.measure import (
+from recsys.data.sequences import Sequences, build_sequences, offsets_from
+from recsys.data.splits import Cases
+from recsys.evaluation import measure as module
+from recsys.evaluation.measure import (
     Contender,
     Measured,
     among,
@@ -15,9 +17,7 @@ from recsys.measure import (
     measure,
     recall_of,
 )
-from recsys.metrics import means_with_ci95
-from recsys.sequences import Sequences, build_sequences, offsets_from
-from recsys.splits import Cases
+from recsys.evaluation.metrics import means_with_ci95
 
 ITEMS = [10, 20, 30, 40, 50, 60]  # nothing knows item 60: it comes after training
 
@@ -284,7 +284,7 @@ def test_a_cutoff_without_users_is_left_out_of_the_mean():
 
 @pytest.mark.parametrize("marked", [1, 100, 1 << 22])
 def test_hits_are_the_listed_items_that_are_among_the_users_own_targets(marked, monkeypatch):
-    monkeypatch.setattr("recsys.measure.MARKED", marked)
+    monkeypatch.setattr("recsys.evaluation.measure.MARKED", marked)
     rng = np.random.default_rng(0)
     lengths = rng.integers(0, 5, 40)
     targets = Sequences(np.arange(40), np.arange(30), rng.integers(0, 30, lengths.sum()),

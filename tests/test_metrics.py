@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from recsys import metrics
-from recsys.metrics import means_with_ci95
+from recsys.evaluation import metrics
+from recsys.evaluation.metrics import means_with_ci95
 
 # Three users, lists of three: hits at ranks 1 and 3, none, at rank 2.
 HITS = np.array([[True, False, True], [False, False, False], [False, True, False]])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.download import data_folder
+from recsys.data.datasets import data_folder
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))

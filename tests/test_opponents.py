@@ -6,11 +6,11 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from recsys import Recommender
-from recsys import opponents as module
-from recsys.baselines import HALF_LIFE, item_knn, markov, plus_popularity, user_to_user
-from recsys.opponents import Choice, Opponent, Part, Slice, choose, opponents
-from recsys.sequences import build_sequences
-from recsys.splits import Cases, calibration_split
+from recsys.data.sequences import build_sequences
+from recsys.data.splits import Cases, calibration_split
+from recsys.evaluation import opponents as module
+from recsys.evaluation.baselines import HALF_LIFE, item_knn, markov, plus_popularity, user_to_user
+from recsys.evaluation.opponents import Choice, Opponent, Part, Slice, choose, opponents
 
 DAY = 24 * 60 * 60
 NAMES = ["popularity", "recent-popularity", "item-knn", "svd", "ease", "markov", "random"]
@@ -160,7 +160,7 @@ def test_popularity_is_chosen_for_the_settings_that_were_chosen_without_it(where
 
 
 def test_a_large_slice_is_sampled_the_same_each_time(sample, where, monkeypatch):
-    monkeypatch.setattr("recsys.splits.MAX_USERS", 40)
+    monkeypatch.setattr("recsys.data.splits.MAX_USERS", 40)
     first, again = Slice.of(sample, None), Slice.of(sample, None)
     for name, cases in first.cases.items():
         users = cases.targets.user_ids

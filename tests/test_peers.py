@@ -5,9 +5,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_matrix
 
-from recsys import peers
-from recsys.baselines import history_matrix
-from recsys.exact import top_k
+from recsys.evaluation import peers
+from recsys.evaluation.baselines import history_matrix
+from recsys.search.exact import top_k
 from tests.test_baselines import of_matrix, sequences
 
 VIEWS = np.random.default_rng(3).random((60, 25)) < 0.3

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from recsys import plots
-from recsys.users import history_weights
+from recsys.vectors.users import history_weights
 
 
 @pytest.fixture(autouse=True)

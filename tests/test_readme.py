@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_imports import FLOORS
-
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 FENCES = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"(?<![\w-])[-+]?\d+\.\d{3}")
@@ -67,12 +65,6 @@ def test_the_scripts_run_as_shown(ml_100k, tmp_path):
         ]
         assert heads[0] == heads[1]
     assert len(outputs[1].splitlines()) == 4
-
-
-def test_the_map_of_the_floors_is_the_one_that_is_checked():
-    rows = [row for row in README.splitlines() if re.match(r"\| \d \|", row)]
-    shown = [" ".join(re.findall(r"`(\w+)`", row.split("|")[2])) for row in rows]
-    assert shown == FLOORS[::-1]
 
 
 def test_links_into_the_repository_lead_somewhere():

@@ -9,9 +9,10 @@ from numpy.testing import assert_allclose
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
-from recsys import readout
-from recsys.item2vec import ItemVectors
-from recsys.readout import (
+from recsys.data.sequences import build_sequences
+from recsys.vectors import readout
+from recsys.vectors.item2vec import ItemVectors
+from recsys.vectors.readout import (
     AHEAD,
     DECAY,
     PENALTY,
@@ -22,8 +23,7 @@ from recsys.readout import (
     rarity,
     ridge_columns,
 )
-from recsys.sequences import build_sequences
-from recsys.users import user_vector, user_vectors
+from recsys.vectors.users import user_vector, user_vectors
 
 RNG = np.random.default_rng(0)
 VIEWS = pd.DataFrame(

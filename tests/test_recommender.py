@@ -24,8 +24,8 @@ from recsys import (
     UnknownUserError,
     recommend,
 )
-from recsys.calibrate import DEFAULTS
 from recsys.settings import TEXTBOOK
+from recsys.vectors.calibrate import DEFAULTS
 from tests.conftest import BRIEF
 
 QUICK = {"vector_size": 8, "epochs": 2, "calibrate": False}
@@ -390,7 +390,7 @@ def test_parameters_out_of_range_are_refused_at_once(params):
 def test_a_second_fit_chooses_anew_and_keeps_nothing_of_the_first(sample, monkeypatch):
     calls = []
     monkeypatch.setattr(
-        "recsys.calibrate.calibrate",
+        "recsys.vectors.calibrate.calibrate",
         lambda ratings, params: (
             calls.append(dict(params)) or {"chosen": {"half_life": 1.0 + len(calls)}}
         ),
@@ -414,7 +414,7 @@ def test_unknown_parameters_are_refused():
 def test_the_defaults_of_word2vec_are_written_alike_in_both_places():
     from inspect import signature
 
-    from recsys.item2vec import train_item2vec
+    from recsys.vectors.item2vec import train_item2vec
 
     theirs = dict(signature(train_item2vec).parameters)
     ours = signature(Recommender).parameters

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from recsys.evaluate import evaluate
-from recsys.report import as_text
+from recsys.evaluation.report import as_text
 
 BRIEF = {"epochs": 1, "vector_size": 8, "calibrate": False}
 

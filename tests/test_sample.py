@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from recsys import sample
+from recsys.data import sample
+from recsys.data.sample import SAMPLE_RATINGS, SAMPLE_SEED, generate, sample_folder, write
 from recsys.errors import DataError
-from recsys.sample import SAMPLE_RATINGS, SAMPLE_SEED, generate, sample_folder, write
 
 COMMITTED = Path(__file__).parents[1] / "data" / "sample"
 Frames = tuple[pd.DataFrame, pd.DataFrame]
@@ -277,7 +277,7 @@ def test_written_readme_says_synthetic_and_how_it_was_made(tmp_path: Path) -> No
     write(tmp_path, *frames, seed=3)
     text = (tmp_path / "README.txt").read_text(encoding="utf-8")
     assert "SYNTHETIC" in text
-    assert "recsys.sample.generate(20, seed=3)" in text
+    assert "recsys.data.sample.generate(20, seed=3)" in text
     write(tmp_path, *frames)
     assert "generate(20)" in (tmp_path / "README.txt").read_text(encoding="utf-8")
 
@@ -313,7 +313,9 @@ def test_committed_sample_is_small_and_is_the_sample_folder() -> None:
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let the module believe that it was installed without its repository."""
-    monkeypatch.setattr(sample, "__file__", str(tmp_path / "site" / "recsys" / "sample.py"))
+    monkeypatch.setattr(
+        sample, "__file__", str(tmp_path / "site" / "recsys" / "data" / "sample.py")
+    )
     monkeypatch.setattr(sample, "SAMPLE_RATINGS", 100)
     monkeypatch.delenv("RECSYS_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -358,7 +360,7 @@ def test_a_sample_that_another_process_made_meanwhile_is_taken(
 
 def test_running_the_module_writes_the_sample_into_the_repository(tmp_path: Path) -> None:
     root = str(Path(__file__).parents[1])
-    command = [sys.executable, "-W", "error", "-m", "recsys.sample"]
+    command = [sys.executable, "-W", "error", "-m", "recsys.data.sample"]
     subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": root}, check=True)
     made = tmp_path / "data" / "sample"
     assert (made / "ratings.csv").read_bytes() == (COMMITTED / "ratings.csv").read_bytes()

@@ -8,8 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys import sequences as sequences_module
-from recsys.sequences import Sequences, build_sequences, offsets_from, sort_events, training_pairs
+from recsys.data import sequences as sequences_module
+from recsys.data.sequences import (
+    Sequences,
+    build_sequences,
+    offsets_from,
+    sort_events,
+    training_pairs,
+)
 
 
 def frame(rows, columns=("user_id", "item_id", "timestamp")):

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.errors import DataError
-from recsys.sequences import sort_events
-from recsys.splits import (
+from recsys.data.sequences import sort_events
+from recsys.data.splits import (
     Cases,
     calibration_split,
     curve_cases,
@@ -19,6 +18,7 @@ from recsys.splits import (
     split_by_time,
     time_cases,
 )
+from recsys.errors import DataError
 
 
 def frame(rows):

@@ -21,9 +21,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recsys import ModelError, Recommender, storage
-from recsys.ids import TextColumn
-from recsys.index import AnnoyIndex
+from recsys import ModelError, Recommender
+from recsys.data.columns import TextColumn
+from recsys.model import storage
+from recsys.search.approximate import AnnoyIndex
 
 ROOT = Path(__file__).parents[1]
 posix = pytest.mark.skipif(os.name != "posix", reason="needs fork, signals or limits of POSIX")
@@ -31,8 +32,8 @@ posix = pytest.mark.skipif(os.name != "posix", reason="needs fork, signals or li
 # A model's content whose every part tells which generation it is of.
 CONTENT = """
 import numpy as np
-from recsys import storage
-from recsys.ids import TextColumn
+from recsys.model import storage
+from recsys.data.columns import TextColumn
 
 def columns(generation):
     return {

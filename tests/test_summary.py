@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.frames import check_ratings
-from recsys.summary import Summary, fingerprint, summarise
+from recsys.data.frames import check_ratings
+from recsys.data.summary import Summary, fingerprint, summarise
 
 NAMES = ["user_id", "item_id", "rating", "timestamp"]
 

@@ -20,7 +20,8 @@ from pathlib import Path
 import gensim, scipy.sparse, pandas, pyarrow.csv, annoy, filelock, threadpoolctl
 from recsys import Recommender
 from recsys.__main__ import main
-import recsys.data, recsys.frames, recsys.recommender, recsys.item2vec, recsys.splits
+import recsys.data.load, recsys.data.frames, recsys.recommender, recsys.vectors.item2vec,
+recsys.data.splits
 
 DATA, FOLDER, N, = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 SEEDS = (1, 2, 3)
@@ -78,7 +79,7 @@ KILLED = (
     DRIVER
     + """
 def child(seed, tell):
-    from recsys import storage
+    from recsys.model import storage
     save = storage.save
     def told(*args):
         os.write(tell, b"S")

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from recsys.data.columns import TextColumn, take
+from recsys.data.events import Events
+from recsys.data.sequences import build_sequences, sort_events
 from recsys.errors import UnknownItemError, UnknownUserError
-from recsys.events import Events
-from recsys.ids import TextColumn, take
-from recsys.item2vec import ItemVectors
-from recsys.sequences import build_sequences, sort_events
-from recsys.tables import Tables
+from recsys.model.tables import Tables
+from recsys.vectors.item2vec import ItemVectors
 
 VIEWS = pd.DataFrame({"user_id": list("bbbaac"), "item_id": [30, 10, 20, 30, 30, 20]})
 ITEMS = pd.DataFrame({"item_id": [40, 30, 10], "title": ["Heat", "Alien", "Aliens"]})

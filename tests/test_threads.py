@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from recsys.exact import ExactIndex
-from recsys.threads import one_blas_thread
+from recsys.search.exact import ExactIndex
+from recsys.search.threads import one_blas_thread
 
 
 def blas_threads() -> set[int]:

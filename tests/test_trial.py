@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recsys import split_by_time, trial
+from recsys import split_by_time
+from recsys.evaluation import run as trial
 
 
 def items_of(sequences):

@@ -13,9 +13,9 @@ import tomllib
 import pytest
 
 from recsys import DataError, Recommender, split_by_time
-from recsys import tune as module
 from recsys.__main__ import main
-from recsys.tune import tune, write_toml
+from recsys.evaluation import tune as module
+from recsys.evaluation.tune import tune, write_toml
 
 pytest.importorskip("optuna")
 
@@ -72,7 +72,9 @@ def test_the_file_it_writes_is_what_train_and_evaluate_take(tmp_path, monkeypatc
     write_toml(path, found, "views.csv")
     assert tomllib.loads(path.read_text()) == params
     seen = {}
-    monkeypatch.setattr("recsys.train.run", lambda args: seen.update(module.cli.model_params(args)))
+    monkeypatch.setattr(
+        "recsys.commands.train.run", lambda args: seen.update(module.cli.model_params(args))
+    )
     assert main(["train", "--params", str(path), "--alpha", "0.04"]) == 0
     assert seen == params | {"alpha": 0.04}
 
@@ -90,7 +92,7 @@ def test_a_file_of_something_else_is_an_error(text, message, tmp_path, capsys):
 
 INTERRUPTED = """
 import sys
-from recsys import tune
+from recsys.evaluation import tune
 from recsys.__main__ import main
 recall = tune._recall
 tune._recall = lambda parts, params: recall(parts, {"vector_size": 4, "epochs": 1, "negative": 2})

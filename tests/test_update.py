@@ -16,15 +16,18 @@ import pandas as pd
 import pytest
 from gensim.models import Word2Vec
 
-from recsys import ModelError, Recommender, cli, refresh, storage
+from recsys import ModelError, Recommender
 from recsys.__main__ import main
+from recsys.commands import common as cli
+from recsys.data.columns import take
+from recsys.data.sequences import Sequences, build_sequences
+from recsys.data.splits import split_by_time
 from recsys.errors import DataError
-from recsys.ids import take
-from recsys.item2vec import WORD2VEC, ItemVectors, continue_item2vec, train_item2vec
-from recsys.report import update_as_text
-from recsys.sequences import Sequences, build_sequences
-from recsys.splits import split_by_time
-from recsys.update import drift, with_context
+from recsys.evaluation.report import update_as_text
+from recsys.model import storage
+from recsys.model.update import drift, with_context
+from recsys.studies import update as refresh
+from recsys.vectors.item2vec import WORD2VEC, ItemVectors, continue_item2vec, train_item2vec
 from tests.conftest import BRIEF
 from tests.counts import count
 from tests.test_storage import posix, snapshot
@@ -300,7 +303,7 @@ def test_bad_news_leave_the_model_as_it_was(change, message, folder, parts):
     assert list(model.recommend(model.users[0], k=5))
 
 
-@pytest.mark.parametrize("place", ["recsys.fitting.item_columns", "recsys.update.drift",
+@pytest.mark.parametrize("place", ["recsys.model.fit.item_columns", "recsys.model.update.drift",
                                    "recsys.recommender.ExactIndex"])  # fmt: skip
 def test_a_failure_at_any_step_leaves_the_model_as_it_was(place, folder, parts, monkeypatch):
     def fails(*args, **kwargs):

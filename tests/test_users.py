@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recsys.data.sequences import Sequences, build_sequences, offsets_from
 from recsys.errors import ColdUserError
-from recsys.sequences import Sequences, build_sequences, offsets_from
-from recsys.users import history_weights, user_vector, user_vectors
+from recsys.vectors.users import history_weights, user_vector, user_vectors
 
 VECTORS = np.random.default_rng(0).standard_normal((7, 4)).astype(np.float32)
 
@@ -80,5 +80,5 @@ def test_users_averaged_block_by_block_are_to_the_bit_those_averaged_at_once(sam
     options = {"half_life": 3, "item_weights": rng.random(len(vectors)) + 0.1}
     at_once = user_vectors(histories, vectors, **options)
     for size in (1, 100, 3000):
-        monkeypatch.setattr("recsys.users.BLOCK", size)
+        monkeypatch.setattr("recsys.vectors.users.BLOCK", size)
         assert np.array_equal(user_vectors(histories, vectors, **options), at_once)

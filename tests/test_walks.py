@@ -10,10 +10,11 @@ import pytest
 from numpy.testing import assert_array_equal
 from scipy.sparse import csr_array
 
-from recsys import Recommender, calibrate
-from recsys import walks as module
-from recsys.sequences import Sequences, build_sequences, offsets_from
-from recsys.walks import random_walks, train_vectors, transitions
+from recsys import Recommender
+from recsys.data.sequences import Sequences, build_sequences, offsets_from
+from recsys.vectors import calibrate
+from recsys.vectors import walks as module
+from recsys.vectors.walks import random_walks, train_vectors, transitions
 
 TINY = {"vector_size": 8, "epochs": 2, "calibrate": False, "index": "exact"}
 

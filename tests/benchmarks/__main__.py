@@ -25,7 +25,7 @@ from importlib import metadata
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from recsys.storage import versions
+from recsys.model.storage import versions
 from tests.benchmarks import data, search, serving, training
 from tests.benchmarks.measure import LEFT_OUT, PEERS, Case, Row
 

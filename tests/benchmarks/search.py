@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from recsys.exact import ExactIndex
-from recsys.measure import _accuracy, among
-from recsys.sequences import Sequences, offsets_from
+from recsys.data.sequences import Sequences, offsets_from
+from recsys.evaluation.measure import _accuracy, among
+from recsys.search.exact import ExactIndex
 from tests.benchmarks.measure import Case, Row, Works, compare, peer
 
 D, K, KS, BLOCK = 64, 50, (10, 20, 50), 256

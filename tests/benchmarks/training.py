@@ -11,9 +11,9 @@ from pathlib import Path
 from gensim.models import Word2Vec
 
 from recsys import Recommender, load_items, load_ratings
-from recsys.item2vec import MAX_SENTENCE, WORD2VEC, train_item2vec
-from recsys.sequences import build_sequences
-from recsys.users import user_vectors
+from recsys.data.sequences import build_sequences
+from recsys.vectors.item2vec import MAX_SENTENCE, WORD2VEC, train_item2vec
+from recsys.vectors.users import user_vectors
 from tests.benchmarks.data import HALF_LIFE, checked, generated, vectors_for
 from tests.benchmarks.measure import Case, Row, Works, compare, in_child
 

@@ -9,7 +9,8 @@ item2vec, so that they differ in training alone; every row is compared with the 
 Seconds are processor time, which other work on the machine changes little.
 
 ALS gets what our read-out has: the half-life of a history, and the days and the weight of the
-popularity that is added, chosen for each row inside the training part (`recsys.opponents`).
+popularity that is added, chosen for each row inside the training part
+(`recsys.evaluation.opponents`).
 """
 
 from __future__ import annotations
@@ -28,13 +29,18 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from recsys import Recommender, load_ratings
-from recsys.frames import ITEM, check_ratings
-from recsys.measure import Contender, contender_of_baseline, contender_of_model, recall_of
-from recsys.metrics import means_with_ci95
-from recsys.opponents import Opponent, Part, Slice, choose
-from recsys.peers import als
-from recsys.sample import generate
-from recsys.splits import calibration_split
+from recsys.data.frames import ITEM, check_ratings
+from recsys.data.sample import generate
+from recsys.data.splits import calibration_split
+from recsys.evaluation.measure import (
+    Contender,
+    contender_of_baseline,
+    contender_of_model,
+    recall_of,
+)
+from recsys.evaluation.metrics import means_with_ci95
+from recsys.evaluation.opponents import Opponent, Part, Slice, choose
+from recsys.evaluation.peers import als
 
 K = 20
 # Chosen on the nested split of 1,000,000 generated ratings, after 5 epochs.

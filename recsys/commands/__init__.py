@@ -1,0 +1,1 @@
+"""Hold the verbs of the command line, one file each."""

@@ -1,0 +1,1 @@
+"""Read ratings and items, check them, and order them into events."""

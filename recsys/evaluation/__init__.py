@@ -1,0 +1,1 @@
+"""Measure recall on honest splits, beside opponents at their best."""

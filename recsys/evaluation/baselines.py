@@ -1,0 +1,279 @@
+"""What people would use instead, on the same training part and with the same histories."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from recsys.search.exact import unit_length
+from recsys.vectors.users import history_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+    from scipy.sparse import csr_array
+
+    from recsys.data.sequences import Sequences
+
+    Scores = npt.NDArray[np.float32]
+
+# Where nothing better can be chosen (`recsys.evaluation.opponents`).
+HALF_LIFE = 3.0
+
+
+class Baseline(Protocol):
+    """Score all items for some histories."""
+
+    def __call__(self, histories: Sequences) -> Scores:
+        """Return float32 scores of shape (n_users, n_items); the histories are never empty."""
+        ...
+
+
+class HistoryBaseline(Protocol):
+    """Score all items for some histories, of which the newest items weigh most."""
+
+    def __call__(self, histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
+        """Return float32 scores of shape (n_users, n_items); see `history_matrix`."""
+        ...
+
+
+def history_matrix(histories: Sequences, *, half_life: float | None = None) -> csr_array:
+    """Lay histories out as a sparse (n_users, n_items) matrix of weights.
+
+    Parameters
+    ----------
+    histories : Sequences
+    half_life : float, items
+        Recency weights that sum to 1 a user; None = 1 for every item that was watched.
+    """
+    from scipy.sparse import csr_array
+
+    shape = (len(histories), len(histories.item_ids))
+    if half_life is None:
+        weights = np.ones(len(histories.codes), np.float32)
+    else:
+        weights = history_weights(histories.offsets, half_life=half_life)
+    # A copy, since adding up duplicates would shift the offsets of the histories themselves.
+    matrix = csr_array((weights, histories.codes, histories.offsets), shape=shape, copy=True)
+    matrix.sum_duplicates()
+    if half_life is None:
+        matrix.data[:] = 1
+    return matrix
+
+
+def popularity(counts: npt.NDArray[np.integer]) -> Baseline:
+    """Score every item by its count, the same for all users."""
+
+    def score(histories: Sequences) -> Scores:
+        return np.tile(counts.astype(np.float32), (len(histories), 1))
+
+    return score
+
+
+def recent_popularity(recent: npt.NDArray[np.integer], counts: npt.NDArray[np.integer]) -> Baseline:
+    """Score every item by its recent count; among equals, the all-time counts decide."""
+    # The places in that order survive float32; the numbers themselves would not.
+    return popularity(np.unique(recent + counts / (counts.sum() + 1), return_inverse=True)[1])
+
+
+def random(n_items: int, *, seed: int = 0) -> Baseline:
+    """Score at random: the floor below which nothing should fall."""
+    rng = np.random.default_rng(seed)
+
+    def score(histories: Sequences) -> Scores:
+        return rng.random((len(histories), n_items), dtype=np.float32)
+
+    return score
+
+
+def item_knn(
+    train: Sequences, *, n_neighbours: int = 2000, shrinkage: float = 5.0
+) -> HistoryBaseline:
+    """Score by the cosine between items as sets of users.
+
+    similarity(i, j) = |users of both| / (sqrt(|users of i| |users of j|) + shrinkage), of which
+    the `n_neighbours` largest of each item are kept; an item's score is the sum over the history
+    of weight * similarity.
+
+    References
+    ----------
+    Sarwar et al. 2001, "Item-based Collaborative Filtering Recommendation Algorithms".
+    """
+    from scipy.sparse import csr_array, vstack
+
+    matrix = history_matrix(train)
+    n_items = matrix.shape[1]
+    lengths = np.sqrt(matrix.sum(axis=0))
+    k = min(n_neighbours, n_items)
+    blocks = []
+    by_item = matrix.T.tocsr()
+    for start in range(0, n_items, 1024):
+        rows = np.arange(start, min(start + 1024, n_items))
+        both = (by_item[rows] @ matrix).toarray()
+        similar = both / (np.outer(lengths[rows], lengths) + shrinkage)
+        similar[rows - start, rows] = 0
+        floor = -np.partition(-similar, k - 1, axis=1)[:, k - 1, None]
+        blocks.append(csr_array(np.where(similar >= floor, similar, 0).astype(np.float32)))
+    neighbours = vstack(blocks).tocsr()
+
+    def score(histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
+        weights = history_matrix(histories, half_life=half_life)
+        return np.asarray((weights @ neighbours).toarray(), dtype=np.float32)
+
+    return score
+
+
+def svd(train: Sequences, *, n_components: int = 32, seed: int = 0) -> HistoryBaseline:
+    """Score by the projection of a history on the main directions of the user-item matrix.
+
+    score = h V V', with V the right singular vectors.
+
+    References
+    ----------
+    Cremonesi, Koren & Turrin 2010, "Performance of Recommender Algorithms on Top-N Recommendation
+    Tasks" (PureSVD).
+    """
+    from sklearn.utils.extmath import randomized_svd
+
+    matrix = history_matrix(train)
+    n_components = max(1, min(n_components, min(matrix.shape) - 1))
+    directions = randomized_svd(matrix, n_components, n_iter=5, random_state=seed)[2]
+
+    def score(histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
+        weights = history_matrix(histories, half_life=half_life)
+        return np.asarray(weights @ directions.T @ directions, dtype=np.float32)
+
+    return score
+
+
+def ease(train: Sequences, *, penalty: float = 500.0) -> HistoryBaseline:
+    """Score by the linear item-item model with a zero diagonal that fits the matrix best.
+
+    With G = X'X + penalty I and P = inverse(G): B = I - P / diag(P), score = h B.
+
+    References
+    ----------
+    Steck 2019, "Embarrassingly Shallow Autoencoders for Sparse Data".
+    """
+    from scipy.linalg.lapack import dpotrf, dpotri
+
+    matrix = history_matrix(train)
+    gram = (matrix.T @ matrix).toarray().astype(np.float64)
+    gram[np.diag_indices_from(gram)] += penalty
+    # By Cholesky: half the work of a general inverse. The upper triangle comes back.
+    inverse = dpotri(dpotrf(gram, overwrite_a=True)[0], overwrite_c=True)[0]
+    inverse = np.triu(inverse) + np.triu(inverse, 1).T
+    weights_between = (-inverse / np.diag(inverse)).astype(np.float32)
+    np.fill_diagonal(weights_between, 0)
+
+    def score(histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
+        weights = history_matrix(histories, half_life=half_life)
+        return np.asarray(weights @ weights_between, dtype=np.float32)
+
+    return score
+
+
+def markov(train: Sequences, *, n_next: int = 10, decay: float = 0.9) -> HistoryBaseline:
+    """Score by what came after an item in the training sequences.
+
+    weight(i, j) = sum over the events of i and the `n_next` events after each that are of j, of
+    decay ** (gap - 1) / sqrt(count of i * count of j); an item's score is the sum over the
+    history of recency weight * weight.
+
+    References
+    ----------
+    Shani, Heckerman & Brafman 2005, "An MDP-based Recommender System" (skipping transitions).
+    """
+    from scipy.sparse import csr_array
+
+    n_items, users = len(train.item_ids), train.user_rows
+    scale = 1 / np.sqrt(np.maximum(train.counts(), 1))
+
+    def transitions(gap: int) -> csr_array:
+        same = users[:-gap] == users[gap:]
+        first, then = train.codes[:-gap][same], train.codes[gap:][same]
+        weights = (decay ** (gap - 1) * scale[first] * scale[then]).astype(np.float32)
+        return csr_array((weights, (first, then)), shape=(n_items, n_items))
+
+    following = transitions(1)
+    for gap in range(2, n_next + 1):
+        following = following + transitions(gap)
+
+    def score(histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
+        weights = history_matrix(histories, half_life=half_life)
+        return np.asarray((weights @ following).toarray(), dtype=np.float32)
+
+    return score
+
+
+def user_to_user(
+    train: Sequences,
+    vectors_of: Callable[[Sequences], npt.NDArray[np.float32]],
+    *,
+    n_neighbours: int = 50,
+) -> Baseline:
+    """Score by what the users with the nearest user vectors have watched.
+
+    The `n_neighbours` users of `train` with the largest cosine vote, each with that cosine, for
+    every item of theirs.
+
+    Parameters
+    ----------
+    train : Sequences
+    vectors_of : function (histories) -> float32 array, shape (n_users, d)
+        User vectors; no history is empty.
+    n_neighbours : int
+
+    References
+    ----------
+    Resnick et al. 1994, "GroupLens: An Open Architecture for Collaborative Filtering of Netnews"
+    (there the users' ratings are compared, here their vectors).
+    """
+    from scipy.sparse import csr_array
+
+    train = train.take_users(np.flatnonzero(train.lengths > 0))
+    watched, units = history_matrix(train), unit_length(vectors_of(train))
+    n = min(n_neighbours, len(train))
+
+    def score(histories: Sequences) -> Scores:
+        cosines = unit_length(vectors_of(histories)) @ units.T
+        nearest = np.sort(np.argpartition(-cosines, n - 1, axis=1)[:, :n], axis=1)
+        votes = np.take_along_axis(cosines, nearest, axis=1)
+        places = np.arange(len(histories) + 1) * n
+        voters = csr_array((votes.ravel(), nearest.ravel(), places), shape=cosines.shape)
+        return np.asarray((voters @ watched).toarray(), dtype=np.float32)
+
+    return score
+
+
+def plus_popularity(
+    score: Baseline,
+    recent: npt.NDArray[np.integer],
+    counts: npt.NDArray[np.integer],
+    *,
+    weight: float,
+) -> Baseline:
+    """Add what is popular lately to a baseline's scores, standardised user by user.
+
+    (score - its mean) / its deviation + weight * log(share), where an item's share is that of
+    recent + 0.02 * counts.
+
+    Parameters
+    ----------
+    score : Baseline
+    recent, counts : integer arrays, shape (n_items,)
+        Events of late, and all; no item has a count of 0.
+    weight : float
+    """
+    smoothed = recent + 0.02 * counts
+    term = (weight * np.log(smoothed / smoothed.sum())).astype(np.float32)
+
+    def with_popularity(histories: Sequences) -> Scores:
+        scores = score(histories)
+        scores -= scores.mean(axis=1, keepdims=True)
+        scores /= np.maximum(scores.std(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        return np.asarray(scores + term, dtype=np.float32)
+
+    return with_popularity

@@ -1,0 +1,273 @@
+"""Rank for the same users with every model, and average what comes out, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from recsys.data.columns import rows_of
+from recsys.evaluation import metrics
+from recsys.search.exact import top_k
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from recsys.data.sequences import Sequences
+    from recsys.data.splits import Cases
+    from recsys.evaluation.baselines import Baseline
+    from recsys.recommender import Recommender
+
+    Rows = npt.NDArray[np.integer[Any]]
+    PerUser = npt.NDArray[np.float64]
+
+# The key of our own model among the models of a report.
+MODEL = "item2vec"
+# Scores that a baseline may hold at a time, 64 MB of float32.
+BLOCK = 1 << 24
+# Pairs of user and item that may be marked at a time, 4 MB of bool.
+MARKED = 1 << 22
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model that takes part in the comparison.
+
+    Attributes
+    ----------
+    item_ids : integer or str array, shape (n_items,)
+        Ascending; what it can recommend.
+    rank : function (cases) -> (rows, scores)
+        Cases over `item_ids`; what was watched is not to be found, and the targets are not looked
+        at. The answer is as `recsys.search.exact.top_k` gives it.
+    needs_history : bool
+        Whether a user without any known item is left unserved.
+    unit_vectors : float32 array, shape (n_items, d), or None
+        Where given, how far apart the items of a list are is measured too.
+    """
+
+    item_ids: npt.NDArray[Any]
+    rank: Callable[[Cases], tuple[Rows, npt.NDArray[np.float32]]]
+    needs_history: bool = True
+    unit_vectors: npt.NDArray[np.float32] | None = None
+
+
+def contender_of_model(model: Recommender, k: int) -> Contender:
+    """Let a fitted model take part, with the code of `recommend_many`."""
+    return Contender(
+        model.items,
+        lambda cases: model.rank(
+            cases.histories, k, exclude=cases.watched, staleness=cases.staleness
+        ),
+    )
+
+
+def contender_of_baseline(
+    baseline: Baseline, item_ids: npt.NDArray[Any], k: int, *, needs_history: bool
+) -> Contender:
+    """Let a baseline take part: score block by block, strike out what was watched, order."""
+
+    def rank(cases: Cases) -> tuple[Rows, npt.NDArray[np.float32]]:
+        size = max(1, BLOCK // len(item_ids))
+        parts = []
+        for start in range(0, len(cases), size):
+            users = np.arange(start, min(start + size, len(cases)))
+            scores = baseline(cases.histories.take_users(users))
+            seen = cases.watched.take_users(users)
+            scores[seen.user_rows, seen.codes] = -np.inf
+            parts.append(top_k(scores, k))
+        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+    return Contender(item_ids, rank, needs_history)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What every contender scored on the users of one protocol at one cutoff.
+
+    Attributes
+    ----------
+    user_ids : integer or str array, shape (n_users,)
+    n_targets, n_targets_without_vector : int
+    per_user : dict of name -> metric -> float64 array, shape (n_users,)
+    coverage : dict of name -> metric -> share; None without users
+    n_unserved : dict of name -> int
+    """
+
+    user_ids: npt.NDArray[Any]
+    n_targets: int
+    n_targets_without_vector: int
+    per_user: dict[str, dict[str, PerUser]]
+    coverage: dict[str, dict[str, float | None]]
+    n_unserved: dict[str, int]
+
+
+def measure(
+    cases: Cases, contenders: dict[str, Contender], train: Sequences, ks: Sequence[int]
+) -> Measured:
+    """Measure every contender on the users of one protocol.
+
+    Parameters
+    ----------
+    cases : Cases
+    contenders : dict of name -> Contender
+        One of them is `MODEL`.
+    train : Sequences
+        The interactions all were trained on; they give the popularity that novelty needs.
+    ks : ascending whole numbers
+    """
+    per_user: dict[str, dict[str, PerUser]] = {}
+    coverage: dict[str, dict[str, float | None]] = {}
+    unserved: dict[str, int] = {}
+    for name, contender in tqdm(contenders.items(), desc="measure", delay=2, disable=None):
+        rows, listed, served = _ranked(contender, cases, ks[-1])
+        coverage[name] = {
+            f"coverage@{k}": metrics.coverage(rows[:, :k], listed[:, :k], len(contender.item_ids))
+            if len(cases)
+            else None
+            for k in ks
+        }
+        unserved[name] = int((~served).sum())
+        targets = cases.targets.recode(contender.item_ids)
+        counts = train.counts()[rows_of(contender.item_ids, train.item_ids)]
+        share = counts / len(train.codes)
+        per_user[name] = {
+            f"novelty@{k}": metrics.novelty(rows[:, :k], listed[:, :k], share) for k in ks
+        }
+        if contender.unit_vectors is not None:
+            per_user[name] |= {
+                f"intra_list_distance@{k}": metrics.intra_list_distance(
+                    rows[:, :k], listed[:, :k], contender.unit_vectors
+                )
+                for k in ks
+            }
+        hits = listed & among(rows, targets)
+        per_user[name] |= _accuracy(hits, cases.targets.lengths, ks)
+    n_targets = len(cases.targets.codes)
+    n_known = len(cases.targets.recode(contenders[MODEL].item_ids).codes)
+    return Measured(
+        cases.targets.user_ids, n_targets, n_targets - n_known, per_user, coverage, unserved
+    )
+
+
+def recall_of(contender: Contender, cases: Cases, k: int) -> PerUser:
+    """Measure the recall@k alone, float64 array of shape (n_users,)."""
+    rows, listed, _ = _ranked(contender, cases, k)
+    hits = listed & among(rows, cases.targets.recode(contender.item_ids))
+    return metrics.recall(hits, cases.targets.lengths, k)
+
+
+def _ranked(
+    contender: Contender, cases: Cases, k: int
+) -> tuple[Rows, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return ranked rows (n_users, k), where a list has an entry, and who is served at all."""
+    known = cases.recode(contender.item_ids)
+    served = (known.histories.lengths > 0) | (not contender.needs_history)
+    rows = np.zeros((len(cases), k), np.int64)
+    listed = np.zeros((len(cases), k), bool)
+    users = np.flatnonzero(served)
+    if len(users):
+        found, scores = contender.rank(known.take_users(users))
+        rows[users, : found.shape[1]] = found
+        listed[users, : found.shape[1]] = scores > -np.inf
+    return rows, listed, served
+
+
+def among(rows: Rows, targets: Sequences) -> npt.NDArray[np.bool_]:
+    """Mark the entries of ranked lists (n_users, k) that are among their user's targets."""
+    found = np.zeros(rows.shape, bool)
+    size = 1 + MARKED // len(targets.item_ids)
+    wanted = np.zeros((size, len(targets.item_ids)), bool)
+    for start in range(0, len(rows), size):
+        bounds = targets.offsets[start : start + size + 1]
+        users = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
+        codes = targets.codes[bounds[0] : bounds[-1]]
+        wanted[users, codes] = True
+        listed = rows[start : start + size]
+        found[start : start + size] = wanted[np.arange(len(listed))[:, None], listed]
+        wanted[users, codes] = False
+    return found
+
+
+def _accuracy(
+    hits: npt.NDArray[np.bool_], n_targets: npt.NDArray[np.int64], ks: Sequence[int]
+) -> dict[str, PerUser]:
+    values = {"mrr": metrics.mrr(hits)}
+    for k in ks:
+        values[f"recall@{k}"] = metrics.recall(hits, n_targets, k)
+        values[f"hit_rate@{k}"] = metrics.hit_rate(hits, k)
+        values[f"ndcg@{k}"] = metrics.ndcg(hits, n_targets, k)
+    return values
+
+
+def averaged(cutoffs: Sequence[Measured]) -> dict[str, Any]:
+    """Average every metric of every model, and every difference to a baseline, in one bootstrap.
+
+    Parameters
+    ----------
+    cutoffs : sequence of Measured
+        One protocol at one or more cutoffs. A mean is the mean of the cutoffs' means, and an
+        interval is over users, who bring along all that they scored at all cutoffs.
+
+    Returns
+    -------
+    dict
+        n_users (distinct), n_targets, n_targets_without_vector, models, differences (model -
+        contender, user by user); see `recsys.evaluate.evaluate`.
+    """
+    users, user_rows = np.unique(
+        np.concatenate([measured.user_ids for measured in cutoffs]), return_inverse=True
+    )
+    tables = [_columns(measured) for measured in cutoffs]
+    which = np.repeat(np.arange(len(cutoffs)), [len(m.user_ids) for m in cutoffs])
+    entries = column_means(np.vstack([np.column_stack(list(t.values())) for t in tables]),
+                       user_rows, which)  # fmt: skip
+    names = list(cutoffs[0].per_user)
+    models: dict[str, dict[str, Any]] = {name: {} for name in names}
+    differences: dict[str, dict[str, Any]] = {name: {} for name in names if name != MODEL}
+    for (name, other, metric), entry in zip(tables[0], entries, strict=True):
+        (models[name] if other is None else differences[other])[metric] = entry
+    for name, found in models.items():
+        for metric in cutoffs[0].coverage[name]:
+            shares = [measured.coverage[name][metric] for measured in cutoffs]
+            known = [share for share in shares if share is not None]
+            found[metric] = {"mean": float(np.mean(known)) if known else None, "ci95": None}
+        found["n_users_unserved"] = sum(measured.n_unserved[name] for measured in cutoffs)
+    return {
+        "n_users": len(users),
+        "n_targets": sum(measured.n_targets for measured in cutoffs),
+        "n_targets_without_vector": sum(m.n_targets_without_vector for m in cutoffs),
+        "models": models,
+        "differences": differences,
+    }
+
+
+def _columns(measured: Measured) -> dict[tuple[str, str | None, str], PerUser]:
+    """Lay out (name, None, metric), and (MODEL, name, metric) for the differences."""
+    columns: dict[tuple[str, str | None, str], PerUser] = {}
+    for name, values in measured.per_user.items():
+        columns |= {(name, None, metric): v for metric, v in values.items()}
+        if name != MODEL:
+            for metric, ours in measured.per_user[MODEL].items():
+                columns[MODEL, name, metric] = ours - values[metric]
+    return columns
+
+
+def column_means(
+    table: PerUser, users: npt.NDArray[np.int64], cutoffs: npt.NDArray[np.int64]
+) -> list[dict[str, Any]]:
+    """Average the columns of a (n_rows, n_columns) table; null where nobody has a value."""
+    if len(table) == 0:
+        return [{"mean": None, "ci95": None}] * table.shape[1]
+    means, intervals = metrics.means_with_ci95(table, users=users, cutoffs=cutoffs)
+    return [
+        {"mean": None, "ci95": None}
+        if np.isnan(mean)
+        else {"mean": float(mean), "ci95": interval.tolist()}
+        for mean, interval in zip(means, intervals, strict=True)
+    ]

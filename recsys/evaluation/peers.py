@@ -1,0 +1,148 @@
+"""What other libraries would answer: three models of `implicit`, with the histories of the others.
+
+They come with the extra `peers`, run in one thread unless told otherwise, and are seeded.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recsys.evaluation.baselines import HALF_LIFE, history_matrix
+from recsys.search.threads import one_blas_thread
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+    from recsys.data.sequences import Sequences
+    from recsys.evaluation.baselines import HistoryBaseline, Scores
+
+
+def check_installed() -> None:
+    """Raise at the door rather than after minutes of training.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        `implicit` is missing.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("implicit") is None:
+        raise ModuleNotFoundError(
+            'comparing with peers needs the package "implicit", which is not installed: '
+            'pip install -e ".[peers]"',
+            name="implicit",
+        )
+
+
+def als(
+    train: Sequences,
+    *,
+    factors: int = 32,
+    regularization: float = 1.0,
+    alpha: float = 1.0,
+    iterations: int = 15,
+    seed: int = 0,
+    workers: int = 1,
+) -> HistoryBaseline:
+    """Factorise by alternating least squares; a history's user factors are solved for anew.
+
+    An item of a history has the confidence alpha * weight, with weights of mean 1 a user, as in
+    training all are. `workers` is the number of threads that train.
+
+    References
+    ----------
+    Hu, Koren & Volinsky 2008, "Collaborative Filtering for Implicit Feedback Datasets".
+    """
+    from implicit.cpu.als import AlternatingLeastSquares
+
+    with one_blas_thread():
+        model = AlternatingLeastSquares(
+            factors=factors, regularization=regularization, alpha=alpha, iterations=iterations,
+            num_threads=workers, random_state=seed,
+        )  # fmt: skip
+        model.fit(_csr_matrix(train), show_progress=False)
+
+    def score(histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
+        weights = _csr_matrix(histories, half_life)
+        users = model.recalculate_user(np.arange(len(histories)), weights)
+        return np.asarray(users @ model.item_factors.T, dtype=np.float32)
+
+    return score
+
+
+def bpr(
+    train: Sequences,
+    *,
+    factors: int = 64,
+    learning_rate: float = 0.05,
+    regularization: float = 0.01,
+    iterations: int = 100,
+    seed: int = 0,
+) -> HistoryBaseline:
+    """Factorise by Bayesian personalised ranking; a history is the mean of its items' factors.
+
+    BPR learns users by descent and has no way to add one later. The recency-weighted mean of the
+    item factors stands in for the user's; the item bias is added as it is in training.
+
+    References
+    ----------
+    Rendle et al. 2009, "BPR: Bayesian Personalized Ranking from Implicit Feedback".
+    """
+    from implicit.cpu.bpr import BayesianPersonalizedRanking
+
+    with one_blas_thread():
+        model = BayesianPersonalizedRanking(
+            factors=factors, learning_rate=learning_rate, regularization=regularization,
+            iterations=iterations, num_threads=1, random_state=seed,
+        )  # fmt: skip
+        model.fit(_csr_matrix(train), show_progress=False)
+    items, bias = model.item_factors[:, :-1], model.item_factors[:, -1]
+
+    def score(histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
+        weights = history_matrix(histories, half_life=half_life)
+        users = (weights @ items) / weights.sum(axis=1)[:, None]
+        return np.asarray(users @ items.T + bias, dtype=np.float32)
+
+    return score
+
+
+def bm25(
+    train: Sequences, *, n_neighbours: int = 200, k1: float = 1.2, b: float = 0.75
+) -> HistoryBaseline:
+    """Score by item-kNN on a matrix weighted by BM25: history @ similarity.
+
+    References
+    ----------
+    Robertson & Zaragoza 2009, "The Probabilistic Relevance Framework: BM25 and Beyond".
+    """
+    from implicit.nearest_neighbours import BM25Recommender
+    from implicit.utils import ParameterWarning
+    from scipy.sparse import csr_array, diags_array
+
+    model = BM25Recommender(K=n_neighbours, K1=k1, B=b, num_threads=1)
+    with warnings.catch_warnings():  # it passes itself a matrix of the wrong kind
+        warnings.simplefilter("ignore", ParameterWarning)
+        model.fit(_csr_matrix(train), show_progress=False)
+    # Without the diagonal, as in item-kNN: what was watched is not ranked.
+    similarity = csr_array(model.similarity - diags_array(model.similarity.diagonal()))
+
+    def score(histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
+        weights = history_matrix(histories, half_life=half_life)
+        return np.asarray((weights @ similarity).toarray(), dtype=np.float32)
+
+    return score
+
+
+def _csr_matrix(histories: Sequences, half_life: float | None = None) -> csr_matrix[Any]:
+    """Lay histories out as `implicit` takes them, with weights of mean 1 a user."""
+    from scipy.sparse import csr_matrix
+
+    matrix = csr_matrix(history_matrix(histories, half_life=half_life))
+    n_items = np.diff(matrix.indptr)
+    scale = n_items / np.asarray(matrix.sum(axis=1)).ravel()
+    matrix.data *= np.repeat(scale, n_items).astype(np.float32)
+    return matrix

@@ -1,0 +1,1 @@
+"""Hold one fitted model: fit it, ask it, change it, store it."""

@@ -1,0 +1,137 @@
+"""Hold what is known about the items: columns of numbers, texts and lists of texts.
+
+Columns are plain arrays, so that a model folder can map them, and a filter over them needs no
+pandas.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recsys.data.columns import TextColumn, take
+from recsys.model.where import Lists, matching
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+    import pandas as pd
+
+    from recsys.model.where import Column
+
+KEPT_FILTERS = 64
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Columns of the items, each of length n_items.
+
+    Attributes
+    ----------
+    columns : dict of name -> float64 array, TextColumn or Lists
+        NaN, "" and an empty list where something is not known.
+    """
+
+    columns: dict[str, Column]
+    _masks: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, items: pd.DataFrame, item_ids: npt.NDArray[Any]) -> Catalogue:
+        """Lay out a table of items, as `check_items` gives it, for the items of these ids."""
+        from recsys.data.frames import ITEM
+
+        aligned = items.set_index(ITEM).reindex(item_ids)
+        return cls({str(name): _column(aligned[name]) for name in aligned})
+
+    @property
+    def titles(self) -> TextColumn | None:
+        """The column `title`, if there is one."""
+        titles = self.columns.get("title")
+        return titles if isinstance(titles, TextColumn) else None
+
+    def mask(self, where: str) -> npt.NDArray[np.bool_]:
+        """Tell which items an expression holds for (`recsys.model.where`); the last are kept.
+
+        Raises
+        ------
+        ValueError
+            The expression cannot be read.
+        """
+        if where not in self._masks:
+            if len(self._masks) >= KEPT_FILTERS:
+                self._masks.pop(next(iter(self._masks)))
+            self._masks[where] = matching(where, self.columns)
+        return self._masks[where]
+
+    def take(self, rows: npt.NDArray[np.integer]) -> Catalogue:
+        """Return the items of these rows."""
+        kinds = self.columns.items()
+        return Catalogue(
+            {
+                name: column[rows]
+                if isinstance(column, np.ndarray)
+                else type(column).of([column[row] for row in rows.tolist()])
+                for name, column in kinds
+            }
+        )
+
+    def to_frame(self, item_ids: npt.NDArray[Any] | TextColumn) -> pd.DataFrame:
+        """Return a frame in the form of `check_items`, one row an item, for ids in this order."""
+        import pandas as pd
+
+        from recsys.data.frames import ITEM, check_items
+
+        plain = {
+            name: pd.Series(
+                np.array(column) if isinstance(column, np.ndarray) else column[:],
+                dtype=None if isinstance(column, np.ndarray) else object,
+            )
+            for name, column in self.columns.items()
+        }
+        return check_items(pd.DataFrame({ITEM: take(item_ids), **plain}))
+
+    def to_columns(self) -> dict[str, Any]:
+        """Return columns by the names under which they are stored."""
+        stored: dict[str, Any] = {"catalogue": TextColumn.of(self.columns)}
+        for place, column in enumerate(self.columns.values()):
+            if isinstance(column, Lists):
+                stored[f"catalogue{place}_words"] = column.words
+                stored[f"catalogue{place}_codes"] = column.codes
+                stored[f"catalogue{place}_ends"] = column.ends
+            else:
+                stored[f"catalogue{place}"] = column
+        return stored
+
+    @classmethod
+    def from_columns(cls, stored: Mapping[str, Any], n_items: int) -> Catalogue:
+        """Take stored columns back.
+
+        Raises
+        ------
+        ValueError, KeyError
+            They contradict each other, or one is missing.
+        """
+        columns: dict[str, Column] = {}
+        for place, name in enumerate(stored["catalogue"]):
+            if f"catalogue{place}_words" in stored:
+                parts = (stored[f"catalogue{place}_{part}"] for part in ("words", "codes", "ends"))
+                columns[name] = Lists(*parts).checked()
+            else:
+                columns[name] = stored[f"catalogue{place}"]
+            if len(columns[name]) != n_items:
+                raise ValueError(f"{name} has {len(columns[name])} rows for {n_items} items")
+        return cls(columns)
+
+
+def _column(values: pd.Series[Any]) -> Column:
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    if is_numeric_dtype(values.dtype) or is_bool_dtype(values.dtype):
+        return np.asarray(values.astype("float64"))
+    known = values.astype(object)
+    if any(isinstance(value, tuple) for value in known):
+        return Lists.of([value if isinstance(value, tuple) else () for value in known])
+    return TextColumn.of(value if isinstance(value, str) else "" for value in known)

@@ -1,0 +1,211 @@
+"""Give items that nobody has watched their vectors, from what is known of them: their metadata.
+
+An item's genres, tags, year and the words of its title are features; a ridge regression learns, on
+the items that were watched, what all the numbers that a model holds of an item owe to them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recsys.data.columns import TextColumn, find, id_array
+from recsys.errors import DataError
+from recsys.search.exact import unit_length
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pandas as pd
+    from scipy.sparse import csr_matrix
+
+    from recsys.model.tables import Tables
+
+# A feature counts where so many watched items have it; of too many, the most frequent stay.
+MIN_ITEMS, MAX_FEATURES = 2, 2000
+PENALTY = 100.0
+
+
+def item_features(items: pd.DataFrame) -> list[dict[str, float]]:
+    """Describe each item by features, the name of a feature and its value.
+
+    Of a column of tuples (genres, tags) each entry is a feature, of a column of text (the title)
+    each word. A year lies between two decades. What is not known is no feature, and numbers other
+    than the year are none.
+
+    Parameters
+    ----------
+    items : DataFrame
+        In the form of `recsys.data.frames.check_items`.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> items = pd.DataFrame(
+    ...     {"item_id": [7], "title": ["Star Wars"], "genres": [("War",)], "year": [1975]}
+    ... )
+    >>> for name, value in item_features(items)[0].items():
+    ...     print(name, value)
+    title=star 1.0
+    title=wars 1.0
+    genres=War 1.0
+    year=1970 0.5
+    year=1980 0.5
+    """
+    from recsys.data.frames import ITEM, YEAR
+
+    described: list[dict[str, float]] = [{} for _ in range(len(items))]
+    for name in items.columns.drop(ITEM):
+        known = items[name].notna().tolist()
+        for features, value, there in zip(described, items[name].tolist(), known, strict=True):
+            if isinstance(value, tuple):
+                features |= {f"{name}={entry}": 1.0 for entry in value}
+            elif isinstance(value, str):
+                features |= {f"{name}={word}": 1.0 for word in re.findall(r"\w+", value.lower())}
+            elif name == YEAR and there:
+                decade, years = divmod(int(value), 10)
+                features |= {f"year={10 * decade}": 1 - years / 10}
+                features |= {f"year={10 * decade + 10}": years / 10}
+    return described
+
+
+def feature_matrices(watched: pd.DataFrame, new: pd.DataFrame) -> tuple[csr_matrix, csr_matrix]:
+    """Lay out the features that MIN_ITEMS of the watched items have, MAX_FEATURES at most.
+
+    Parameters
+    ----------
+    watched, new : DataFrame
+        In the form of `recsys.data.frames.check_items`.
+
+    Returns
+    -------
+    csr_matrix, csr_matrix, shapes (n_watched, n_features) and (n_new, n_features)
+        A row without an entry is an item of which nothing is known that would help.
+    """
+    from sklearn.feature_extraction import DictVectorizer
+
+    vectorizer = DictVectorizer()
+    # One that all know is put before and taken off again, since there might be no other.
+    matrix = vectorizer.fit_transform([{"": 1.0}, *item_features(watched)])[1:]
+    n_items = matrix.getnnz(axis=0)
+    kept = np.argsort(-n_items, kind="stable")[:MAX_FEATURES]
+    kept = np.sort(kept[n_items[kept] >= MIN_ITEMS])
+    return matrix[:, kept], vectorizer.transform(item_features(new))[:, kept]
+
+
+def regress(
+    watched: csr_matrix,
+    counts: npt.NDArray[np.int64],
+    targets: npt.NDArray[np.floating],
+    new: csr_matrix,
+) -> npt.NDArray[np.float32]:
+    """Predict all columns of new items by a ridge regression on their features.
+
+    An item that was watched n times weighs n ** 0.5, since its vectors are the surer.
+
+    The features, the weights, the penalty and the method were chosen inside the first 80% of the
+    ratings of ml-100k and ml-latest-small, at several cutoffs, by the recall@20 among the cold
+    items alone. The regression found .051 on ml-latest-small (303 `fold-in` users, counted once a
+    cutoff) and .189 and .259 on ml-100k (815 in `fold-in`, 328 in `warm`); the mean of the 10 to
+    100 nearest items at best .035, .210 and .193. A penalty of 30 found no more and cost the other
+    items of ml-latest-small .008 of their recall; to raise the predicted popularity found no more
+    over all items.
+
+    Parameters
+    ----------
+    watched, new : csr_matrix, shapes (n_watched, n_features) and (n_new, n_features)
+    counts : int64 array, shape (n_watched,)
+    targets : float array, shape (n_watched, m)
+
+    Returns
+    -------
+    float32 array, shape (n_new, m)
+
+    References
+    ----------
+    Learning the map from attributes to factors: Gantner et al. 2010, "Learning Attribute-to-Feature
+    Mappings for Cold-Start Recommendations".
+    """
+    from sklearn.linear_model import Ridge
+
+    weights = np.sqrt(counts) / np.sqrt(counts).mean()
+    middle = np.average(targets, axis=0, weights=weights)
+    # An intercept as a feature, since scikit-learn's closed form of sparse features knows none.
+    model = Ridge(alpha=PENALTY, solver="cholesky", fit_intercept=False)
+    model.fit(_with_ones(watched), targets - middle, sample_weight=weights)
+    return np.asarray(model.predict(_with_ones(new)) + middle, np.float32)
+
+
+def _with_ones(features: csr_matrix) -> Any:
+    from scipy.sparse import csr_matrix, hstack
+
+    return hstack([features, csr_matrix(np.ones((features.shape[0], 1)))], format="csr")
+
+
+def added(tables: Tables, items: pd.DataFrame, *, unit: bool) -> Tables:
+    """Add items to what a model knows, with all their numbers predicted from their metadata.
+
+    Parameters
+    ----------
+    tables : Tables
+    items : DataFrame
+        Checked; none of them has a vector.
+    unit : bool
+        Whether items answer with their input vector at length 1 (`scoring="cosine"`).
+
+    Raises
+    ------
+    DataError
+        See `recsys.recommender.Recommender.add_items`.
+    """
+    import pandas as pd
+
+    from recsys.data.frames import ITEM, check_items
+
+    if tables.catalogue is None:
+        raise DataError("nothing is known of the model's items: fit(ratings, items) first")
+    ids = _ids_like(tables, id_array(items[ITEM]))
+    there = [item_id for item_id in ids.tolist() if find(tables.item_ids, item_id) is not None]
+    if there:
+        raise DataError(f"{_named(there)} in the model already: remove_items first, or leave out")
+    known = tables.catalogue.to_frame(tables.item_ids)
+    learned = np.flatnonzero(~tables.is_cold)
+    watched, new = feature_matrices(known.iloc[learned], items)
+    blank = ids[new.getnnz(axis=1) == 0].tolist()
+    if blank:
+        raise DataError(
+            f"{_named(blank)} of no use: no genre, year, word or tag that {MIN_ITEMS} items "
+            "with a vector have; leave out what nothing is known of"
+        )
+    useful = watched.getnnz(axis=1) > 0
+    predicted = regress(
+        watched[useful], tables.counts[learned[useful]], tables.numbers[learned[useful]], new
+    )
+    if unit:
+        d = tables.vectors.shape[1]
+        predicted[:, -d - 2 : -2] = unit_length(predicted[:, :d])
+    everything = check_items(pd.concat([known, items.assign(**{ITEM: ids})], ignore_index=True))
+    return tables.with_cold_items(ids, predicted, everything)
+
+
+def _ids_like(tables: Tables, ids: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Bring ids to the kind of the model's, or say that they are of another."""
+    is_text = isinstance(tables.item_ids, TextColumn)
+    if is_text != (ids.dtype == object):
+        kinds = ("text", "numbers") if is_text else ("numbers", "text")
+        raise DataError(f"the model's item ids are {kinds[0]}, those of the new items {kinds[1]}")
+    if is_text:
+        return ids
+    limits = np.iinfo(tables.item_ids.dtype)
+    outside = [item_id for item_id in ids.tolist() if not limits.min <= item_id <= limits.max]
+    if outside:
+        raise DataError(f"item id {outside[0]} is none of the model's kind, {limits.dtype}")
+    return ids.astype(limits.dtype)
+
+
+def _named(ids: list[Any]) -> str:
+    """Begin a sentence about some items with the first three of them."""
+    more = f" and {len(ids) - 3:,} more" if len(ids) > 3 else ""
+    shown = ", ".join(f"{item_id!r:.60}" for item_id in ids[:3])
+    return f"item {shown} is" if len(ids) == 1 else f"items {shown}{more} are"

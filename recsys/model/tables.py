@@ -1,0 +1,372 @@
+"""Hold what a fitted model knows: ids, vectors, histories, items; find rows by id or title."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recsys.data.columns import TextColumn, find, find_all, take, to_column
+from recsys.data.events import Events
+from recsys.data.sequences import Sequences
+from recsys.errors import UnknownItemError, UnknownUserError
+from recsys.model.catalogue import Catalogue
+from recsys.search.exact import unit_length
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy.typing as npt
+    import pandas as pd
+
+    from recsys.vectors.item2vec import ItemVectors
+
+    Rows = npt.NDArray[np.int64]
+
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """A fitted model as columns; codes of the sequences are rows of the item columns.
+
+    Attributes
+    ----------
+    item_ids, user_ids : integer array or TextColumn, shapes (n_items,) and (n_users,)
+        Ascending.
+    vectors : float32 array, shape (n_items, d)
+        Input vectors.
+    contexts : float32 array, shape (n_items, d), or None
+        Output vectors.
+    readout : float32 array, shape (n_items, d + 2)
+        What the index holds, see `recsys.vectors.readout`.
+    counts : int64 array, shape (n_items,)
+        Interactions of each item.
+    catalogue : Catalogue or None
+        What is known about the items, row by row.
+    histories : Sequences
+        What user vectors are made of.
+    watched : Sequences
+        What is not recommended again; the same as `histories` unless there is a `min_rating`.
+    staleness : float64 array, shape (n_users,)
+        Days from the last event of each history to the latest event of all.
+    events : Events
+        All that the model was given, for `Recommender.update`. Its sequences are `watched` itself
+        where every item has a vector.
+    cold : bool array, shape (n_items,), or None
+        Items that nobody has watched, whose vectors come from their metadata; None = none.
+    """
+
+    item_ids: Any
+    user_ids: Any
+    vectors: npt.NDArray[np.float32]
+    contexts: npt.NDArray[np.float32] | None
+    readout: npt.NDArray[np.float32]
+    counts: npt.NDArray[np.int64]
+    catalogue: Catalogue | None
+    histories: Sequences
+    watched: Sequences
+    staleness: npt.NDArray[np.float64]
+    events: Events
+    cold: npt.NDArray[np.bool_] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        trained: ItemVectors,
+        readout: npt.NDArray[np.float32],
+        histories: Sequences,
+        watched: Sequences,
+        staleness: npt.NDArray[np.float64],
+        items: pd.DataFrame | None,
+        events: Events,
+    ) -> Tables:
+        """Lay out what `fit` made; the sequences are over the items that have a vector."""
+        if len(events.item_ids) == len(trained.item_ids):
+            events = replace(events, sequences=watched)
+        catalogue = None
+        if items is not None:
+            catalogue = Catalogue.of(items, trained.item_ids)
+            if any(items["title"]) and not any(catalogue.columns["title"]):
+                logger.warning("no item of the ratings has a title: are the ids of one kind?")
+        return cls(
+            item_ids=to_column(trained.item_ids),
+            user_ids=to_column(histories.user_ids),
+            vectors=trained.vectors,
+            contexts=trained.contexts,
+            readout=np.ascontiguousarray(readout),  # rows are gathered, and go one by one
+            counts=histories.counts(),
+            catalogue=catalogue,
+            histories=histories,
+            watched=watched,
+            staleness=staleness,
+            events=events,
+        )
+
+    def to_columns(self) -> dict[str, Any]:
+        """Return the columns by the names under which they are stored."""
+        columns = {
+            "item_ids": self.item_ids,
+            "user_ids": self.user_ids,
+            "vectors": self.vectors,
+            "contexts": self.contexts,
+            "readout": self.readout,
+            "counts": self.counts,
+            "history_codes": self.histories.codes,
+            "history_offsets": self.histories.offsets,
+            "staleness": self.staleness,
+            "event_times": self.events.times,
+            "event_ratings": self.events.ratings,
+            "cold": self.cold,
+        }
+        if self.watched is not self.histories:
+            columns["watched_codes"] = self.watched.codes
+            columns["watched_offsets"] = self.watched.offsets
+        if self.catalogue is not None:
+            columns |= self.catalogue.to_columns()
+        if self.events.sequences is not self.watched:
+            columns["event_item_ids"] = self.events.item_ids
+            columns["event_codes"] = self.events.sequences.codes
+            columns["event_offsets"] = self.events.sequences.offsets
+        return {name: column for name, column in columns.items() if column is not None}
+
+    @classmethod
+    def from_columns(cls, columns: dict[str, Any], *, deep: bool) -> Tables:
+        """Take stored columns back.
+
+        Parameters
+        ----------
+        columns : dict of name -> array or TextColumn
+        deep : bool
+            Look at every number of the vectors too, not at their shapes alone.
+
+        Raises
+        ------
+        ValueError, KeyError
+            The columns contradict each other, or one is missing.
+        """
+        n_users, n_items = len(columns["user_ids"]), len(columns["item_ids"])
+        histories = _sequences(columns, "history", n_users, n_items)
+        watched = histories
+        if "watched_codes" in columns:
+            watched = _sequences(columns, "watched", n_users, n_items)
+        given = {
+            name: columns[name]
+            for name in ("item_ids", "user_ids", "vectors", "readout", "counts", "staleness")
+        }
+        given |= {name: columns.get(name) for name in ("contexts", "cold")}
+        catalogue = Catalogue.from_columns(columns, n_items) if "catalogue" in columns else None
+        events = _events(columns, watched, n_users)
+        tables = cls(
+            **given, catalogue=catalogue, histories=histories, watched=watched, events=events
+        )
+        if columns["vectors"].ndim != 2:
+            raise ValueError(f"vectors has shape {columns['vectors'].shape}")
+        shape = (n_items, columns["vectors"].shape[1])
+        wider = (n_items, shape[1] + 2)
+        for name, expected in (("vectors", shape), ("contexts", shape), ("readout", wider)):
+            matrix = getattr(tables, name)
+            if matrix is None:
+                continue
+            if matrix.dtype != np.float32 or matrix.shape != expected:
+                raise ValueError(f"{name} has shape {matrix.shape} and dtype {matrix.dtype}")
+            if deep and not np.isfinite([matrix.min(initial=0), matrix.max(initial=0)]).all():
+                raise ValueError(f"{name} holds NaN or infinity")
+        if len(tables.counts) != n_items:
+            raise ValueError(f"counts has {len(tables.counts)} rows for {n_items} items")
+        if tables.cold is not None and (
+            tables.cold.shape != (n_items,) or tables.cold.dtype != np.bool_
+        ):
+            raise ValueError(f"cold has shape {tables.cold.shape} for {n_items} items")
+        if tables.staleness.shape != (n_users,) or tables.staleness.dtype != np.float64:
+            raise ValueError(f"staleness has shape {tables.staleness.shape} for {n_users} users")
+        return tables
+
+    @property
+    def titles(self) -> TextColumn | None:
+        """Titles, shape (n_items,), "" where there is none; None without a table of items."""
+        return None if self.catalogue is None else self.catalogue.titles
+
+    @functools.cached_property
+    def unit_vectors(self) -> npt.NDArray[np.float32]:
+        """Input vectors scaled to length 1, float32 array of shape (n_items, d)."""
+        return unit_length(self.vectors)
+
+    @property
+    def is_cold(self) -> npt.NDArray[np.bool_]:
+        """Mark the items that nobody has watched, bool array of shape (n_items,)."""
+        return np.zeros(len(self.item_ids), bool) if self.cold is None else self.cold
+
+    def take_items(self, rows: Rows) -> Tables:
+        """Return the tables of some items alone, of ascending rows; others leave the histories."""
+        histories, watched = self._recoded(np.arange(len(self.item_ids)), rows)
+        return replace(
+            self,
+            item_ids=to_column(take(self.item_ids, rows)),
+            vectors=self.vectors[rows],
+            contexts=None if self.contexts is None else self.contexts[rows],
+            readout=self.readout[rows],
+            counts=self.counts[rows],
+            catalogue=None if self.catalogue is None else self.catalogue.take(rows),
+            cold=self.is_cold[rows] if self.is_cold[rows].any() else None,
+            histories=histories,
+            watched=watched,
+            events=self.events.without(np.delete(take(self.item_ids), rows)),
+        )
+
+    def with_cold_items(
+        self, item_ids: npt.NDArray[Any], predicted: npt.NDArray[np.float32], items: pd.DataFrame
+    ) -> Tables:
+        """Return the tables with more items, which nobody has watched.
+
+        Parameters
+        ----------
+        item_ids : integer or str array, shape (n_new,)
+            Of the kind of the ids that are there, and none of them.
+        predicted : float32 array, shape (n_new, width of `numbers`)
+        items : DataFrame
+            What is known of all items, in the form of `check_items`.
+        """
+        old, n_new = take(self.item_ids), len(item_ids)
+        everything = np.concatenate([old, item_ids])
+        order = np.argsort(everything, kind="stable")
+        numbers = np.concatenate([self.numbers, predicted])[order]
+        d = self.vectors.shape[1]
+        places = np.argsort(order)[: len(old)]  # where the old rows have come
+        histories, watched = self._recoded(places, np.arange(len(order)))
+        return replace(
+            self,
+            item_ids=to_column(everything[order]),
+            vectors=numbers[:, :d].copy(),
+            contexts=None if self.contexts is None else numbers[:, d : 2 * d].copy(),
+            readout=numbers[:, -d - 2 :].copy(),
+            counts=np.append(self.counts, np.zeros(n_new, np.int64))[order],
+            catalogue=Catalogue.of(items, everything[order]),
+            cold=np.append(self.is_cold, np.ones(n_new, bool))[order],
+            histories=histories,
+            watched=watched,
+        )
+
+    @property
+    def numbers(self) -> npt.NDArray[np.float32]:
+        """All that is learned of each item side by side: vectors, contexts (if any), readout."""
+        parts = (self.vectors, self.contexts, self.readout)
+        return np.hstack([part for part in parts if part is not None])
+
+    def _recoded(self, places: Rows, rows: Rows) -> tuple[Sequences, Sequences]:
+        """Return histories and watched with new codes: of `places[code]` the place in `rows`."""
+        histories, watched = (
+            Sequences(old.user_ids, places, old.codes, old.offsets).recode(rows)
+            for old in (self.histories, self.watched)
+        )
+        return histories, histories if self.watched is self.histories else watched
+
+    def user_row(self, user_id: Any) -> int:
+        """Return the row of a user id, or raise UnknownUserError."""
+        row = find(self.user_ids, user_id)
+        if row is None:
+            raise UnknownUserError(
+                f"unknown user {user_id!r}; for a history at hand use recommend_for(item_ids), "
+                "or fallback='popularity' (--fallback popularity)"
+            )
+        return row
+
+    def item_row(self, item_id: Any) -> int:
+        """Return the row of an item id, or raise UnknownItemError."""
+        row = find(self.item_ids, item_id)
+        if row is None:
+            raise UnknownItemError(f"unknown item {item_id!r}: it has no vector in this model")
+        return row
+
+    def item_rows(self, item_ids: Iterable[Any]) -> Rows:
+        """Return the rows of those ids that have one, in their order."""
+        return find_all(self.item_ids, item_ids)
+
+    def left(
+        self, excluded: Rows, allow: Iterable[Any] | None, where: str | pd.Series | None
+    ) -> npt.NDArray[np.bool_]:
+        """Tell which items the filters leave, bool array (n_items,).
+
+        Parameters
+        ----------
+        excluded : rows to leave out
+        allow : ids, or None for all
+        where : expression over the columns of the items, see `recsys.model.where`; or a boolean
+        Series
+            whose index holds item ids and is called "item_id"; or None for all
+
+        Raises
+        ------
+        ValueError
+            `where` is neither, or names a column that there is not.
+        """
+        left = np.ones(len(self.counts), bool)
+        if allow is not None:
+            left[:] = False
+            left[self.item_rows(allow)] = True
+        if isinstance(where, str):
+            left &= (self.catalogue or Catalogue({})).mask(where)
+        elif where is not None:
+            left &= self._marked(where)
+        left[excluded] = False
+        return left
+
+    def _marked(self, where: Any) -> npt.NDArray[np.bool_]:
+        if getattr(getattr(where, "index", None), "name", None) != "item_id":
+            raise ValueError(
+                "where must be an expression such as 'year >= 1990', or a boolean Series by item "
+                "id: items.set_index('item_id')['year'] >= 1990"
+            )
+        if where.dtype.name not in ("bool", "boolean", "bool[pyarrow]"):
+            raise ValueError(f"where must be boolean, got a Series of {where.dtype}")
+        marked = np.zeros(len(self.counts), bool)
+        marked[self.item_rows(where.index[where.fillna(False).to_numpy(bool)])] = True
+        return marked
+
+    def row_of_title(self, title: Any) -> int:
+        """Return the row of the item with exactly this title, or raise UnknownItemError."""
+        titles = [] if self.titles is None else self.titles[:]
+        rows = [row for row, text in enumerate(titles) if text and text == title]
+        if len(rows) == 1:
+            return rows[0]
+        if rows:
+            ids = ", ".join(str(self.item_ids[row]) for row in rows)
+            raise UnknownItemError(f"{title!r} is the title of several items, with the ids {ids}")
+        from difflib import get_close_matches
+
+        close = ", ".join(map(repr, get_close_matches(str(title), {*titles} - {""})))
+        hint = f"; close titles: {close}" if close else ""
+        raise UnknownItemError(f"unknown item {title!r}: neither an id nor a title{hint}")
+
+
+def _events(columns: dict[str, Any], watched: Sequences, n_users: int) -> Events:
+    item_ids, sequences = columns["item_ids"], watched
+    if "event_codes" in columns:
+        item_ids = columns["event_item_ids"]
+        sequences = _sequences(columns, "event", n_users, len(item_ids))
+    times, ratings = columns.get("event_times"), columns.get("event_ratings")
+    for name, column, kinds in (("times", times, "iu"), ("ratings", ratings, "f")):
+        if column is not None and (
+            column.shape != sequences.codes.shape or column.dtype.kind not in kinds
+        ):
+            raise ValueError(f"event_{name} does not fit the {len(sequences.codes)} events")
+    return Events(item_ids, sequences, times, ratings)
+
+
+def _sequences(columns: dict[str, Any], kind: str, n_users: int, n_items: int) -> Sequences:
+    """Check a CSR matrix in full: scipy reads past the end of memory where it is wrong."""
+    codes, offsets = columns[f"{kind}_codes"], columns[f"{kind}_offsets"]
+    if codes.dtype != np.int32 or offsets.dtype != np.int64:
+        raise ValueError(f"{kind}_codes and {kind}_offsets are no codes and offsets")
+    if len(offsets) != n_users + 1 or offsets[0] != 0 or offsets[-1] != len(codes):
+        raise ValueError(f"{kind}_offsets do not fit {kind}_codes")
+    # As unsigned numbers, negative ones are the largest.
+    if codes.view(np.uint32).max(initial=0) >= max(n_items, 1):
+        raise ValueError(f"{kind}_codes point outside the items")
+    if (offsets[1:] < offsets[:-1]).any():
+        raise ValueError(f"{kind}_offsets do not ascend")
+    return Sequences(np.arange(n_users), np.arange(n_items), codes, offsets)

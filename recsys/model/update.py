@@ -1,0 +1,209 @@
+"""Bring a model up to date: put new events to the old ones, and choose what to train on.
+
+Old input vectors stay as they are, to the bit: user vectors, similar items and whatever else was
+made from them stay valid. Output vectors learn on, the vectors of new items from nothing; the
+ridge regression, popularity, rarity and all histories are made anew, as `fit` makes them. None of
+the other ways that were tried is measurably better ("A model that stays up to date" in README.md).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recsys.data.columns import rows_of, take
+from recsys.data.frames import ITEM, RATING, TIMESTAMP, USER, check_items, check_ratings
+from recsys.data.sequences import Sequences
+from recsys.errors import DataError
+from recsys.search.exact import ExactIndex
+from recsys.vectors.item2vec import WORD2VEC, ItemVectors, continue_item2vec
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pandas as pd
+
+    from recsys.model.tables import Tables
+
+    Rows = npt.NDArray[np.integer[Any]]
+    Vectors = npt.NDArray[np.float32]
+
+logger = logging.getLogger(__name__)
+
+# Passes over the new events, and the learning rate at their start.
+EPOCHS, ALPHA = 10, 0.05
+NEW = "is_new"
+# Drift is measured on so many items at most, each with so many events before; by their K nearest.
+N_ITEMS, ENOUGH, K = 500, 10, 10
+
+
+def merge(tables: Tables, ratings: pd.DataFrame, *, min_rating: float | None) -> pd.DataFrame:
+    """Put new events to those that a model knows.
+
+    Parameters
+    ----------
+    tables : Tables
+    ratings : DataFrame
+        New events, unchecked. Where there are times, those that the model knows already (same
+        user, item and time) are dropped; where there are none, all are taken to be later ones.
+    min_rating : float
+        As the model was fitted with.
+
+    Returns
+    -------
+    DataFrame
+        A checked frame, old events first, with one more column: `is_new`.
+
+    Raises
+    ------
+    DataError
+        The frame cannot be used as it is, or does not go with the old events: only one of the two
+        has times, ids are numbers here and text there, `min_rating` misses its ratings.
+    """
+    import pandas as pd
+
+    ratings, old = check_ratings(ratings), tables.events.to_frame(tables.user_ids)
+    if (TIMESTAMP in ratings) != (TIMESTAMP in old):
+        ours, theirs = ("times", "none") if TIMESTAMP in old else ("no times", "some")
+        raise DataError(f"the model's events have {ours} and the new ones have {theirs}")
+    if min_rating is not None and RATING not in ratings:
+        raise DataError(f"min_rating={min_rating:g} needs a rating column and there is none")
+    ratings = ratings[list(old.columns)]
+    for column in (USER, ITEM):
+        old[column], ratings[column] = _one_kind(old[column], ratings[column])
+    if TIMESTAMP in old:
+        keys = [USER, ITEM, TIMESTAMP]
+        known = old.loc[old[USER].isin(ratings[USER]), keys].drop_duplicates()
+        found = ratings[keys].merge(known, how="left", indicator=True)["_merge"]
+        ratings = ratings[(found == "left_only").to_numpy()]
+    return pd.concat([old.assign(**{NEW: False}), ratings.assign(**{NEW: True})], ignore_index=True)
+
+
+def _one_kind(old: pd.Series, new: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Bring ids to one type, as one frame with both would have it."""
+    if old.dtype == new.dtype:
+        return old, new
+    text = {str(ids.dtype) for ids in (old, new)} - {"int64", "uint64"}
+    if text:
+        ours, theirs = ("text", "numbers") if str(old.dtype) in text else ("numbers", "text")
+        hint = "; read them as text with text_ids=True (--text-ids)" if ours == "text" else ""
+        raise DataError(f"{old.name}: the model's ids are {ours} and the new ones {theirs}{hint}")
+    if min(old.min(), new.min()) < 0:
+        raise DataError(f"{old.name}: ids below 0 and ids above 2**63 do not go together")
+    return old.astype("uint64"), new.astype("uint64")
+
+
+def merge_items(tables: Tables, items: pd.DataFrame | None) -> pd.DataFrame | None:
+    """Put a checked table of items over what a model knows of them; None if there is neither."""
+    import pandas as pd
+
+    if tables.catalogue is None:
+        return items
+    known = tables.catalogue.to_frame(tables.item_ids)
+    if items is None:
+        return known
+    return check_items(pd.concat([known, items]).drop_duplicates(ITEM, keep="last"))
+
+
+def go_on(
+    tables: Tables, histories: Sequences, events: pd.DataFrame, params: dict[str, Any]
+) -> ItemVectors:
+    """Train on what is new.
+
+    Parameters
+    ----------
+    tables : Tables
+        What the model knew before.
+    histories : Sequences
+        All of its events now.
+    events : DataFrame
+        The same events, with the column `is_new`.
+    params : dict
+        Of the model.
+    """
+    warm = np.flatnonzero(~tables.is_cold)
+    contexts = None if tables.contexts is None else tables.contexts[warm]
+    old = ItemVectors(take(tables.item_ids, warm), tables.vectors[warm], contexts)
+    lesson = with_context(histories, events[NEW].to_numpy(), params["window"])
+    word2vec = {name: params[name] for name in WORD2VEC} | {"epochs": EPOCHS, "alpha": ALPHA}
+    return continue_item2vec(old, tables.counts[warm], histories, lesson, **word2vec)
+
+
+def still_cold(before: Tables, after: Tables, items: pd.DataFrame) -> pd.DataFrame:
+    """Return what is known of the items that were added, and that nobody has watched since."""
+    cold = take(before.item_ids, np.flatnonzero(before.is_cold))
+    return items[items[ITEM].isin(cold) & ~items[ITEM].isin(take(after.item_ids))]
+
+
+def with_context(histories: Sequences, new: npt.NDArray[np.bool_], window: int) -> Sequences:
+    """Keep the new events and those of the same user that are within a window of one.
+
+    Parameters
+    ----------
+    histories : Sequences
+    new : bool array, shape (n_events,)
+    window : int
+
+    Returns
+    -------
+    Sequences
+        Of the users that have new events.
+
+    Examples
+    --------
+    >>> one = Sequences(np.array([7]), np.arange(6), np.arange(6, dtype=np.int32), np.array([0, 6]))
+    >>> with_context(one, np.arange(6) == 4, 2).codes
+    array([2, 3, 4, 5], dtype=int32)
+    """
+    users, place = histories.user_rows, np.arange(len(new))
+    first = np.maximum(histories.offsets[users], place - window)
+    last = np.minimum(histories.offsets[users + 1], place + window + 1)
+    n_before = np.concatenate([[0], np.cumsum(new)])
+    near = histories.where(n_before[last] > n_before[first])
+    return near.take_users(np.flatnonzero(near.lengths))
+
+
+def drift(before: Tables, after: Tables) -> dict[str, Any]:
+    """Say how much an update has changed.
+
+    Returns
+    -------
+    dict
+        JSON-able: `n_new_events`, `n_new_users`, `n_new_items` (items that have got a vector);
+        `similar`, the share of an item's 10 nearest by the cosine of input vectors that are still
+        among its 10 nearest, new items included; `answers`, the same for the items that answer it
+        best, popularity apart. Means over up to 500 items with 10 events before; None without.
+    """
+    rows = np.flatnonzero(before.counts >= ENOUGH)
+    if len(rows) > N_ITEMS:
+        rows = np.sort(np.random.default_rng(0).choice(rows, N_ITEMS, replace=False))
+    now = rows_of(take(before.item_ids), take(after.item_ids))
+    shares: dict[str, float | None] = {}
+    for name, nearest in (("similar", _similar), ("answers", _answers)):
+        was, stays = now[nearest(before, rows)], nearest(after, now[rows])
+        kept = [len(np.intersect1d(*pair)) / len(pair[0]) for pair in zip(was, stays, strict=True)
+                if len(pair[0])]  # fmt: skip
+        shares[name] = float(np.mean(kept)) if kept else None
+    return {
+        "n_new_events": len(after.events.sequences.codes) - len(before.events.sequences.codes),
+        "n_new_users": len(after.user_ids) - len(before.user_ids),
+        "n_new_items": len(after.item_ids) - len(before.item_ids),
+        **shares,
+    }
+
+
+def _similar(tables: Tables, rows: Rows) -> Rows:
+    return _nearest(tables.unit_vectors, tables.unit_vectors[rows], rows)
+
+
+def _answers(tables: Tables, rows: Rows) -> Rows:
+    asked = np.column_stack([tables.vectors[rows], np.ones(len(rows), np.float32)])
+    return _nearest(tables.readout[:, :-1], asked, rows)
+
+
+def _nearest(targets: Vectors, asked: Vectors, rows: Rows) -> Rows:
+    """Return the K best other items of each of some rows, int64 (n_rows, up to K)."""
+    k = min(K, len(targets) - 1)
+    exclude = (np.arange(len(rows) + 1), rows)
+    return ExactIndex(targets).query(asked, k, exclude=exclude)[0]

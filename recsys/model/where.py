@@ -1,0 +1,217 @@
+"""Filter items by simple expressions over their columns, such as `year >= 1990`.
+
+Expressions have the syntax of Python, but nothing of Python is evaluated: they are read into a
+tree, of which a few kinds of nodes are known and all others refused.
+
+| | |
+|---|---|
+| `year >= 1990`, `1980 <= year < 1990`, `price != 0` | numbers; what is not known never matches |
+| `year in (1994, 1999)`, `studio not in ('A', 'B')` | one of several |
+| `'Comedy' in genres`, `'War' not in genres` | an entry of a list |
+| `title == 'Fargo'`, `'Star' in title` | a text, and a part of it; the case counts |
+| `in_stock` | a number that is not 0 |
+| `and`, `or`, `not`, parentheses | |
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recsys.data.columns import TextColumn, find
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Mask = npt.NDArray[np.bool_]
+
+_COMPARISONS: dict[type[ast.cmpop], Any] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
+_TURNED = {ast.Lt: ast.Gt, ast.LtE: ast.GtE, ast.Gt: ast.Lt, ast.GtE: ast.LtE}
+_LONGEST = 10_000  # characters
+
+
+@dataclass(frozen=True)
+class Lists(Sequence[tuple[str, ...]]):
+    """A column of lists of texts, as arrays.
+
+    Attributes
+    ----------
+    words : TextColumn, shape (n_words,)
+        Every text that is in a list, ascending.
+    codes : int32 array, shape (n_entries,)
+        Rows of `words`, one list after the other.
+    ends : int64 array, shape (n,)
+        Where each list ends in `codes`.
+    """
+
+    words: TextColumn
+    codes: npt.NDArray[np.int32]
+    ends: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, lists: Sequence[Sequence[str]]) -> Lists:
+        """Encode lists, of any number and length."""
+        words = sorted({word for entries in lists for word in entries})
+        row = {word: place for place, word in enumerate(words)}
+        codes = np.array([row[word] for entries in lists for word in entries], np.int32)
+        return cls(TextColumn.of(words), codes, np.cumsum([len(e) for e in lists], dtype=np.int64))
+
+    def checked(self) -> Lists:
+        """Return itself, or raise ValueError where codes or ends point outside."""
+        inside = not len(self.codes) or 0 <= self.codes.min() <= self.codes.max() < len(self.words)
+        ends = np.concatenate([[0], self.ends])
+        if not inside or (np.diff(ends) < 0).any() or ends[-1] != len(self.codes):
+            raise ValueError("the codes of a column of lists point outside")
+        return self
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, row: Any) -> Any:
+        if isinstance(row, slice):
+            return [self[i] for i in range(*row.indices(len(self)))]
+        start = 0 if row in (0, -len(self.ends)) else self.ends[row - 1]
+        return tuple(self.words[code] for code in self.codes[start : self.ends[row]].tolist())
+
+    def having(self, word: str) -> Mask:
+        """Tell which lists hold a text, bool array (n,)."""
+        mask, code = np.zeros(len(self), bool), find(self.words, word)
+        if code is not None:
+            mask[np.searchsorted(self.ends, np.flatnonzero(self.codes == code), side="right")] = (
+                True
+            )
+        return mask
+
+
+Column = np.ndarray[Any, np.dtype[np.float64]] | TextColumn | Lists
+
+
+def matching(where: str, columns: Mapping[str, Column]) -> npt.NDArray[np.bool_]:
+    """Tell for which items an expression holds.
+
+    Parameters
+    ----------
+    where : str
+        See the top of this module.
+    columns : mapping of name -> float64 array, TextColumn or Lists, each of length n_items
+
+    Returns
+    -------
+    bool array, shape (n_items,)
+
+    Raises
+    ------
+    ValueError
+        The expression is none, or names a column that there is not.
+
+    Examples
+    --------
+    >>> columns = {"year": np.array([1972.0, 1995.0]), "genres": Lists.of([["Crime"], ["War"]])}
+    >>> matching("year < 1990 or 'War' in genres", columns).tolist()
+    [True, True]
+    """
+    try:
+        if len(where) > _LONGEST:
+            raise ValueError(f"longer than {_LONGEST:,} characters")
+        return _holds(ast.parse(where.strip(), mode="eval").body, columns)
+    except SyntaxError as error:
+        problem = f"{error.msg} at character {error.offset}"
+    except (RecursionError, MemoryError):
+        problem = "nested too deeply"
+    except (ValueError, OverflowError) as error:
+        problem = str(error)
+    shown = where if len(where) <= 80 else f"{where[:80]}..."
+    raise ValueError(f"where={shown!r}: {problem}")
+
+
+def _holds(node: ast.expr, columns: Mapping[str, Column]) -> Mask:
+    match node:
+        case ast.BoolOp(op, parts):
+            join = np.logical_and if isinstance(op, ast.And) else np.logical_or
+            return np.asarray(join.reduce([_holds(part, columns) for part in parts]))
+        case ast.UnaryOp(ast.Not(), part):
+            return np.logical_not(_holds(part, columns))
+        case ast.Compare(first, operators, rest):
+            sides = [first, *rest]
+            pairs = zip(sides, operators, sides[1:], strict=False)
+            return np.asarray(np.logical_and.reduce([_compare(*pair, columns) for pair in pairs]))
+        case ast.Name(name):
+            column = _named(name, columns)
+            if isinstance(column, np.ndarray):
+                return np.asarray((column != 0) & ~np.isnan(column))
+            raise ValueError(f"{name} is a column of texts: compare it with something")
+    raise ValueError(f"{ast.unparse(node)!r} is no comparison of a column with a value")
+
+
+def _named(name: str, columns: Mapping[str, Column]) -> Column:
+    if name not in columns:
+        known = ", ".join(columns) or "none; give `fit` a table of items"
+        hint = " (texts go in quotes)" if columns else ""
+        raise ValueError(f"there is no column {name!r} of items{hint}; there are: {known}")
+    return columns[name]
+
+
+def _compare(
+    left: ast.expr, comparison: ast.cmpop, right: ast.expr, columns: Mapping[str, Column]
+) -> Mask:
+    if isinstance(comparison, ast.NotIn):
+        return ~_compare(left, ast.In(), right, columns) & _known(left, columns)
+    if isinstance(comparison, ast.In) and isinstance(right, ast.Name):
+        column, value = _named(right.id, columns), _value(left)
+        if isinstance(column, np.ndarray) or not isinstance(value, str):
+            raise ValueError(f"{right.id} is not searched for {value!r}: it takes 'text' in lists")
+        if isinstance(column, Lists):
+            return column.having(value)
+        return np.array([value in text for text in column], bool)
+    if isinstance(right, ast.Name) and not isinstance(left, ast.Name):
+        left, right = right, left
+        comparison = _TURNED.get(type(comparison), type(comparison))()
+    if not isinstance(left, ast.Name):
+        raise ValueError(f"{ast.unparse(left)!r} is no column")
+    column = _named(left.id, columns)
+    if isinstance(column, Lists):
+        raise ValueError(f"{left.id} is a column of lists: write 'text' in {left.id}")
+    if isinstance(comparison, ast.In):
+        if not isinstance(right, ast.Tuple | ast.List | ast.Set):
+            raise ValueError(f"{ast.unparse(right)!r} is neither a column nor several values")
+        values = [_value(value) for value in right.elts]
+        same = [_apply(operator.eq, left.id, column, value) for value in values]
+        return np.asarray(np.logical_or.reduce([np.zeros(len(column), bool), *same]))
+    if type(comparison) not in _COMPARISONS:
+        raise ValueError("'is' is not known: use == or !=")
+    return _apply(_COMPARISONS[type(comparison)], left.id, column, _value(right))
+
+
+def _known(node: ast.expr, columns: Mapping[str, Column]) -> Mask | bool:
+    column = columns.get(node.id) if isinstance(node, ast.Name) else None
+    return ~np.isnan(column) if isinstance(column, np.ndarray) else True
+
+
+def _apply(compare: Any, name: str, column: Any, value: float | str) -> Mask:
+    if isinstance(value, str) is not isinstance(column, TextColumn):
+        kind = "texts" if isinstance(column, TextColumn) else "numbers"
+        raise ValueError(f"{name} is a column of {kind} and {value!r} is none")
+    if isinstance(column, TextColumn):
+        return np.array([compare(text, value) for text in column], bool)
+    return np.asarray(compare(column, value) & ~np.isnan(column))
+
+
+def _value(node: ast.expr) -> float | str:
+    match node:
+        case ast.Constant(bool() | int() | float() | str() as value):
+            return value
+        case ast.UnaryOp(ast.USub(), ast.Constant(int() | float() as value)):
+            return -value
+    raise ValueError(f"{ast.unparse(node)!r} is no number and no text in quotes")

@@ -1,0 +1,1 @@
+"""Find the items with the largest inner product, exactly or with Annoy."""

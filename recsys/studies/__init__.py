@@ -1,0 +1,1 @@
+"""Answer one question a file with an evaluation of its own."""

@@ -1,0 +1,266 @@
+"""Choose what no default fits: how long to train, and how to read the vectors out."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recsys.data.sequences import build_sequences, recent_counts, seconds_of
+from recsys.data.splits import calibration_split, liked
+from recsys.errors import DataError
+from recsys.search.exact import top_k
+from recsys.vectors.readout import item_columns, log_popularity, popularity_weights, queries, rarity
+from recsys.vectors.users import user_vectors
+from recsys.vectors.walks import train_vectors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+    import pandas as pd
+
+    from recsys.data.splits import Cases
+
+logger = logging.getLogger(__name__)
+
+# What is tried, and what is used where nothing can be tried. A popularity_days of None = all-time.
+GRID: dict[str, tuple[Any, ...]] = {
+    "epochs": (20, 40),
+    "half_life": (1.0, 2.0, 4.0, 8.0),
+    "popularity_days": (None, 30.0, 7.0),
+    "popularity_weight": (0.0, 0.25, 0.5, 1.0, 2.0),
+    "stale_popularity_weight": (0.0, 0.5, 1.0, 2.0, 4.0, 8.0),
+}
+DEFAULTS: dict[str, Any] = {
+    "epochs": 20,
+    "half_life": 3.0,
+    "popularity_days": None,
+    "popularity_weight": 0.0,
+    "stale_popularity_weight": 0.0,
+}
+K = 20
+# Recall lower by this share is as good: of such weights of popularity the smallest is taken.
+AS_GOOD = 0.005
+# Above this many events, users are drawn at random until there are about so many, and the number
+# of epochs falls with the amount of data (`default_epochs`), down to this.
+MAX_EVENTS = 1_000_000
+FEWEST_EPOCHS = 3
+# Scores held at a time, 8 MB of float32.
+BLOCK = 1 << 21
+
+
+def default_epochs(n_ratings: int) -> int:
+    """Return how many epochs to train on so many ratings where nothing was tried.
+
+    20 up to MAX_EVENTS; above, FEWEST_EPOCHS or 20 / sqrt(n_ratings / MAX_EVENTS), whichever is
+    more.
+
+    Examples
+    --------
+    >>> [default_epochs(n) for n in (100_000, 1_000_000, 10_000_000, 32_000_000)]
+    [20, 20, 6, 4]
+    """
+    scale = max(1.0, n_ratings / MAX_EVENTS)
+    epochs: int = round(DEFAULTS["epochs"] / math.sqrt(scale))
+    return max(FEWEST_EPOCHS, epochs)
+
+
+def calibrate(ratings: pd.DataFrame, params: dict[str, Any]) -> dict[str, Any]:
+    """Choose every setting in `GRID` that is None, on the latest part of the ratings.
+
+    Trains on the earlier part (`recsys.data.splits.calibration_split`) once for each number of
+    epochs
+    and takes what maximises the mean over the protocols of recall@20. The weights of popularity
+    are chosen last: `popularity_weight` by the users who are here now (`fold-in`),
+    `stale_popularity_weight` by those who come back (`warm`).
+
+    Of more than MAX_EVENTS ratings, users are drawn at random until there are about so many, and
+    the amount of training is not tried but `default_epochs` of all ratings.
+
+    Parameters
+    ----------
+    ratings : DataFrame
+        A checked frame; all that the model will be trained on, and nothing else.
+    params : dict
+        Keywords of `Recommender`.
+
+    Returns
+    -------
+    dict
+        JSON-able: `chosen`, the settings; and the evidence: `users` per protocol, `recall@20` of
+        the choice, and in `tried` the best weights of every other setting with their recall. Where
+        there is too little data, `chosen` holds the defaults and `skipped` says why.
+    """
+    from tqdm import tqdm
+
+    started = time.perf_counter()
+    fixed = {name: params[name] for name in GRID if params[name] is not None}
+    if params["scoring"] == "cosine":  # so near to each other that popularity is all or nothing
+        fixed = {"popularity_weight": 0.0, "stale_popularity_weight": 0.0} | fixed
+    open_names = [name for name in GRID if name not in fixed]
+    grid = GRID | {name: (value,) for name, value in fixed.items()}
+    if not open_names:
+        return {"chosen": {}, "skipped": "every setting was given"}
+    by_rule, large = default_epochs(len(ratings)), len(ratings) > MAX_EVENTS
+    if large:  # how much training is enough depends on the amount of data: a part cannot tell
+        ratings = _some_users(ratings)
+        grid = grid | {"epochs": (fixed.get("epochs", DEFAULTS["epochs"]),)}
+    try:
+        train, cases, cutoff = calibration_split(ratings, min_rating=params["min_rating"])
+        total = math.prod(len(grid[name]) for name in ("epochs", "half_life", "popularity_days"))
+        steps = _tried(train, cases, params, grid)
+        tried = list(tqdm(steps, desc="calibrate", total=total, delay=2, disable=None))
+    except DataError as error:
+        logger.info("nothing is calibrated: %s", error)
+        defaults = DEFAULTS | {"epochs": by_rule}
+        chosen = {name: defaults[name] for name in open_names}
+        return {"chosen": chosen, "skipped": str(error)}
+    best = max(tried, key=lambda row: float(np.mean(list(row["recall@20"].values()))))
+    if large:
+        best = best | {"epochs": by_rule}
+    return {
+        "chosen": {name: best[name] for name in open_names},
+        "recall@20": best["recall@20"],
+        "users": {protocol: len(case) for protocol, case in cases.items()},
+        "cutoff": None if cutoff is None else cutoff.isoformat(),
+        "n_train": len(train),
+        "tried": tried,
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def _tried(
+    train: pd.DataFrame,
+    cases: dict[str, Cases],
+    params: dict[str, Any],
+    grid: dict[str, tuple[Any, ...]],
+) -> Iterator[dict[str, Any]]:
+    """Measure all epochs, half-lives and windows of popularity, each at its best weights."""
+    interactions = train[liked(train, params["min_rating"])]
+    sequences = build_sequences(interactions)
+    has_times = "timestamp" in train
+    for epochs in grid["epochs"]:
+        trained = train_vectors(sequences, params | {"epochs": epochs})
+        histories = sequences.recode(trained.item_ids)
+        known = {name: case.recode(trained.item_ids) for name, case in cases.items()}
+        for half_life in grid["half_life"]:
+            columns = item_columns(
+                trained,
+                histories,
+                scoring=params["scoring"],
+                half_life=half_life,
+                discount=params["discount"],
+                ridge=params["ridge"],
+            )
+            asked = {}
+            for name, case in known.items():
+                served = np.flatnonzero(case.histories.lengths > 0)
+                averaged = user_vectors(
+                    case.histories.take_users(served),
+                    trained.vectors,
+                    half_life=half_life,
+                    item_weights=rarity(histories.counts(), params["discount"]),
+                )
+                asked[name] = _Asked(
+                    case.take_users(served),
+                    cases[name].targets.lengths[served],
+                    len(case),
+                    queries(averaged, np.zeros(len(served)), scoring=params["scoring"]),
+                )
+            for days in grid["popularity_days"] if has_times else (None,):
+                recent = None
+                if days is not None:
+                    recent = recent_counts(
+                        interactions, trained.item_ids, days=days, now=int(seconds_of(train).max())
+                    )
+                popularity = log_popularity(histories.counts(), recent)
+                yield {
+                    "epochs": epochs,
+                    "half_life": half_life,
+                    "popularity_days": days,
+                    **_best_weights(asked, np.column_stack([columns, popularity]), grid),
+                }
+
+
+def _best_weights(
+    asked: dict[str, _Asked], readout: npt.NDArray[np.float32], grid: dict[str, tuple[Any, ...]]
+) -> dict[str, Any]:
+    """Choose how much popularity counts for users here now, then for those who come back."""
+    here = "fold-in" if "fold-in" in asked else "last-out"
+    everyone = np.zeros(len(asked[here].case))
+    fresh_ones = grid["popularity_weight"]
+    recalls = asked[here].recalls(readout, [everyone + fresh for fresh in fresh_ones])
+    fresh, found = _smallest_of_the_best(fresh_ones, recalls, here)
+    if here == "last-out":
+        given = grid["stale_popularity_weight"]
+        stale = given[0] if len(given) == 1 else fresh
+    else:
+        staleness, stale_ones = asked["warm"].case.staleness, grid["stale_popularity_weight"]
+        weights = [popularity_weights(staleness, fresh=fresh, stale=stale) for stale in stale_ones]
+        recalls = asked["warm"].recalls(readout, weights)
+        stale, came_back = _smallest_of_the_best(stale_ones, recalls, "warm")
+        found = came_back | found
+    return {
+        "popularity_weight": fresh,
+        "stale_popularity_weight": stale,
+        "recall@20": found,
+    }
+
+
+def _smallest_of_the_best(
+    weights: tuple[float, ...], recalls: list[float], protocol: str
+) -> tuple[float, dict[str, float]]:
+    """Return the first weight whose recall is as good as the best, and that recall by protocol."""
+    best = int(np.argmax(np.array(recalls) >= (1 - AS_GOOD) * max(recalls)))
+    return weights[best], {protocol: recalls[best]}
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The users of one protocol that can be served, and their queries, asked again and again."""
+
+    case: Cases
+    n_targets: npt.NDArray[np.int64]  # of each, those without a vector included
+    n_users: int  # of the protocol; who cannot be served counts as 0
+    queries: npt.NDArray[np.float32]
+
+    def recalls(
+        self, readout: npt.NDArray[np.float32], weights: list[npt.NDArray[np.float64]]
+    ) -> list[float]:
+        """Return the mean recall@20 for each list of popularity weights, one weight a user."""
+        sums = [0.0] * len(weights)
+        size = max(1, BLOCK // len(readout))
+        for start in range(0, len(self.case), size):
+            users = np.arange(start, min(start + size, len(self.case)))
+            part = self.case.take_users(users)
+            taste = self.queries[users] @ readout.T
+            taste[part.watched.user_rows, part.watched.codes] = -np.inf
+            for i, weight in enumerate(weights):
+                scores = weight[users, None].astype(np.float32) * readout[:, -1]
+                scores += taste
+                floor = top_k(scores, K)[1][:, -1]
+                wanted = scores[part.targets.user_rows, part.targets.codes]
+                hits = (wanted >= floor[part.targets.user_rows]) & (wanted > -np.inf)
+                found = np.bincount(part.targets.user_rows[hits], minlength=len(users))
+                sums[i] += float((found / self.n_targets[users]).sum())
+        return [total / self.n_users for total in sums]
+
+
+def _some_users(ratings: pd.DataFrame) -> pd.DataFrame:
+    """Draw users at random, with all of their ratings, until there are about MAX_EVENTS."""
+    import pandas as pd
+
+    from recsys.data.frames import USER
+
+    users, user_ids = pd.factorize(ratings[USER], sort=True)
+    order = np.random.default_rng(0).permutation(len(user_ids))
+    enough = np.cumsum(np.bincount(users)[order]) <= MAX_EVENTS
+    enough[0] = True
+    drawn = np.zeros(len(user_ids), bool)
+    drawn[order[enough]] = True
+    return ratings[drawn[users]]

@@ -1,0 +1,299 @@
+"""Train Item2Vec: Word2Vec (gensim) on viewing sequences, an item in the place of a word."""
+
+from __future__ import annotations
+
+import logging
+import math
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recsys.data.columns import rows_of
+from recsys.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+    from gensim.models import Word2Vec
+
+    from recsys.data.sequences import Sequences
+
+# gensim drops what lies beyond this many tokens of one sentence, without a word.
+MAX_SENTENCE = 10_000
+
+# The keywords of `train_item2vec`, gensim's own names.
+WORD2VEC = (
+    "sg", "hs", "negative", "vector_size", "window", "epochs", "alpha", "sample", "ns_exponent",
+    "min_count", "shrink_windows", "seed", "workers",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ItemVectors:
+    """The two matrices of Word2Vec, rows aligned with `item_ids`.
+
+    Attributes
+    ----------
+    item_ids : integer or str array, shape (n_items,)
+        Ascending.
+    vectors : float32 array, shape (n_items, d)
+        The input matrix, the look-up table: near vectors are interchangeable items.
+    contexts : float32 array, shape (n_items, d), or None
+        The output matrix: a large inner product of a vector with a context says that the context's
+        item goes with the vector's. Hierarchical softmax has none (its output vectors belong to
+        the nodes of a tree).
+    """
+
+    item_ids: npt.NDArray[Any]
+    vectors: npt.NDArray[np.float32]
+    contexts: npt.NDArray[np.float32] | None
+
+
+def train_item2vec(
+    sequences: Sequences,
+    *,
+    sg: int = 0,
+    hs: int = 0,
+    negative: int = 20,
+    vector_size: int = 256,
+    window: int = 10,
+    epochs: int = 20,
+    alpha: float = 0.05,
+    sample: float = 1e-3,
+    ns_exponent: float = 0.0,
+    min_count: int = 1,
+    shrink_windows: bool = True,
+    seed: int = 42,
+    workers: int = 1,
+) -> ItemVectors:
+    """Train Word2Vec on the sequences and return both matrices.
+
+    Parameters
+    ----------
+    sequences : Sequences
+    sg : {0, 1}
+        1 = skip-gram (an item predicts its neighbours), 0 = CBOW (neighbours predict the item).
+    hs : {0, 1}
+        1 = hierarchical softmax instead of negative sampling.
+    negative : int, at least 1
+        Noise items per training pair; not used with `hs=1`.
+    vector_size : int
+        Dimension d of the vectors.
+    window : int
+        Neighbours on each side that count as context.
+    epochs : int
+        Passes over the sequences.
+    alpha : float
+        Learning rate at the start; it falls linearly to 0.0001.
+    sample : float
+        Items with a larger share of the events than this are skipped at random, as Mikolov et al.
+        do with frequent words; 0 = never.
+    ns_exponent : float
+        Noise items are drawn in proportion to count ** ns_exponent. An item's inner product with
+        a context tends to log P(item | context) - ns_exponent * log count: the larger this is, the
+        less popularity is left in the scores. gensim's own default, 0.75, suits words.
+    min_count : int
+        Items with fewer events get no vector.
+    shrink_windows : bool
+        Draw each window from 1..window, so that near neighbours count more.
+    seed : int, 0 to 2**32 - 1
+    workers : int
+        Training threads. With more than one, results vary from run to run.
+
+    Returns
+    -------
+    ItemVectors
+
+    Raises
+    ------
+    ValueError
+        A parameter is out of range.
+    DataError
+        No item has `min_count` events.
+
+    References
+    ----------
+    Mikolov et al. 2013, "Distributed Representations of Words and Phrases and their
+    Compositionality"; Barkan & Koenigstein 2016, "Item2Vec"; for what the inner product tends to,
+    Levy & Goldberg 2014, "Neural Word Embedding as Implicit Matrix Factorization"; for
+    `ns_exponent` in recommendation, Caselles-Dupré et al. 2018, "Word2vec applied to
+    Recommendation: Hyperparameters Matter".
+    """
+    parameters = {name: value for name, value in locals().items() if name != "sequences"}
+    check_parameters(parameters)
+    counts = sequences.counts()
+    kept = np.flatnonzero(counts >= min_count)
+    if len(kept) == 0:
+        raise DataError(
+            f"too little data: {len(sequences)} users, 0 of {len(counts)} items "
+            f"after min_count={min_count}"
+        )
+    from gensim.models import Word2Vec
+
+    frequencies = {str(code): int(counts[code]) for code in kept}
+    with _quiet_gensim():
+        model = Word2Vec(**parameters)
+        model.build_vocab_from_freq(frequencies)
+        _train(model, sequences, epochs=epochs, alpha=alpha)
+    rows = np.argsort(_codes(model))
+    return ItemVectors(
+        sequences.item_ids[kept], model.wv.vectors[rows], None if hs else model.syn1neg[rows]
+    )
+
+
+def continue_item2vec(
+    old: ItemVectors,
+    old_counts: npt.NDArray[np.integer[Any]],
+    sequences: Sequences,
+    lesson: Sequences,
+    *,
+    epochs: int,
+    alpha: float,
+    **parameters: Any,
+) -> ItemVectors:
+    """Go on training where `train_item2vec` has stopped, with more events and more items.
+
+    gensim's model is made anew from both matrices and the counts, its vocabulary is extended, and
+    it goes on as the one that was never saved would (but for the state of its random numbers).
+    The input vectors of old items are frozen: they stay as they are, to the bit, so that vectors
+    from before and after can be compared, and user vectors too. All else learns.
+
+    Parameters
+    ----------
+    old : ItemVectors
+    old_counts : integer array, shape (n_old_items,)
+        Events of each item at the time.
+    sequences : Sequences
+        All events, the old ones too: they say how often each item occurs.
+    lesson : Sequences
+        What to train on, over the same items; may be empty.
+    epochs, alpha
+        As in `train_item2vec`, for the lesson alone.
+    parameters
+        The other keywords of `train_item2vec`.
+
+    Returns
+    -------
+    ItemVectors
+        The old items, and the others with `min_count` events.
+
+    Raises
+    ------
+    ValueError
+        `old` has no output vectors (`hs=1`): there is nothing to go on from.
+
+    Notes
+    -----
+    `build_vocab(update=True)` takes the counts that it is given for those of the whole corpus
+    when it decides what is frequent enough to skip at random (`sample`): of a small update nearly
+    everything would be skipped. So it is given all counts, and what it adds twice is put right.
+    """
+    if old.contexts is None:
+        raise ValueError("hs=1 keeps no output vectors to go on from: fit on all ratings again")
+    from gensim.models import Word2Vec
+
+    counts = sequences.counts()
+    of_old = rows_of(old.item_ids, sequences.item_ids)
+    kept = np.flatnonzero(counts >= parameters["min_count"])
+    with _quiet_gensim():
+        model = Word2Vec(**parameters, epochs=epochs, alpha=alpha)
+        model.build_vocab_from_freq(
+            {str(code): int(n) for code, n in zip(of_old, old_counts, strict=True)}
+        )
+        order = np.argsort(of_old)[np.searchsorted(np.sort(of_old), _codes(model))]
+        model.wv.vectors[:], model.syn1neg[:] = old.vectors[order], old.contexts[order]
+        frequencies = {str(code): int(counts[code]) for code in kept}
+        model.build_vocab_from_freq(frequencies, update=True)
+        for token, count in frequencies.items():
+            model.wv.set_vecattr(token, "count", count)
+        model.make_cum_table()
+        model.wv.vectors_lockf = (np.arange(len(kept)) >= len(of_old)).astype(np.float32)
+        _train(model, lesson, epochs=epochs, alpha=alpha)
+    rows = np.argsort(_codes(model))
+    return ItemVectors(sequences.item_ids[kept], model.wv.vectors[rows], model.syn1neg[rows])
+
+
+def _train(model: Word2Vec, sequences: Sequences, *, epochs: int, alpha: float) -> None:
+    """Let gensim's model pass over the sequences, with a progress bar."""
+    from tqdm import tqdm
+
+    # A token is the text of a code: gensim takes an unknown int for a row number.
+    corpus = _Corpus(sequences)
+    if len(corpus) == 0:
+        return
+    total = epochs * len(sequences.codes)
+    with tqdm(
+        total=total, desc="item2vec", unit=" events", unit_scale=True, delay=2, disable=None
+    ) as corpus.progress:
+        model.train(corpus, total_examples=len(corpus), epochs=epochs, start_alpha=alpha)
+
+
+def _codes(model: Word2Vec) -> npt.NDArray[np.int64]:
+    """Return the code of each of the model's rows, int64 array of shape (n_items,)."""
+    return np.array([int(token) for token in model.wv.index_to_key], dtype=np.int64)
+
+
+class _Corpus:
+    """Serve the sequences to gensim as lists of tokens, cut at gensim's limit."""
+
+    def __init__(self, sequences: Sequences) -> None:
+        self.codes = sequences.codes
+        self.tokens = np.array([str(c) for c in range(len(sequences.item_ids))], dtype=object)
+        starts, ends = sequences.offsets[:-1], sequences.offsets[1:]
+        self.bounds = [
+            (first, min(first + MAX_SENTENCE, end))
+            for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+            for first in range(start, end, MAX_SENTENCE)
+        ]
+        self.progress = None
+
+    def __len__(self) -> int:
+        return len(self.bounds)
+
+    def __iter__(self) -> Iterator[list[str]]:
+        for start, end in self.bounds:
+            # All rows share one string per item: 8 bytes an event, and only one sequence at a time.
+            yield self.tokens[self.codes[start:end]].tolist()
+            if self.progress is not None:
+                self.progress.update(end - start)
+
+
+@contextmanager
+def _quiet_gensim() -> Iterator[None]:
+    """Keep back gensim's advice on batch sizes, which small data sets set off."""
+    logger = logging.getLogger("gensim.models.word2vec")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def check_parameters(parameters: dict[str, Any]) -> None:
+    """Raise ValueError for parameters that gensim would hang on, ignore or misread.
+
+    Parameters
+    ----------
+    parameters : dict
+        Any of the keywords of `train_item2vec`.
+    """
+    negative_from = 0 if parameters.get("hs") == 1 else 1
+    whole = {"sg": (0, 1), "hs": (0, 1), "negative": (negative_from, math.inf)}
+    whole |= {"seed": (0, 2**32 - 1), "shrink_windows": (0, 1)}
+    for name in ("vector_size", "window", "epochs", "min_count", "workers"):
+        whole[name] = (1, math.inf)
+    real = {"alpha": (1e-4, math.inf), "sample": (0, 1), "ns_exponent": (-math.inf, math.inf)}
+    for name, value in parameters.items():
+        low, high = whole.get(name) or real[name]
+        is_whole = isinstance(value, int | np.integer)
+        ok = is_whole or (name in real and isinstance(value, float | np.floating))
+        if not ok or not math.isfinite(value) or not low <= value <= high:
+            kind = "a whole number" if name in whole else "a number"
+            limits = f"from {low:g} to {high:g}".replace(" to inf", " up").replace(
+                "from -inf up", ""
+            )
+            raise ValueError(f"{name} must be {kind} {limits}, got {value!r}".replace("  ", " "))

@@ -1,0 +1,249 @@
+"""Read Word2Vec out for recommendation: one vector per item, one query per history.
+
+An item's vector holds `d + 2` numbers: what answers the user vector, a level, and the logarithm of
+its popularity. A query holds the user vector, a 1, and how much popularity counts. The score is
+their inner product.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recsys.search.exact import unit_length
+from recsys.vectors.users import user_vectors
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from recsys.data.sequences import Sequences
+    from recsys.vectors.item2vec import ItemVectors
+
+    Floats = npt.NDArray[np.float32]
+
+# The ridge regression predicts the next items, each step further counting for less.
+AHEAD, DECAY, PENALTY = 5, 0.7, 100.0
+# Steps of training sequences that it is fitted on, at most; users are drawn at random.
+MAX_STEPS = 200_000
+# Share of the all-time counts in recent popularity, so that no item has none.
+SMOOTHING = 0.02
+# Users that the scale of the scores is taken from.
+SCALE_USERS = 1000
+
+
+def item_columns(
+    trained: ItemVectors,
+    histories: Sequences,
+    *,
+    scoring: str,
+    half_life: float | None,
+    discount: float,
+    ridge: float,
+) -> Floats:
+    """Return what answers a user vector and a 1, float32 array of shape (n_items, d + 1).
+
+    With "cosine", the input vectors at length 1. With "input-output", the output vectors plus
+    `ridge` times the coefficients of a ridge regression, both brought to one scale: the scores of
+    a user over all items have a standard deviation of about 1.
+
+    Parameters
+    ----------
+    trained : ItemVectors
+    histories : Sequences
+        What was trained on, over the items of `trained`.
+    scoring : {"input-output", "cosine"}
+    half_life : float, items
+    discount : float
+        Both as the user vectors are averaged with.
+    ridge : float
+        Weight of the ridge regression beside the output vectors; 0 = none.
+    """
+    if scoring == "cosine":
+        return np.column_stack(
+            [unit_length(trained.vectors), np.zeros(len(trained.vectors))]
+        ).astype(np.float32)
+    if trained.contexts is None:
+        raise ValueError("hs=1 trains no output vectors: use it with scoring='cosine'")
+    columns = np.column_stack([trained.contexts, np.zeros(len(trained.contexts))])
+    users = _some(np.flatnonzero(histories.lengths > 0), SCALE_USERS)
+    counts = histories.counts()
+    averaged = user_vectors(
+        histories.take_users(users),
+        trained.vectors,
+        half_life=half_life,
+        item_weights=rarity(counts, discount),
+    )
+    averaged = np.column_stack([averaged, np.ones(len(averaged), np.float32)])
+    columns = columns / _spread(averaged @ columns.T)
+    if ridge:
+        coefficients = ridge_columns(
+            trained.vectors,
+            histories,
+            half_life=half_life,
+            item_weights=rarity(counts, discount),
+        )
+        # Squared error favours what is popular, as a user vector would without the discount.
+        coefficients *= rarity(counts, discount)[:, None]
+        columns = columns + ridge * coefficients / _spread(averaged @ coefficients.T)
+    return columns.astype(np.float32)
+
+
+def rarity(counts: npt.NDArray[np.integer[Any]], discount: float) -> Floats:
+    """Weigh items by count ** -discount, float32 array of shape (n_items,).
+
+    That many watched an item says little about each of them.
+
+    References
+    ----------
+    Spärck Jones 1972, "A statistical interpretation of term specificity and its application in
+    retrieval" (inverse document frequency).
+    """
+    return np.asarray(np.maximum(counts, 1) ** -float(discount), np.float32)
+
+
+def ridge_columns(
+    vectors: Floats, histories: Sequences, *, half_life: float | None, item_weights: Floats
+) -> npt.NDArray[np.float64]:
+    """Regress the next items on the user vector before them: (n_items, d + 1) coefficients.
+
+    One row for each event but a user's first: the average of the input vectors of what came
+    before, standardised. Its targets: 1 for the item that came, DECAY for the one after, and so on,
+    AHEAD of them. The coefficients of an item, and its level in the last column, do the work of
+    an output vector, with two differences: they know what comes after from what comes before,
+    and they are the exact solution of a linear problem.
+
+    Parameters
+    ----------
+    vectors : float32 array, shape (n_items, d)
+    histories : Sequences
+        Over these items.
+    half_life : float, items
+    item_weights : float32 array, shape (n_items,)
+
+    References
+    ----------
+    Hoerl & Kennard 1970, "Ridge Regression". Linear models of sequences: Choi et al. 2021,
+    "Session-aware Linear Item-Item Models for Session-based Recommendation".
+    """
+    from scipy.linalg import solve
+    from scipy.sparse import csr_array
+
+    events = _some_users(histories, MAX_STEPS)
+    features, steps = _averages_before(events, vectors, half_life, item_weights)
+    if len(steps) == 0:  # nobody has two events: nothing comes after anything
+        return np.zeros((len(vectors), vectors.shape[1] + 1))
+    level, spread = (f(features, axis=0, dtype=np.float64) for f in (np.mean, np.std))
+    spread = np.where(spread > 0, spread, 1.0)
+    for start in range(0, len(features), 4096):  # in place, and in the processor's cache
+        part = slice(start, start + 4096)
+        features[part] = (features[part] - level) / spread
+    users, found = events.user_rows, np.zeros((len(vectors), vectors.shape[1]))
+    sums = np.zeros(len(vectors))
+    for ahead in range(min(AHEAD, len(users))):
+        inside = steps + ahead < len(users)
+        inside[inside] = users[steps[inside] + ahead] == users[steps[inside]]
+        rows = np.flatnonzero(inside)
+        codes = events.codes[steps[rows] + ahead]
+        weight = np.full(len(rows), DECAY**ahead, np.float32)
+        shape = (len(vectors), len(steps))
+        found += csr_array((weight, (codes, rows)), shape=shape) @ features
+        sums += np.bincount(codes, weights=weight, minlength=len(vectors))
+    gram = (features.T @ features).astype(np.float64)
+    gram[np.diag_indices_from(gram)] += PENALTY
+    coefficients = solve(gram, found.T, assume_a="pos").T / spread
+    levels = sums / len(steps) - coefficients @ level
+    return np.column_stack([coefficients, levels])
+
+
+def _averages_before(
+    events: Sequences, vectors: Floats, half_life: float | None, item_weights: Floats
+) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """Average what came before each event but each user's first; return that, and which events.
+
+    All users advance together, the longest first, so that those still going are a prefix.
+    """
+    fade = np.float32(1 if half_life is None else 0.5 ** (1 / half_life))
+    users = np.argsort(-events.lengths, kind="stable")
+    lengths, starts = events.lengths[users], events.offsets[users]
+    later = np.ones(len(events.codes), bool)
+    later[events.offsets[:-1][events.lengths > 0]] = False
+    row = np.cumsum(later) - 1
+    steps = np.flatnonzero(later)
+    before = np.empty((len(steps), vectors.shape[1]), np.float32)
+    weighted = np.column_stack([vectors, np.ones(len(vectors), np.float32)]) * item_weights[:, None]
+    total = np.zeros((len(users), weighted.shape[1]), np.float32)
+    for place in range(int(lengths.max(initial=1)) - 1):
+        going = int(np.searchsorted(-lengths, -(place + 1)))
+        at = starts[:going] + place
+        total = fade * total[:going] + weighted[events.codes[at]]
+        before[row[at + 1]] = total[:, :-1] / total[:, -1:]
+    return before, steps
+
+
+def log_popularity(
+    counts: npt.NDArray[np.integer[Any]], recent: npt.NDArray[np.integer[Any]] | None
+) -> Floats:
+    """Return the centred logarithm of the share of each item in the events, float32 (n_items,).
+
+    Parameters
+    ----------
+    counts : integer array, shape (n_items,)
+        All events of each item.
+    recent : integer array, shape (n_items,), or None
+        Those of the last days; a small part of the all-time counts is added. None = all-time.
+    """
+    share = counts / max(counts.sum(), 1)
+    if recent is not None and recent.any():
+        share = recent / recent.sum() + SMOOTHING * share
+    logarithms = np.log(np.maximum(share, np.finfo(np.float32).tiny))
+    return np.asarray(logarithms - logarithms.mean(), np.float32)
+
+
+def queries(averaged: Floats, popularity_weights: npt.ArrayLike, *, scoring: str) -> Floats:
+    """Turn user vectors (n, d) and a popularity weight each into queries, float32 (n, d + 2)."""
+    vectors = unit_length(averaged) if scoring == "cosine" else averaged
+    ones = np.ones(len(vectors))
+    return np.column_stack([vectors, ones, popularity_weights]).astype(np.float32)
+
+
+def popularity_weights(
+    staleness: npt.NDArray[np.float64], *, fresh: float, stale: float
+) -> npt.NDArray[np.float64]:
+    """Weigh popularity by how long ago each user was last here.
+
+    Amid a sitting the history tells more, after weeks what is popular now does. The weight goes
+    from `fresh` to `stale`, half of the way with every day.
+
+    Parameters
+    ----------
+    staleness : float64 array, shape (n_users,), days
+    fresh, stale : float
+        Per unit of log popularity; scores have a standard deviation of about 1 without it.
+
+    Examples
+    --------
+    >>> popularity_weights(np.array([0.0, 1.0, 30.0]), fresh=1.0, stale=4.0).round(2)
+    array([1. , 2.5, 4. ])
+    """
+    return np.asarray(stale + (fresh - stale) * 0.5**staleness)
+
+
+def _spread(scores: npt.NDArray[np.floating[Any]]) -> float:
+    """Return the mean standard deviation of the scores of a user (a row) over the items."""
+    return float(scores.std(axis=1).mean()) or 1.0
+
+
+def _some(rows: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
+    """Draw n of some rows, ascending; the same ones every time."""
+    if len(rows) <= n:
+        return rows
+    return np.sort(np.random.default_rng(0).choice(rows, n, replace=False))
+
+
+def _some_users(histories: Sequences, n_events: int) -> Sequences:
+    """Draw users at random until they have about so many events; at least one user."""
+    users = np.random.default_rng(0).permutation(np.flatnonzero(histories.lengths > 0))
+    enough = np.cumsum(histories.lengths[users]) <= n_events
+    enough[0] = True
+    return histories.take_users(np.sort(users[enough]))
