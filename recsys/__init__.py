@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from recsys.data.events import Events, build_sequences
     from recsys.data.load import load_items, load_ratings
-    from recsys.data.sequences import Sequences, build_sequences, training_pairs
+    from recsys.data.sequences import Sequences, training_pairs
     from recsys.data.splits import TimeSplit, split_by_time
     from recsys.errors import (
         ColdUserError,
@@ -29,9 +30,13 @@ if TYPE_CHECKING:
     from recsys.recommender import Recommender, recommend
     from recsys.vectors.item2vec import ItemVectors, train_item2vec
     from recsys.vectors.users import user_vectors
+    from recsys.vectors.walks import random_walks
 
 _HOMES = {
+    "data.events": ("Events", "build_sequences"),
     "data.load": ("load_items", "load_ratings"),
+    "data.sequences": ("Sequences", "training_pairs"),
+    "data.splits": ("TimeSplit", "split_by_time"),
     "errors": (
         "ColdUserError",
         "DataError",
@@ -41,13 +46,12 @@ _HOMES = {
         "UnknownItemError",
         "UnknownUserError",
     ),
-    "vectors.item2vec": ("ItemVectors", "train_item2vec"),
     "export.lookup": ("LookUp",),
     "recommendations": ("Recommendation", "Recommendations"),
     "recommender": ("Recommender", "recommend"),
-    "data.sequences": ("Sequences", "build_sequences", "training_pairs"),
-    "data.splits": ("TimeSplit", "split_by_time"),
+    "vectors.item2vec": ("ItemVectors", "train_item2vec"),
     "vectors.users": ("user_vectors",),
+    "vectors.walks": ("random_walks",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

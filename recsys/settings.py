@@ -1,12 +1,133 @@
-"""Know what the settings of a model may be, and what the tutorials set them to."""
+"""Every setting of a model, once: its default, its range, and what it does.
+
+The constructor of `Recommender`, `train_item2vec` and the command line take their names, defaults
+and checks from here, or are tested against it.
+"""
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from textwrap import indent
 from typing import Any
 
 import numpy as np
 
-from recsys.vectors.item2vec import WORD2VEC, check_parameters
+
+@dataclass(frozen=True)
+class Setting:
+    """One keyword of `recsys.Recommender`.
+
+    Attributes
+    ----------
+    name : str
+    default : object
+    kind : type
+        int for whole numbers, float for any number, bool, or str for one of `choices`.
+    help : str
+    low, high : float
+        The range, both ends included.
+    choices : tuple of str
+    optional : bool
+        Whether None is allowed: chosen by calibration, or switched off, as `help` says.
+    """
+
+    name: str
+    default: Any
+    kind: type
+    help: str
+    low: float = -math.inf
+    high: float = math.inf
+    choices: tuple[str, ...] = ()
+    optional: bool = False
+
+    def check(self, value: Any) -> None:
+        """Raise ValueError for a value of another kind or out of range."""
+        if value is None and self.optional:
+            return
+        if not self._allows(value):
+            raise ValueError(f"{self.name} must be {self._wanted()}, got {value!r}")
+
+    def _allows(self, value: Any) -> bool:
+        if self.kind is str:
+            return value in self.choices
+        if self.kind is bool:
+            return value in (False, True)
+        numbers: Any = (int, np.integer)
+        if self.kind is float:
+            numbers += (float, np.floating)
+        if not isinstance(value, numbers):
+            return False
+        return math.isfinite(value) and self.low <= value <= self.high
+
+    def _wanted(self) -> str:
+        if self.kind is str:
+            return f"one of {self.choices}"
+        if self.kind is bool:
+            return "True or False"
+        text = "a whole number" if self.kind is int else "a number"
+        if math.isfinite(self.high):
+            return f"{text} from {self.low:g} to {self.high:g}"
+        return f"{text} from {self.low:g} up" if math.isfinite(self.low) else text
+
+    def parse(self, text: str) -> Any:
+        """Read a value from the command line: a number, a word, or `none`.
+
+        Raises
+        ------
+        ValueError
+            The text is not of this kind.
+        """
+        if self.optional and text.lower() == "none":
+            return None
+        if self.kind is bool:
+            return int(text)
+        return self.kind(text)
+
+
+# `train_item2vec` takes those up to `workers`, under gensim's names.
+SETTINGS = {
+    setting.name: setting
+    for setting in (
+        Setting("sg", 0, int, "1 = skip-gram, 0 = CBOW", 0, 1),
+        Setting("hs", 0, int, "1 = hierarchical softmax instead of negative sampling", 0, 1),
+        Setting("negative", 20, int, "noise items per training pair", 1),
+        Setting("vector_size", 256, int, "dimension of the vectors", 1),
+        Setting("window", 10, int, "neighbours on each side that count as context", 1),
+        Setting("epochs", None, int, "passes over the sequences (chosen)", 1, optional=True),
+        Setting("alpha", 0.05, float, "learning rate at the start", 1e-4),
+        Setting("sample", 1e-3, float, "randomly skip items with a larger share of events", 0, 1),
+        Setting("ns_exponent", 0.0, float, "noise items are drawn by count ** this"),
+        Setting("min_count", 1, int, "items with fewer events get no vector", 1),
+        Setting("shrink_windows", True, bool, "1 = draw each window from 1..window"),
+        Setting("seed", 42, int, "seed of the training", 0, 2**32 - 1),
+        Setting("workers", 1, int, "training threads; above 1 results vary", 1),
+        Setting("calibrate", True, bool, "0 = choose nothing: up to 20 epochs, plain mean, "
+                "no popularity"),
+        Setting("scoring", "input-output", str, "input-output, or cosine of input vectors: the "
+                "textbook's way, weaker for users", choices=("input-output", "cosine")),
+        Setting("ridge", 0.5, float, "weight of the ridge regression beside the output vectors; "
+                "unused with cosine", 0),
+        Setting("discount", 0.25, float, "a watched item weighs count ** -this, so that what "
+                "everybody watches says less", -10, 10),
+        Setting("half_life", None, float, "items watched until a watched item's weight halves "
+                "(chosen)", 0.01, optional=True),
+        Setting("popularity_weight", None, float, "weight of log popularity for users active now; "
+                "without it a user's scores have a standard deviation of about 1 (chosen)",
+                optional=True),
+        Setting("stale_popularity_weight", None, float, "the same for users long absent; a day "
+                "after the last event it is the mean of both (chosen)", optional=True),
+        Setting("popularity_days", None, float, "popularity is that of this many days before the "
+                "latest rating; none = all-time (chosen)", 0, optional=True),
+        Setting("min_rating", None, float, "ignore ratings below this, except that such items stay "
+                "excluded as watched; none keeps all", 0, optional=True),
+        Setting("index", "annoy", str, "what recommend searches with: annoy or exact",
+                choices=("annoy", "exact")),
+    )
+}  # fmt: skip
+WORD2VEC = tuple(SETTINGS)[: tuple(SETTINGS).index("workers") + 1]
 
 # What the tutorials do: skip-gram with gensim's other defaults, a plain mean of the watched items'
 # vectors, and the cosine between that and the vectors of the items.
@@ -17,45 +138,36 @@ TEXTBOOK = {
 }  # fmt: skip
 
 
-def check_settings(params: dict[str, Any]) -> None:
-    """Raise ValueError for a setting that is out of range or does not go with another.
+def check_settings(params: Mapping[str, Any]) -> None:
+    """Raise ValueError for a setting that is out of range or does not fit another.
 
     Parameters
     ----------
     params : dict
-        Every keyword of `recsys.recommender.Recommender`.
+        Any of the names in `SETTINGS`.
     """
-    given = {name: params[name] for name in WORD2VEC}
-    check_parameters({name: v for name, v in given.items() if (name, v) != ("epochs", None)})
-    for name, choices in (
-        ("scoring", ("input-output", "cosine")),
-        ("index", ("annoy", "exact")),
-        ("sequences", ("histories", "walks")),
-        ("calibrate", (False, True)),
-    ):
-        if params[name] not in choices:
-            raise ValueError(f"{name} must be one of {choices}, got {params[name]!r}")
-    limits = {
-        "half_life": (0.01, np.inf),
-        "min_rating": (0, np.inf),
-        "popularity_days": (0, np.inf),
-        "discount": (-10, 10),
-        "ridge": (0, np.inf),
-        "p": (0.05, 20),  # the paper tries 0.25 to 4; far beyond, most steps are rejected
-        "q": (0.05, 20),
-    }
-    for name in (*limits, "popularity_weight", "stale_popularity_weight"):
-        value, (low, high) = params[name], limits.get(name, (-np.inf, np.inf))
-        if value is None and name not in ("ridge", "discount", "p", "q"):
+    hs = params.get("hs") == 1
+    for name, value in params.items():
+        if name == "negative" and hs and value == 0:  # hierarchical softmax draws no noise
             continue
-        if not isinstance(value, int | float) or not low <= value <= high or abs(value) == np.inf:
-            wanted = f" from {low:g} to {high:g}".replace(" to inf", " up")
-            wanted = wanted.replace(" from -inf up", "")
-            raise ValueError(f"{name} must be a number{wanted}, got {value!r}")
+        SETTINGS[name].check(value)
     for name in ("min_rating", "popularity_days"):
-        if params[name] == 0:
+        if params.get(name) == 0:
             raise ValueError(f"{name} must be above 0, got {params[name]!r}")
-    if params["sequences"] != "walks" and not params["p"] == params["q"] == 1:
-        raise ValueError("p and q are of random walks: use them with sequences='walks'")
-    if params["hs"] and params["scoring"] != "cosine":
+    if hs and params.get("scoring", "cosine") != "cosine":
         raise ValueError("hs=1 trains no output vectors: use it with scoring='cosine'")
+
+
+def word2vec_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that `train_item2vec` takes."""
+    return {name: params[name] for name in WORD2VEC}
+
+
+def describe_in(docstring: str) -> str:
+    """Put all settings, with range and help, where a docstring says `<every setting ...>`."""
+    lines = []
+    for setting in SETTINGS.values():
+        optional = " or None" if setting.optional else ""
+        lines.append(f"{setting.name} : {setting._wanted()}{optional}, default {setting.default!r}")
+        lines.append(f"    {setting.help[0].upper()}{setting.help[1:]}.")
+    return re.sub(r"( *)<every setting.*>", lambda at: indent("\n".join(lines), at[1]), docstring)

@@ -1,4 +1,4 @@
-"""Share what all commands need: arguments, loading data by them, exit codes, JSON."""
+"""Share what the verbs need: arguments, loading data by them, exit codes, JSON."""
 
 from __future__ import annotations
 
@@ -18,51 +18,18 @@ from recsys.errors import (
     UnknownItemError,
     UnknownUserError,
 )
+from recsys.settings import SETTINGS, TEXTBOOK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import pandas as pd
+
+    from recsys.recommendations import Recommendations
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_DATA = "ml-100k"
-
-
-def number_or_none(text: str) -> float | None:
-    """Read a number, or the word none."""
-    return None if text.lower() == "none" else float(text)
-
-
-# Keywords of Recommender as options: name, type, help. The defaults stay where they are, there.
-MODEL_OPTIONS: list[tuple[str, Callable[[str], Any], str]] = [
-    ("sg", int, "1 = skip-gram, 0 = CBOW"),
-    ("hs", int, "1 = hierarchical softmax instead of negative sampling"),
-    ("negative", int, "noise items per training pair"),
-    ("vector_size", int, "dimension of the vectors"),
-    ("window", int, "neighbours on each side that count as context"),
-    ("epochs", int, "passes over the sequences (chosen)"),
-    ("alpha", float, "learning rate at the start"),
-    ("sample", float, "skip items with a larger share of the events at random"),
-    ("ns_exponent", float, "noise items are drawn by count ** this"),
-    ("min_count", int, "items with fewer events get no vector"),
-    ("shrink_windows", int, "1 = draw each window from 1..window"),
-    ("seed", int, "seed of the training"),
-    ("workers", int, "training threads; above 1 results vary"),
-    ("sequences", str, "histories, or walks: random walks over which items are neighbours there"),
-    ("p", float, "walks: the larger, the less they turn back"),
-    ("q", float, "walks: the larger, the more they stay near"),
-    ("calibrate", int, "0 = choose nothing: at most 20 epochs, the plain mean, no popularity"),
-    ("scoring", str, "input-output or cosine"),
-    ("ridge", float, "weight of the ridge regression beside the output vectors"),
-    ("discount", float, "a watched item weighs count ** -this in the average"),
-    ("half_life", number_or_none, "items after which a watched item's weight halves (chosen)"),
-    ("popularity_weight", float, "how much popularity counts for users here now (chosen)"),
-    ("stale_popularity_weight", float, "and for users not seen for long (chosen)"),
-    ("popularity_days", number_or_none, "popularity of so many last days (chosen)"),
-    ("min_rating", number_or_none, "ratings below are no interactions, or none"),
-    ("index", str, "annoy or exact"),
-]
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
@@ -87,14 +54,14 @@ def add_data_arguments(parser: argparse.ArgumentParser, *, required: bool = Fals
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add an option for every keyword of `Recommender`, and --textbook."""
+    """Add an option for every setting of `Recommender`, and --textbook."""
     group = parser.add_argument_group(
         "model",
-        "Names as in gensim. What is marked (chosen) is chosen by calibration unless given.",
+        "Names as in gensim. Settings marked (chosen) are chosen by calibration unless given.",
     )
-    for name, kind, text in MODEL_OPTIONS:
-        group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="X", help=text,
-                           default=argparse.SUPPRESS)  # fmt: skip
+    for name, setting in SETTINGS.items():
+        group.add_argument(f"--{name.replace('_', '-')}", type=setting.parse, metavar="X",
+                           help=setting.help, default=argparse.SUPPRESS)  # fmt: skip
     group.add_argument(
         "--params", type=Path, metavar="FILE", help="a TOML file of settings, as tune writes it"
     )
@@ -106,17 +73,15 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def model_params(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the keywords of `Recommender` that were given on the command line."""
-    from recsys.settings import TEXTBOOK
-
+    """Return the settings that were given on the command line."""
     params: dict[str, Any] = dict(TEXTBOOK) if args.textbook else {}
     if args.params is not None:
         params |= _read_params(args.params)
-    return params | {name: vars(args)[name] for name, *_ in MODEL_OPTIONS if name in args}
+    return params | {name: vars(args)[name] for name in SETTINGS if name in args}
 
 
 def _read_params(path: Path) -> dict[str, Any]:
-    """Read keywords of `Recommender` from a TOML file."""
+    """Read settings from a TOML file."""
     import tomllib
 
     try:
@@ -124,9 +89,9 @@ def _read_params(path: Path) -> dict[str, Any]:
             params = tomllib.load(file)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"'{path}' is not TOML: {error}") from None
-    unknown = params.keys() - {name for name, *_ in MODEL_OPTIONS}
+    unknown = params.keys() - SETTINGS.keys()
     if unknown:
-        raise DataError(f"'{path}' holds {sorted(unknown)}, which are no settings of the model")
+        raise DataError(f"'{path}' holds {sorted(unknown)}, which are not settings of the model")
     return params
 
 
@@ -186,8 +151,32 @@ def convert_id(text: str, ids: Any) -> Any:
         return text
 
 
+def add_split_arguments(group: Any, *, fraction: float | None) -> None:
+    """Add --split and --validation-fraction to a group of arguments."""
+    group.add_argument("--split", choices=["time", "last-out"], default="time",
+                       help="hold out by one cutoff for all users, or each user's last event "
+                       "(leaks others' future)")  # fmt: skip
+    group.add_argument("--validation-fraction", type=float, default=fraction, metavar="SHARE",
+                       help="share of the ratings after the cutoff (default: 0.2)")  # fmt: skip
+
+
+def add_list_length(parser: argparse.ArgumentParser) -> None:
+    """Add -k."""
+    parser.add_argument("-k", type=int, default=10, help="how many (default: 10)")
+
+
+def print_recommendations(
+    args: argparse.Namespace, asked: dict[str, object], found: Recommendations
+) -> None:
+    """Print a list, with --json under what was asked."""
+    if args.json:
+        print_json({**asked, "recommendations": [row._asdict() for row in found]})
+    else:
+        print(found)
+
+
 def print_json(value: Any) -> None:
-    """Print one JSON object on stdout; NaN would be no JSON and is an error."""
+    """Print one JSON object on stdout; NaN is not JSON and raises."""
     print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 

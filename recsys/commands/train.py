@@ -1,52 +1,48 @@
-"""`recsys train`: fit on all ratings and save the model, so that `recommend(42)` works."""
+"""Fit on all ratings and save the model, so that `recommend(42)` works."""
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
-from recsys.commands import common as cli
+from recsys.commands import common
 
 if TYPE_CHECKING:
     import argparse
 
-logger = logging.getLogger(__name__)
+SUMMARY = "train on all ratings and save the model"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's options."""
-    cli.add_data_arguments(parser)
-    cli.add_model_arguments(parser)
-    cli.add_model_folder(parser)
+    common.add_data_arguments(parser)
+    common.add_model_arguments(parser)
+    common.add_model_folder(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Train and save."""
     from recsys.recommender import Recommender
 
-    model = Recommender(**cli.model_params(args))
-    name, ratings, items = cli.load_data(args)
-    folder = cli.model_folder(args)
+    model = Recommender(**common.model_params(args))
+    name, ratings, items = common.load_data(args)
+    folder = common.model_folder(args)
     model.fit(ratings, items).save(folder)
-    summary = {
-        "model": str(folder),
-        "data": name,
-        "n_users": len(model.users),
-        "n_items": len(model.items),
-        "params": model.params,
-        "seconds": model.seconds,
-        "ann": model.ann,
-    }
+    about, n_users, n_items = model.about, len(model.users), len(model.items)
     if args.json:
-        cli.print_json(summary)
-    else:
+        common.print_json(
+            {
+                "model": str(folder), "data": name, "n_users": n_users, "n_items": n_items,
+                "params": model.params, "seconds": about["seconds"], "ann": about["ann"],
+            }
+        )  # fmt: skip
+        return
+    print(
+        f"{folder}: Item2Vec of {n_items:,} items for {n_users:,} users, "
+        f"trained on {name} in {about['seconds']['train']:.1f} s"
+    )
+    if about["ann"]:
         print(
-            f"{folder}: Item2Vec of {len(model.items):,} items for {len(model.users):,} users, "
-            f"trained on {name} in {model.seconds['train']:.1f} s"
+            "index: {overlap:.1%} of the exact top {k} of {n_queries} users found with "
+            "{n_trees} trees, search_k {search_k:,} and the {n_longest:,} longest "
+            "vectors".format(**about["ann"])
         )
-        if model.ann:
-            print(
-                "index: {overlap:.1%} of the exact top {k} of {n_queries} users found with "
-                "{n_trees} trees, search_k {search_k:,} and the {n_longest:,} longest "
-                "vectors".format(**model.ann)
-            )

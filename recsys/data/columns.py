@@ -1,13 +1,14 @@
-"""Map between outside ids, integers or text, and rows of a matrix.
+"""Hold ids, texts and lists of texts as arrays, and find the row of an id.
 
-A vocabulary is an ascending column of ids, so that an id is found by bisection: nothing has to be
-built when a model is opened, and nothing outside ever becomes a row by itself.
+A vocabulary is an ascending column of ids, so an id is found by bisection: opening a model builds
+no dictionary, and no outside id is ever used as a row number.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     Rows = npt.NDArray[np.int64]
 
 
-# From so many ids on they are looked up all at once.
+# From this many ids on, all are looked up at once.
 MANY = 100
 
 
@@ -143,3 +144,59 @@ def rows_of(ids: Ids, vocabulary: Ids) -> Rows:
     # pandas compares int64 with uint64 exactly, where numpy goes through float64.
     wanted = pd.Index(ids, dtype=ids.dtype)
     return pd.Index(vocabulary, dtype=vocabulary.dtype).get_indexer(wanted).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Lists(Sequence[tuple[str, ...]]):
+    """A column of lists of texts, as arrays.
+
+    Attributes
+    ----------
+    words : TextColumn, shape (n_words,)
+        Every text that is in a list, ascending.
+    codes : int32 array, shape (n_entries,)
+        Rows of `words`, one list after the other.
+    ends : int64 array, shape (n,)
+        Where each list ends in `codes`.
+    """
+
+    words: TextColumn
+    codes: npt.NDArray[np.int32]
+    ends: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, lists: Sequence[Sequence[str]]) -> Lists:
+        """Encode lists, of any number and length."""
+        words = sorted({word for entries in lists for word in entries})
+        row = {word: place for place, word in enumerate(words)}
+        codes = np.array([row[word] for entries in lists for word in entries], np.int32)
+        return cls(TextColumn.of(words), codes, np.cumsum([len(e) for e in lists], dtype=np.int64))
+
+    def checked(self) -> Lists:
+        """Return itself, or raise ValueError where codes or ends point outside."""
+        inside = not len(self.codes) or 0 <= self.codes.min() <= self.codes.max() < len(self.words)
+        ends = np.concatenate([[0], self.ends])
+        if not inside or (np.diff(ends) < 0).any() or ends[-1] != len(self.codes):
+            raise ValueError("the codes of a column of lists point outside")
+        return self
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, row: Any) -> Any:
+        if isinstance(row, slice):
+            return [self[i] for i in range(*row.indices(len(self)))]
+        start = 0 if row in (0, -len(self.ends)) else self.ends[row - 1]
+        return tuple(self.words[code] for code in self.codes[start : self.ends[row]].tolist())
+
+    def having(self, word: str) -> npt.NDArray[np.bool_]:
+        """Tell which lists hold a text, bool array (n,)."""
+        mask, code = np.zeros(len(self), bool), find(self.words, word)
+        if code is not None:
+            mask[np.searchsorted(self.ends, np.flatnonzero(self.codes == code), side="right")] = (
+                True
+            )
+        return mask
+
+
+Column = np.ndarray[Any, np.dtype[np.float64]] | TextColumn | Lists

@@ -49,7 +49,6 @@ from recsys.data.frames import (
     split_title,
 )
 from recsys.data.frames import logger as frames_logger
-from recsys.data.summary import summarise
 from recsys.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -178,8 +177,6 @@ def load_ratings(
             ratings, summary = _read_cached(file, options, text_ids, rating_scale)
         else:
             ratings = _read_text(file, options, text_ids, rating_scale)
-    if logger.isEnabledFor(logging.INFO):  # counting takes about a third as long as reading
-        logger.info("%s: %s", source, summary or summarise(ratings))
     return ratings
 
 
@@ -207,7 +204,7 @@ def _read_cached(
     if state is None or fingerprint(file.path) != state:
         return ratings, None
     notices = [text.removeprefix(str(file)) for text in said]
-    summary = str(summarise(ratings)) if told else None
+    summary = "" if told else None
     keep(key, state, ratings, [*notices, summary] if summary else None)
     return ratings, summary
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from recsys.search.exact import unit_length
-from recsys.vectors.users import history_weights
+from recsys.vectors.readout import log_popularity
+from recsys.vectors.users import history_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,12 +36,30 @@ class HistoryBaseline(Protocol):
     """Score all items for some histories, of which the newest items weigh most."""
 
     def __call__(self, histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
-        """Return float32 scores of shape (n_users, n_items); see `history_matrix`."""
+        """Return float32 scores of shape (n_users, n_items); see `user_item_matrix`."""
         ...
 
 
-def history_matrix(histories: Sequences, *, half_life: float | None = None) -> csr_array:
-    """Lay histories out as a sparse (n_users, n_items) matrix of weights.
+@dataclass(frozen=True)
+class Opponent:
+    """A baseline that takes histories, and the settings that it may be fitted with.
+
+    Attributes
+    ----------
+    fit : function (train, **settings) -> score
+    settings : list of dict
+        What is chosen from; the first is the default.
+    max_items : int or None
+        On larger catalogues it is left out.
+    """
+
+    fit: Callable[..., HistoryBaseline]
+    settings: list[dict[str, Any]]
+    max_items: int | None = None
+
+
+def user_item_matrix(histories: Sequences, half_life: float | None = None) -> csr_array:
+    """Lay histories out as a sparse (n_users, n_items) matrix of weights, each item once.
 
     Parameters
     ----------
@@ -48,15 +67,8 @@ def history_matrix(histories: Sequences, *, half_life: float | None = None) -> c
     half_life : float, items
         Recency weights that sum to 1 a user; None = 1 for every item that was watched.
     """
-    from scipy.sparse import csr_array
-
-    shape = (len(histories), len(histories.item_ids))
-    if half_life is None:
-        weights = np.ones(len(histories.codes), np.float32)
-    else:
-        weights = history_weights(histories.offsets, half_life=half_life)
     # A copy, since adding up duplicates would shift the offsets of the histories themselves.
-    matrix = csr_array((weights, histories.codes, histories.offsets), shape=shape, copy=True)
+    matrix = history_matrix(histories, half_life=half_life).copy()
     matrix.sum_duplicates()
     if half_life is None:
         matrix.data[:] = 1
@@ -103,7 +115,7 @@ def item_knn(
     """
     from scipy.sparse import csr_array, vstack
 
-    matrix = history_matrix(train)
+    matrix = user_item_matrix(train)
     n_items = matrix.shape[1]
     lengths = np.sqrt(matrix.sum(axis=0))
     k = min(n_neighbours, n_items)
@@ -119,7 +131,7 @@ def item_knn(
     neighbours = vstack(blocks).tocsr()
 
     def score(histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
-        weights = history_matrix(histories, half_life=half_life)
+        weights = user_item_matrix(histories, half_life)
         return np.asarray((weights @ neighbours).toarray(), dtype=np.float32)
 
     return score
@@ -137,12 +149,12 @@ def svd(train: Sequences, *, n_components: int = 32, seed: int = 0) -> HistoryBa
     """
     from sklearn.utils.extmath import randomized_svd
 
-    matrix = history_matrix(train)
+    matrix = user_item_matrix(train)
     n_components = max(1, min(n_components, min(matrix.shape) - 1))
     directions = randomized_svd(matrix, n_components, n_iter=5, random_state=seed)[2]
 
     def score(histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
-        weights = history_matrix(histories, half_life=half_life)
+        weights = user_item_matrix(histories, half_life)
         return np.asarray(weights @ directions.T @ directions, dtype=np.float32)
 
     return score
@@ -159,7 +171,7 @@ def ease(train: Sequences, *, penalty: float = 500.0) -> HistoryBaseline:
     """
     from scipy.linalg.lapack import dpotrf, dpotri
 
-    matrix = history_matrix(train)
+    matrix = user_item_matrix(train)
     gram = (matrix.T @ matrix).toarray().astype(np.float64)
     gram[np.diag_indices_from(gram)] += penalty
     # By Cholesky: half the work of a general inverse. The upper triangle comes back.
@@ -169,7 +181,7 @@ def ease(train: Sequences, *, penalty: float = 500.0) -> HistoryBaseline:
     np.fill_diagonal(weights_between, 0)
 
     def score(histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
-        weights = history_matrix(histories, half_life=half_life)
+        weights = user_item_matrix(histories, half_life)
         return np.asarray(weights @ weights_between, dtype=np.float32)
 
     return score
@@ -202,48 +214,8 @@ def markov(train: Sequences, *, n_next: int = 10, decay: float = 0.9) -> History
         following = following + transitions(gap)
 
     def score(histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
-        weights = history_matrix(histories, half_life=half_life)
+        weights = user_item_matrix(histories, half_life)
         return np.asarray((weights @ following).toarray(), dtype=np.float32)
-
-    return score
-
-
-def user_to_user(
-    train: Sequences,
-    vectors_of: Callable[[Sequences], npt.NDArray[np.float32]],
-    *,
-    n_neighbours: int = 50,
-) -> Baseline:
-    """Score by what the users with the nearest user vectors have watched.
-
-    The `n_neighbours` users of `train` with the largest cosine vote, each with that cosine, for
-    every item of theirs.
-
-    Parameters
-    ----------
-    train : Sequences
-    vectors_of : function (histories) -> float32 array, shape (n_users, d)
-        User vectors; no history is empty.
-    n_neighbours : int
-
-    References
-    ----------
-    Resnick et al. 1994, "GroupLens: An Open Architecture for Collaborative Filtering of Netnews"
-    (there the users' ratings are compared, here their vectors).
-    """
-    from scipy.sparse import csr_array
-
-    train = train.take_users(np.flatnonzero(train.lengths > 0))
-    watched, units = history_matrix(train), unit_length(vectors_of(train))
-    n = min(n_neighbours, len(train))
-
-    def score(histories: Sequences) -> Scores:
-        cosines = unit_length(vectors_of(histories)) @ units.T
-        nearest = np.sort(np.argpartition(-cosines, n - 1, axis=1)[:, :n], axis=1)
-        votes = np.take_along_axis(cosines, nearest, axis=1)
-        places = np.arange(len(histories) + 1) * n
-        voters = csr_array((votes.ravel(), nearest.ravel(), places), shape=cosines.shape)
-        return np.asarray((voters @ watched).toarray(), dtype=np.float32)
 
     return score
 
@@ -255,20 +227,19 @@ def plus_popularity(
     *,
     weight: float,
 ) -> Baseline:
-    """Add what is popular lately to a baseline's scores, standardised user by user.
+    """Add recent popularity to a baseline's scores, standardised user by user.
 
-    (score - its mean) / its deviation + weight * log(share), where an item's share is that of
-    recent + 0.02 * counts.
+    (score - its mean) / its deviation + weight * log popularity, the same popularity as in our
+    own model (`recsys.vectors.readout.log_popularity`).
 
     Parameters
     ----------
     score : Baseline
     recent, counts : integer arrays, shape (n_items,)
-        Events of late, and all; no item has a count of 0.
+        Events of the last days, and all; no item has a count of 0.
     weight : float
     """
-    smoothed = recent + 0.02 * counts
-    term = (weight * np.log(smoothed / smoothed.sum())).astype(np.float32)
+    term = np.float32(weight) * log_popularity(counts, recent)
 
     def with_popularity(histories: Sequences) -> Scores:
         scores = score(histories)
@@ -277,3 +248,12 @@ def plus_popularity(
         return np.asarray(scores + term, dtype=np.float32)
 
     return with_popularity
+
+
+OPPONENTS = {
+    "item-knn": Opponent(item_knn, [{"shrinkage": x} for x in (5.0, 0.0, 20.0, 100.0)]),
+    "svd": Opponent(svd, [{"n_components": x} for x in (32, 16, 64, 128)]),
+    # EASE inverts a dense (n_items, n_items) matrix, 3 GB in float64 at this size.
+    "ease": Opponent(ease, [{"penalty": x} for x in (500.0, 100.0, 250.0, 1000.0)], 20_000),
+    "markov": Opponent(markov, [{}]),
+}

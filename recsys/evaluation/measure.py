@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from recsys.data.columns import rows_of
+from recsys.data.columns import rows_of, take
 from recsys.evaluation import metrics
+from recsys.model.ask import Model
+from recsys.recommender import fitted
 from recsys.search.exact import top_k
 
 if TYPE_CHECKING:
@@ -57,14 +59,26 @@ class Contender:
     unit_vectors: npt.NDArray[np.float32] | None = None
 
 
-def contender_of_model(model: Recommender, k: int) -> Contender:
-    """Let a fitted model take part, with the code of `recommend_many`."""
-    return Contender(
-        model.items,
-        lambda cases: model.rank(
-            cases.histories, k, exclude=cases.watched, staleness=cases.staleness
-        ),
-    )
+def contender_of_model(model: Recommender | Model, k: int, **dials: Any) -> Contender:
+    """Let a fitted model take part, with the code of `recommend_many`.
+
+    Parameters
+    ----------
+    model : Recommender or Model
+    k : int
+        Length of the lists.
+    dials : popularity, diversity
+        As in `recsys.Recommender.recommend`; where given, the distances within lists are measured.
+    """
+    held = model if isinstance(model, Model) else fitted(model)
+
+    def rank(cases: Cases) -> tuple[Rows, npt.NDArray[np.float32]]:
+        return held.rank(
+            cases.histories, k, exclude=cases.watched, staleness=cases.staleness, **dials
+        )
+
+    unit_vectors = held.tables.unit_vectors if dials else None
+    return Contender(take(held.tables.item_ids), rank, unit_vectors=unit_vectors)
 
 
 def contender_of_baseline(
@@ -124,8 +138,18 @@ def measure(
     per_user: dict[str, dict[str, PerUser]] = {}
     coverage: dict[str, dict[str, float | None]] = {}
     unserved: dict[str, int] = {}
+    known: list[Cases] = []  # one for each vocabulary
+
+    def over(item_ids: npt.NDArray[Any]) -> Cases:
+        for recoded in known:
+            if np.array_equal(recoded.targets.item_ids, item_ids):
+                return recoded
+        known.append(cases.recode(item_ids))
+        return known[-1]
+
     for name, contender in tqdm(contenders.items(), desc="measure", delay=2, disable=None):
-        rows, listed, served = _ranked(contender, cases, ks[-1])
+        asked = over(contender.item_ids)
+        rows, listed, served = _rank(contender, asked, ks[-1])
         coverage[name] = {
             f"coverage@{k}": metrics.coverage(rows[:, :k], listed[:, :k], len(contender.item_ids))
             if len(cases)
@@ -133,7 +157,6 @@ def measure(
             for k in ks
         }
         unserved[name] = int((~served).sum())
-        targets = cases.targets.recode(contender.item_ids)
         counts = train.counts()[rows_of(contender.item_ids, train.item_ids)]
         share = counts / len(train.codes)
         per_user[name] = {
@@ -146,10 +169,10 @@ def measure(
                 )
                 for k in ks
             }
-        hits = listed & among(rows, targets)
-        per_user[name] |= _accuracy(hits, cases.targets.lengths, ks)
-    n_targets = len(cases.targets.codes)
-    n_known = len(cases.targets.recode(contenders[MODEL].item_ids).codes)
+        hits = listed & among(rows, asked.targets)
+        per_user[name] |= _accuracy(hits, asked.n_targets, ks)
+    n_targets = int(cases.n_targets.sum())
+    n_known = len(over(contenders[MODEL].item_ids).targets.codes)
     return Measured(
         cases.targets.user_ids, n_targets, n_targets - n_known, per_user, coverage, unserved
     )
@@ -157,19 +180,21 @@ def measure(
 
 def recall_of(contender: Contender, cases: Cases, k: int) -> PerUser:
     """Measure the recall@k alone, float64 array of shape (n_users,)."""
-    rows, listed, _ = _ranked(contender, cases, k)
-    hits = listed & among(rows, cases.targets.recode(contender.item_ids))
-    return metrics.recall(hits, cases.targets.lengths, k)
-
-
-def _ranked(
-    contender: Contender, cases: Cases, k: int
-) -> tuple[Rows, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Return ranked rows (n_users, k), where a list has an entry, and who is served at all."""
     known = cases.recode(contender.item_ids)
+    rows, listed, _ = _rank(contender, known, k)
+    return metrics.recall(listed & among(rows, known.targets), known.n_targets, k)
+
+
+def _rank(
+    contender: Contender, known: Cases, k: int
+) -> tuple[Rows, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return ranked rows (n_users, k), where a list has an entry, and who is served at all.
+
+    The cases are over the items of the contender.
+    """
     served = (known.histories.lengths > 0) | (not contender.needs_history)
-    rows = np.zeros((len(cases), k), np.int64)
-    listed = np.zeros((len(cases), k), bool)
+    rows = np.zeros((len(known), k), np.int64)
+    listed = np.zeros((len(known), k), bool)
     users = np.flatnonzero(served)
     if len(users):
         found, scores = contender.rank(known.take_users(users))

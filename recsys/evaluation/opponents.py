@@ -1,4 +1,4 @@
-"""Give the baselines their best chance: choose their settings inside the training part.
+"""Give the opponents their best chance: choose their settings inside the training part.
 
 The slice they are chosen on is the one that our own model is calibrated on
 (`recsys.data.splits.calibration_split`); nothing from after the cutoff is seen.
@@ -15,39 +15,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from recsys.data.frames import TIMESTAMP
-from recsys.data.sequences import build_sequences, recent_counts
-from recsys.data.splits import calibration_split, liked
+from recsys.data.splits import calibration_split
 from recsys.errors import DataError
-from recsys.evaluation import peers
 from recsys.evaluation.baselines import (
     HALF_LIFE,
-    ease,
-    item_knn,
-    markov,
+    OPPONENTS,
     plus_popularity,
     popularity,
     random,
     recent_popularity,
-    svd,
-    user_to_user,
 )
 from recsys.evaluation.measure import contender_of_baseline, recall_of
-from recsys.vectors.readout import rarity
-from recsys.vectors.users import user_vectors
-from recsys.vectors.walks import train_vectors
+from recsys.evaluation.peers import PEERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     import numpy.typing as npt
-    import pandas as pd
 
-    from recsys.data.sequences import Sequences
+    from recsys.data.events import Events
     from recsys.data.splits import Cases
-    from recsys.evaluation.baselines import Baseline, HistoryBaseline
+    from recsys.evaluation.baselines import Baseline, HistoryBaseline, Opponent
     from recsys.evaluation.measure import Contender
-    from recsys.recommender import Recommender
 
     Counts = npt.NDArray[np.int64]
 
@@ -57,101 +46,70 @@ logger = logging.getLogger(__name__)
 HALF_LIVES = (HALF_LIFE, 1.0, 10.0, None)
 DAYS = (30, 7)
 WEIGHTS = (0.25, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0)
-NEIGHBOURS = (50, 5, 10, 20, 100, 200, 500)
 # By recall at this length.
 K = 20
-# EASE inverts a dense (n_items, n_items) matrix, 3 GB in float64 at this size.
-EASE_LIMIT = 20_000
-# Above this many items the settings that need another fit are not searched, for the time it takes.
+# Above this many items, settings that need another fit are not searched, for the time it takes.
 SEARCH_LIMIT = 3_000
 
 
 @dataclass(frozen=True)
-class Opponent:
-    """A baseline that takes histories, and the settings that it may be fitted with.
-
-    Attributes
-    ----------
-    fit : function (train, **settings) -> score
-    settings : list of dict
-        The first is the default.
-    """
-
-    fit: Callable[..., HistoryBaseline]
-    settings: list[dict[str, Any]]
-
-
-OPPONENTS = {
-    "item-knn": Opponent(item_knn, [{"shrinkage": x} for x in (5.0, 0.0, 20.0, 100.0)]),
-    "svd": Opponent(svd, [{"n_components": x} for x in (32, 16, 64, 128)]),
-    "ease": Opponent(ease, [{"penalty": x} for x in (500.0, 100.0, 250.0, 1000.0)]),
-    "markov": Opponent(markov, [{}]),
-}
-PEERS = {
-    "als": Opponent(
-        peers.als,
-        [{"factors": f, "alpha": a} for f, a in product((32, 16, 64), (1.0, 10.0))],
-    ),
-    "bpr": Opponent(peers.bpr, [{"factors": f} for f in (64, 32, 128)]),
-    "bm25": Opponent(
-        peers.bm25,
-        [{"n_neighbours": n, "b": b} for n, b in product((200, 50, 1000), (0.75, 0.25))],
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Part:
-    """Interactions to fit on.
-
-    Attributes
-    ----------
-    sequences : Sequences
-    recent : dict of days -> int64 array, shape (n_items,)
-        Events of the last so many days; None = of all days. Without times there is only None.
-    """
-
-    sequences: Sequences
-    recent: dict[int | None, Counts]
-
-    @classmethod
-    def of(cls, ratings: pd.DataFrame, cutoff: pd.Timestamp | None) -> Part:
-        """Count what was popular before `cutoff`, or before the end where there is none."""
-        sequences = build_sequences(ratings)
-        recent: dict[int | None, Counts] = {}
-        if TIMESTAMP in ratings:
-            now = int((ratings[TIMESTAMP].max() if cutoff is None else cutoff).timestamp())
-            for days in DAYS:
-                recent[days] = recent_counts(ratings, sequences.item_ids, days=days, now=now)
-        return cls(sequences, recent | {None: sequences.counts()})
-
-
-@dataclass(frozen=True)
 class Slice:
-    """Where settings are chosen: an earlier part to fit on, and users to find items for."""
+    """Where settings are chosen: an earlier part to fit on, and users to find items for.
 
-    part: Part
+    Attributes
+    ----------
+    train : Events
+        Compact, interactions only.
+    recent : dict of days -> int64 array, shape (n_items,)
+        See `count_recent`.
+    cases : dict of protocol -> Cases
+        Over the items of `train`.
+    """
+
+    train: Events
+    recent: dict[int | None, Counts]
     cases: dict[str, Cases]
 
     @classmethod
-    def of(cls, train: pd.DataFrame, min_rating: float | None) -> Slice | None:
+    def of(cls, train: Events, min_rating: float | None) -> Slice | None:
         """Split the training part once more; None where it is too small for that."""
         try:
-            earlier, protocols, cutoff = calibration_split(train, min_rating=min_rating)
-            part = Part.of(earlier[liked(earlier, min_rating)], cutoff)
+            split = calibration_split(train, min_rating=min_rating)
+            earlier = split.train.where(split.train.liked(min_rating)).compact()
         except DataError as error:
             logger.info("the opponents have their default settings: %s", error)
             return None
-        return cls(part, protocols)
+        item_ids = earlier.sequences.item_ids
+        known = {name: cases.recode(item_ids) for name, cases in split.protocols.items()}
+        return cls(earlier, count_recent(earlier, split.cutoff), known)
 
     def recall(self, baseline: Baseline, *, needs_history: bool = True) -> float:
         """Return the mean over the protocols of the mean recall over users."""
-        contender = contender_of_baseline(
-            baseline, self.part.sequences.item_ids, K, needs_history=needs_history
-        )
+        item_ids = self.train.sequences.item_ids
+        contender = contender_of_baseline(baseline, item_ids, K, needs_history=needs_history)
         return float(
             np.mean([recall_of(contender, cases, K).mean() for cases in self.cases.values()])
         )
+
+    def best_of(
+        self, values: Collection[Any], baseline_for: Callable[[Any], Baseline], **given: bool
+    ) -> tuple[Any, float]:
+        """Return the value whose baseline has the highest recall, the first of equals, and that."""
+        recalls = {value: self.recall(baseline_for(value), **given) for value in values}
+        best = max(recalls, key=lambda value: recalls[value])
+        return best, recalls[best]
+
+
+def count_recent(events: Events, cutoff: int | None) -> dict[int | None, Counts]:
+    """Count each item's events of the last DAYS before a cutoff, or before the latest event.
+
+    The key None holds the counts of all days; without times there is no other.
+    """
+    now = events.now if cutoff is None else cutoff
+    recent: dict[int | None, Counts] = {}
+    if now is not None:
+        recent = {days: events.recent_counts(days, now) for days in DAYS}
+    return recent | {None: events.sequences.counts()}
 
 
 @dataclass(frozen=True)
@@ -182,13 +140,12 @@ class Choice:
             settings |= {"popularity_days": self.days, "popularity_weight": self.weight}
         return {"settings": settings, f"recall@{K}": self.recall}
 
-    def baseline(self, score: HistoryBaseline, part: Part) -> Baseline:
+    def baseline(self, score: HistoryBaseline, recent: dict[int | None, Counts]) -> Baseline:
         """Put what `fit` gave together with the half-life and the popularity."""
         found: Baseline = partial(score, half_life=self.half_life)
         if not self.weight:
             return found
-        recent, counts = part.recent[self.days], part.recent[None]
-        return plus_popularity(found, recent, counts, weight=self.weight)
+        return plus_popularity(found, recent[self.days], recent[None], weight=self.weight)
 
 
 def choose(opponent: Opponent, where: Slice, *, with_popularity: bool = False) -> list[Choice]:
@@ -206,53 +163,48 @@ def choose(opponent: Opponent, where: Slice, *, with_popularity: bool = False) -
     list of Choice
         The best; and with popularity, the best of those too.
     """
-    part = where.part
-    small = len(part.sequences.item_ids) <= SEARCH_LIMIT
+    sequences = where.train.sequences
+    small = len(sequences.item_ids) <= SEARCH_LIMIT
     tried = []
     for settings in opponent.settings if small else opponent.settings[:1]:
-        score = opponent.fit(part.sequences, **settings)
+        score = opponent.fit(sequences, **settings)
         tried.append((score, _best(score, where, [Choice(settings, h) for h in HALF_LIVES])))
     score, best = max(tried, key=lambda pair: pair[1].recall or 0.0)
     if not with_popularity:
         return [best]
-    grid = [replace(best, days=d, weight=w) for d, w in product(part.recent, WEIGHTS)]
+    grid = [replace(best, days=d, weight=w) for d, w in product(where.recent, WEIGHTS)]
     return [best, _best(score, where, grid)]
 
 
 def _best(score: HistoryBaseline, where: Slice, choices: list[Choice]) -> Choice:
     """Return the choice with the highest recall, the first of equals."""
-    recalls = [where.recall(choice.baseline(score, where.part)) for choice in choices]
+    recalls = [where.recall(choice.baseline(score, where.recent)) for choice in choices]
     best = int(np.argmax(recalls))
     return replace(choices[best], recall=recalls[best])
 
 
-def opponents(
-    train: pd.DataFrame,
-    cutoff: pd.Timestamp | None,
+def fit_opponents(
+    train: Events,
+    cutoff: int | None,
     *,
     k: int,
+    against: Collection[str] = ("baselines",),
     min_rating: float | None = None,
-    with_peers: bool = False,
-    neighbours_of: Recommender | None = None,
 ) -> tuple[dict[str, Contender], dict[str, Any]]:
-    """Choose the settings of all baselines inside the training part and fit them on all of it.
+    """Choose the settings of all opponents inside the training part and fit them on all of it.
 
     Parameters
     ----------
-    train : DataFrame
-        A checked frame.
-    cutoff : Timestamp or None
-        The moment that recent popularity is counted back from; None = the end of `train`.
+    train : Events
+    cutoff : int or None
+        The second that recent popularity is counted back from; None = the end of `train`.
     k : int
         Length of the lists.
+    against : some of "baselines" and "peers"
+        With "peers" the models of `recsys.evaluation.peers` take part, and every opponent also
+        with popularity added.
     min_rating : float
-        Ratings below it are no interactions.
-    with_peers : bool
-        Whether the models of `recsys.evaluation.peers` take part, and everyone also with
-        popularity added.
-    neighbours_of : Recommender, optional
-        Fitted on `train`; lets `recsys.evaluation.baselines.user_to_user` take part, by its user
-        vectors.
+        Ratings below it are not interactions.
 
     Returns
     -------
@@ -261,80 +213,46 @@ def opponents(
         settings, and the recall@20 that they had where they were chosen (None: the defaults,
         since the training part is too small to split).
     """
-    part = Part.of(train[liked(train, min_rating)], cutoff)
-    where = Slice.of(train, min_rating)
-    item_ids, counts = part.sequences.item_ids, part.recent[None]
+    if not against:
+        return {}, {}
+    liked, with_peers = train.where(train.liked(min_rating)).compact(), "peers" in against
+    where, recent = Slice.of(train, min_rating), count_recent(liked, cutoff)
+    item_ids, counts = liked.sequences.item_ids, recent[None]
+    taking_part = (OPPONENTS if "baselines" in against else {}) | (PEERS if with_peers else {})
     baselines: dict[str, Baseline] = {"popularity": popularity(counts)}
     chosen: dict[str, Any] = {}
-    if len(part.recent) > 1:
-        days, recall = _recent_days(where)
-        baselines["recent-popularity"] = recent_popularity(part.recent[days], counts)
+    if len(recent) > 1:
+        days, recall = _choose_days(where)
+        baselines["recent-popularity"] = recent_popularity(recent[days], counts)
         chosen["recent-popularity"] = {"settings": {"days": days}, f"recall@{K}": recall}
     needs_no_history = list(baselines)
-    names = _taking_part(len(item_ids), with_peers=with_peers)
-    for name, opponent in tqdm(names.items(), desc="opponents", delay=2, disable=None):
+    for name, opponent in tqdm(taking_part.items(), desc="opponents", delay=2, disable=None):
+        if opponent.max_items is not None and len(item_ids) > opponent.max_items:
+            logger.info("%s is left out: more than %d items", name, opponent.max_items)
+            continue
         choices = [Choice(opponent.settings[0])]
         if with_peers:
             choices.append(replace(choices[0], weight=WEIGHTS[0]))
         if where is not None:
             choices = choose(opponent, where, with_popularity=with_peers)
-        score = opponent.fit(part.sequences, **choices[0].settings)
+        score = opponent.fit(liked.sequences, **choices[0].settings)
         for suffix, choice in zip(("", " + popularity"), choices, strict=False):
-            baselines[name + suffix] = choice.baseline(score, part)
+            baselines[name + suffix] = choice.baseline(score, recent)
             chosen[name + suffix] = choice.as_dict()
+    baselines["random"] = random(len(item_ids))
+    needs_no_history.append("random")
     contenders = {
         name: contender_of_baseline(score, item_ids, k, needs_history=name not in needs_no_history)
         for name, score in baselines.items()
     }
-    if neighbours_of is not None:
-        entered = _user_to_user(neighbours_of, part.sequences, where, k)
-        contenders["user-to-user"], chosen["user-to-user"] = entered
-    at_random = random(len(item_ids))
-    contenders["random"] = contender_of_baseline(at_random, item_ids, k, needs_history=False)
     return contenders, chosen
 
 
-def _user_to_user(
-    model: Recommender, train: Sequences, where: Slice | None, k: int
-) -> tuple[Contender, dict[str, Any]]:
-    """Choose the number of neighbours, by vectors trained on the slice as the model's were."""
-    n_neighbours, recall, params = NEIGHBOURS[0], None, model.params
-    if where is not None:
-        earlier = where.part.sequences
-        # One event is enough for a vector here, so that the smaller part is never without any.
-        trained = train_vectors(earlier, params | {"min_count": 1})
-        vectors_of = partial(
-            user_vectors,
-            vectors=trained.vectors,
-            half_life=params["half_life"],
-            item_weights=rarity(earlier.counts(), params["discount"]),
-        )
-        recalls = {
-            n: where.recall(user_to_user(earlier, vectors_of, n_neighbours=n)) for n in NEIGHBOURS
-        }
-        n_neighbours = max(recalls, key=lambda n: recalls[n])
-        recall = recalls[n_neighbours]
-    score = user_to_user(train.recode(model.items), model.pooled, n_neighbours=n_neighbours)
-    contender = contender_of_baseline(score, model.items, k, needs_history=True)
-    return contender, {"settings": {"n_neighbours": n_neighbours}, f"recall@{K}": recall}
-
-
-def _taking_part(n_items: int, *, with_peers: bool) -> dict[str, Opponent]:
-    names = OPPONENTS | (PEERS if with_peers else {})
-    if n_items > EASE_LIMIT:
-        logger.info("ease is left out: more than %d items", EASE_LIMIT)
-        del names["ease"]
-    return names
-
-
-def _recent_days(where: Slice | None) -> tuple[int, float | None]:
+def _choose_days(where: Slice | None) -> tuple[int, float | None]:
     """Choose how many days count as recent."""
     if where is None:
         return DAYS[0], None
-    counts = where.part.recent[None]
-    recalls = {
-        days: where.recall(recent_popularity(where.part.recent[days], counts), needs_history=False)
-        for days in DAYS
-    }
-    days = max(recalls, key=lambda days: recalls[days])
-    return days, recalls[days]
+    recent = where.recent
+    return where.best_of(
+        DAYS, lambda days: recent_popularity(recent[days], recent[None]), needs_history=False
+    )

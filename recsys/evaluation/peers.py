@@ -1,4 +1,4 @@
-"""What other libraries would answer: three models of `implicit`, with the histories of the others.
+"""Compare with other libraries: three models of `implicit`, given the same histories.
 
 They come with the extra `peers`, run in one thread unless told otherwise, and are seeded.
 """
@@ -6,11 +6,12 @@ They come with the extra `peers`, run in one thread unless told otherwise, and a
 from __future__ import annotations
 
 import warnings
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recsys.evaluation.baselines import HALF_LIFE, history_matrix
+from recsys.evaluation.baselines import HALF_LIFE, Opponent, user_item_matrix
 from recsys.search.threads import one_blas_thread
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def als(
     seed: int = 0,
     workers: int = 1,
 ) -> HistoryBaseline:
-    """Factorise by alternating least squares; a history's user factors are solved for anew.
+    """Factorise by alternating least squares; user factors are solved for at query time.
 
     An item of a history has the confidence alpha * weight, with weights of mean 1 a user, as in
     training all are. `workers` is the number of threads that train.
@@ -103,7 +104,7 @@ def bpr(
     items, bias = model.item_factors[:, :-1], model.item_factors[:, -1]
 
     def score(histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
-        weights = history_matrix(histories, half_life=half_life)
+        weights = user_item_matrix(histories, half_life)
         users = (weights @ items) / weights.sum(axis=1)[:, None]
         return np.asarray(users @ items.T + bias, dtype=np.float32)
 
@@ -131,7 +132,7 @@ def bm25(
     similarity = csr_array(model.similarity - diags_array(model.similarity.diagonal()))
 
     def score(histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
-        weights = history_matrix(histories, half_life=half_life)
+        weights = user_item_matrix(histories, half_life)
         return np.asarray((weights @ similarity).toarray(), dtype=np.float32)
 
     return score
@@ -141,8 +142,19 @@ def _csr_matrix(histories: Sequences, half_life: float | None = None) -> csr_mat
     """Lay histories out as `implicit` takes them, with weights of mean 1 a user."""
     from scipy.sparse import csr_matrix
 
-    matrix = csr_matrix(history_matrix(histories, half_life=half_life))
+    matrix = csr_matrix(user_item_matrix(histories, half_life))
     n_items = np.diff(matrix.indptr)
     scale = n_items / np.asarray(matrix.sum(axis=1)).ravel()
     matrix.data *= np.repeat(scale, n_items).astype(np.float32)
     return matrix
+
+
+PEERS = {
+    "als": Opponent(
+        als, [{"factors": f, "alpha": a} for f, a in product((32, 16, 64), (1.0, 10.0))]
+    ),
+    "bpr": Opponent(bpr, [{"factors": f} for f in (64, 32, 128)]),
+    "bm25": Opponent(
+        bm25, [{"n_neighbours": n, "b": b} for n, b in product((200, 50, 1000), (0.75, 0.25))]
+    ),
+}

@@ -1,99 +1,27 @@
-"""Split once, train the model and its opponents on the earlier part, measure them on the later."""
+"""Train the model and its opponents on the earlier part of a split, measure them on the later."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recsys.data.columns import id_array, rows_of
-from recsys.data.frames import ITEM, TIMESTAMP, USER
-from recsys.data.sequences import build_sequences, sort_events
-from recsys.data.splits import curve_cases, last_out, liked, split_by_time, time_cases
-from recsys.evaluation.measure import MODEL, contender_of_model, measure
-from recsys.evaluation.opponents import opponents
-from recsys.recommender import Recommender
+from recsys.data.columns import rows_of
+from recsys.evaluation.measure import MODEL, averaged, contender_of_model, measure
+from recsys.evaluation.opponents import fit_opponents
+from recsys.recommender import Recommender, fitted
 from recsys.search.approximate import measure_index
-from recsys.studies.ablation import levers
-from recsys.studies.cold_items import measure_cold_items
-from recsys.studies.dials import turned
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import pandas as pd
 
-    from recsys.data.splits import Cases
-    from recsys.evaluation.measure import Measured
-
-
-@dataclass(frozen=True)
-class Split:
-    """What may be trained on, and who is asked for what.
-
-    Attributes
-    ----------
-    train : DataFrame
-    protocols : dict of name -> Cases
-    cutoff : Timestamp or None
-        None where the parts do not meet at one moment.
-    curve : dict of size -> Cases
-        Of `recsys.data.splits.curve_cases`, where they are asked for.
-    """
-
-    train: pd.DataFrame
-    protocols: dict[str, Cases]
-    cutoff: pd.Timestamp | None = None
-    curve: dict[int, Cases] = field(default_factory=dict)
-
-
-def by_time(
-    ratings: pd.DataFrame, share: float, min_rating: float | None, *, with_curve: bool = False
-) -> Split:
-    """Train on the first `share` of the ratings."""
-    # Rounded, so that 0.8 and its counterpart 0.2 mean the same moment.
-    split = split_by_time(ratings, validation_fraction=round(1 - share, 12))
-    cases = time_cases(ratings, split.cutoff, min_rating=min_rating)
-    curve = curve_cases(ratings, split.cutoff, min_rating=min_rating) if with_curve else {}
-    return Split(split.train, cases, split.cutoff, curve)
-
-
-def by_last_event(ratings: pd.DataFrame, min_rating: float | None) -> Split:
-    """Leave out each user's last events."""
-    train, cases = last_out(ratings, min_rating=min_rating)
-    return Split(train, {"last-out": cases})
-
-
-def at_random(
-    ratings: pd.DataFrame, n_validation: int, min_rating: float | None, *, seed: int = 0
-) -> Split:
-    """Hold out ratings at random, as one should not: what others did later is then known.
-
-    The protocol is `warm` but for that, and with users who are here now.
-
-    Parameters
-    ----------
-    ratings : DataFrame
-        A checked frame with times.
-    n_validation : int
-        How many ratings are held out.
-    min_rating : float
-    seed : int
-    """
-    import pandas as pd
-
-    ratings = sort_events(ratings)  # the same split for any order of the rows
-    held = np.zeros(len(ratings), bool)
-    held[np.random.default_rng(seed).permutation(len(ratings))[:n_validation]] = True
-    # What is held out is moved behind everything else, and the rest is a split by time.
-    first, last = ratings[TIMESTAMP].min(), ratings[TIMESTAMP].max()
-    second = pd.Timedelta(seconds=1)
-    moved = ratings[TIMESTAMP].where(~held, ratings[TIMESTAMP] + (last - first + second))
-    cases = time_cases(ratings.assign(**{TIMESTAMP: moved}), last + second, min_rating=min_rating)
-    warm = cases["warm"]
-    return Split(ratings[~held], {"warm": replace(warm, staleness=np.zeros(len(warm)))})
+    from recsys.data.events import Events
+    from recsys.data.sequences import Sequences
+    from recsys.data.splits import Cases, Split
+    from recsys.evaluation.measure import Contender, Measured
 
 
 @dataclass(frozen=True)
@@ -102,126 +30,176 @@ class Trial:
 
     Attributes
     ----------
-    params : dict
-        Of the model, as used.
-    measured : dict of protocol -> Measured
-    curve : dict of size -> Measured
+    events : Events
+        Training and validation together.
+    split : Split
+    items : DataFrame or None
+    given : dict
+        Settings as they were asked for; `model.params` has what was chosen.
+    ks : ascending whole numbers
+        Lengths of the lists.
+    against : see `recsys.evaluation.opponents.fit_opponents`
+    model : Recommender
+    known : Sequences
+        The interactions trained on.
+    contenders : dict of name -> Contender
+        The model and its opponents.
     opponents : dict of name -> dict
-        See `recsys.evaluation.opponents.opponents`.
-    calibration : dict
-        See `recsys.vectors.calibrate.calibrate`.
+        Their settings.
+    measured : dict of protocol -> Measured
     ann, seconds : dict
-    cold_items : dict or None
-        See `recsys.studies.cold_items.measure_cold_items`.
+    studies : dict of name -> whatever the study measured
     """
 
-    params: dict[str, Any]
-    measured: dict[str, Measured]
-    curve: dict[int, Measured]
+    events: Events
+    split: Split
+    items: pd.DataFrame | None
+    given: dict[str, Any]
+    ks: Sequence[int]
+    against: Collection[str]
+    model: Recommender
+    known: Sequences
+    contenders: dict[str, Contender]
     opponents: dict[str, Any]
-    calibration: dict[str, Any]
+    measured: dict[str, Measured]
     ann: dict[str, Any]
     seconds: dict[str, float]
-    cold_items: dict[str, Any] | None = None
+    studies: dict[str, Any] = field(default_factory=dict)
+
+    def measure(self, contenders: dict[str, Contender]) -> dict[str, Measured]:
+        """Measure other contenders on the same users, by protocol."""
+        return {
+            name: measure(cases, contenders, self.known, self.ks)
+            for name, cases in self.split.protocols.items()
+        }
 
 
-def run(
+@dataclass(frozen=True)
+class Study:
+    """One question beside the main table; each file in `recsys.studies` has one, called STUDY.
+
+    Attributes
+    ----------
+    name : str
+        As on the command line; its key in the report has "_" for "-".
+    help : str
+        The question.
+    measure : function (Trial) -> anything
+        Called once a split.
+    average : function (list of that) -> JSON-able dict
+        What the report holds under the study's key.
+    as_text : function (report) -> list of str
+        Lines of at most 115 columns.
+    needs : set of "time", "one split", "items"
+    """
+
+    name: str
+    help: str
+    measure: Callable[[Trial], Any]
+    average: Callable[[list[Any]], dict[str, Any]]
+    as_text: Callable[[dict[str, Any]], list[str]]
+    needs: frozenset[str] = frozenset()
+
+    @property
+    def key(self) -> str:
+        """The name as a key of the report."""
+        return self.name.replace("-", "_")
+
+
+def average_protocols(found: list[dict[Any, Measured]]) -> dict[str, Any]:
+    """Average what was measured by protocol over the splits, for `Study.average`."""
+    return {str(name): averaged([each[name] for each in found]) for name in found[0]}
+
+
+def only(found: list[Any]) -> Any:
+    """Return what was measured at the one split, for `Study.average`."""
+    (one,) = found
+    return one
+
+
+def run_trial(
+    events: Events,
     split: Split,
     items: pd.DataFrame | None,
     params: dict[str, Any],
     ks: Sequence[int],
     *,
-    with_peers: bool,
-    with_neighbours: bool = False,
-    ablation: bool = False,
-    cold_items: bool = False,
-    dials: bool = False,
+    against: Collection[str] = ("baselines",),
+    studies: Sequence[Study] = (),
 ) -> Trial:
-    """Train and measure.
-
-    Parameters
-    ----------
-    split : Split
-    items : DataFrame or None
-    params : dict
-        Keywords of `Recommender`.
-    ks : ascending whole numbers
-    with_peers : bool
-    with_neighbours : bool
-        Whether what the nearest users watched (`user-to-user`) takes part.
-    ablation : bool
-        Whether to put the model beside its own parts (`recsys.studies.ablation`), not beside
-        opponents.
-    dials : bool
-        Whether to put the model beside itself with other dials (`recsys.studies.dials`), not beside
-        opponents.
-    cold_items : bool
-        Whether to measure what nobody has watched in training too; there are `items` then.
-    """
-    model = Recommender(**params)
-    min_rating = model.params["min_rating"]
-    model.fit(split.train, items)
+    """Train and measure at one split; the arguments are those of `Trial`."""
+    model = Recommender(**params).fit(split.train, items)
     started = time.perf_counter()
-    known = build_sequences(split.train[liked(split.train, min_rating)])
-    chosen: dict[str, Any] = {}
-    if ablation:
-        others = levers(split.train, model.params, ks[-1])
-    elif dials:
-        others = turned(model, ks[-1])
-    else:
-        others, chosen = opponents(
-            split.train,
-            split.cutoff,
-            k=ks[-1],
-            min_rating=min_rating,
-            with_peers=with_peers,
-            neighbours_of=model if with_neighbours else None,
-        )
-    fitted = time.perf_counter()
+    min_rating = model.params["min_rating"]
+    others, chosen = fit_opponents(
+        split.train, split.cutoff, k=ks[-1], against=against, min_rating=min_rating
+    )
+    trained = time.perf_counter()
+    known = split.train.where(split.train.liked(min_rating)).compact().sequences
     contenders = {MODEL: contender_of_model(model, ks[-1]), **others}
     measured = {
-        protocol: measure(cases, contenders, known, ks)
-        for protocol, cases in split.protocols.items()
+        name: measure(cases, contenders, known, ks) for name, cases in split.protocols.items()
     }
-    curve = {n: measure(cases, contenders, known, ks) for n, cases in split.curve.items()}
     ann = _measure_ann(model, list(split.protocols.values())[-1], ks[0])
-    return Trial(
-        model.params,
-        measured,
-        curve,
-        chosen,
-        model.calibration,
-        {**ann, "build_seconds": model.seconds["index"]},
-        {**model.seconds, "opponents": fitted - started,
-         "evaluate": time.perf_counter() - fitted},
-        measure_cold_items(model, items, split.protocols, known, ks)
-        if cold_items and items is not None else None,
+    seconds = {
+        **model.about["seconds"],
+        "opponents": trained - started,
+        "evaluate": time.perf_counter() - trained,
+    }
+    trial = Trial(
+        events, split, items, params, ks, against, model, known, contenders, chosen, measured,
+        {**ann, "build_seconds": model.about["seconds"]["index"]}, seconds,
     )  # fmt: skip
+    for study in studies:
+        trial.studies[study.name] = study.measure(trial)
+    return trial
 
 
-def _measure_ann(model: Recommender, cases: Cases, k: int) -> dict[str, Any]:
+def _measure_ann(recommender: Recommender, cases: Cases, k: int) -> dict[str, Any]:
     """Ask the index that `recommend` uses for up to 1,000 of the evaluated users."""
-    histories = cases.histories.recode(model.items)
+    model = fitted(recommender)
+    histories = cases.histories.recode(recommender.items)
     users = np.flatnonzero(histories.lengths > 0)[:1000]
     return measure_index(model.index, model.queries(histories.take_users(users)), k)
 
 
-def describe_split(ratings: pd.DataFrame, split: Split) -> dict[str, Any]:
+def describe_split(events: Events, split: Split) -> dict[str, Any]:
     """Count what lies after the cutoff, and how much of it training has never seen."""
-    if split.cutoff is not None:
-        later = ratings[ratings[TIMESTAMP] >= split.cutoff]
-        users, items = id_array(later[USER]), id_array(later[ITEM])
+    sequences, train = events.sequences, split.train.sequences
+    if split.cutoff is not None and events.times is not None:
+        late = events.times >= split.cutoff
+        users, items = sequences.user_rows[late], sequences.codes[late]
     else:
         targets = split.protocols["last-out"].targets
-        users, items = targets.user_ids, targets.item_ids[targets.codes]
+        users, items = rows_of(targets.user_ids, sequences.user_ids), targets.codes
     users = np.unique(users)
-    n_warm = int((rows_of(users, np.unique(id_array(split.train[USER]))) >= 0).sum())
-    cold_items = rows_of(items, np.unique(id_array(split.train[ITEM]))) < 0
+    n_warm = int((train.lengths[users] > 0).sum())
+    cutoff = None if split.cutoff is None else f"{np.datetime64(split.cutoff, 's')}+00:00"
     return {
-        "cutoff": None if split.cutoff is None else split.cutoff.isoformat(),
+        "cutoff": cutoff,
         "n_train": len(split.train),
         "n_validation": len(items),
         "n_users_warm": n_warm,
         "n_users_cold": len(users) - n_warm,
-        "share_cold_item_events": float(cold_items.mean()),
+        "share_cold_item_events": float((train.counts()[items] == 0).mean()),
+    }
+
+
+def describe_trial(trial: Trial) -> dict[str, Any]:
+    """Say what one of several cutoffs contributed: users, recall of every model, settings."""
+    return {
+        "n_users": {protocol: len(m.user_ids) for protocol, m in trial.measured.items()},
+        "recall": {
+            protocol: {
+                name: {
+                    f"recall@{k}": float(values[f"recall@{k}"].mean()) if len(m.user_ids) else None
+                    for k in trial.ks
+                }
+                for name, values in m.per_user.items()
+            }
+            for protocol, m in trial.measured.items()
+        },
+        "params": trial.model.params,
+        "opponents": trial.opponents,
+        "calibration": trial.model.about["calibration"],
     }

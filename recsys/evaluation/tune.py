@@ -1,24 +1,24 @@
-"""`recsys tune`: search the parameters of Word2Vec for a data set, within a time budget.
+"""Search the parameters of Word2Vec for a data set, within a time budget.
 
-The last part of the ratings is held out, as `evaluate` holds it out, and is not looked at: what
-is found can be measured on it afterwards. What calibration chooses stays with calibration.
+The last part of the ratings is held out, as `evaluate` holds it out, and never looked at: what is
+found can be measured on it afterwards. What calibration chooses stays with calibration.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recsys.commands import common as cli
+from recsys.data.events import Events
+from recsys.data.frames import check_ratings
+from recsys.data.splits import last_out, time_split
 from recsys.errors import DataError
+from recsys.recommender import Recommender
 from recsys.search.threads import one_blas_thread
+from recsys.vectors.calibrate import DEFAULTS, calibrate
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable
 
     import optuna
@@ -80,7 +80,7 @@ def tune(
     if not 0 <= minutes < float("inf"):
         raise ValueError(f"minutes must be a number of 0 or more, got {minutes!r}")
     parts = _nested(ratings, split, validation_fraction)
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # Ctrl-C is no trial that failed
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # Ctrl-C is not a failed trial
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
     study.enqueue_trial(_defaults())
     started = time.monotonic()
@@ -94,7 +94,7 @@ def tune(
             "interrupted": interrupted,
         }
 
-    def told(_: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+    def report(_: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         if trial.value is None:
             logger.info("trial %d failed: %s", trial.number + 1, trial.params)
             return
@@ -110,10 +110,12 @@ def tune(
         return _recall(parts, _suggested(trial))
 
     try:
-        study.optimize(value, n_trials=1, callbacks=[told])  # the defaults, however long they take
+        study.optimize(
+            value, n_trials=1, callbacks=[report]
+        )  # the defaults, however long they take
         left = 60 * minutes - (time.monotonic() - started)
         if left > 0:
-            study.optimize(value, timeout=left, callbacks=[told], catch=(ValueError,))
+            study.optimize(value, timeout=left, callbacks=[report], catch=(ValueError,))
     except KeyboardInterrupt:
         if not any(trial.value is not None for trial in study.trials):
             raise
@@ -121,26 +123,20 @@ def tune(
     return result()
 
 
-def _nested(ratings: pd.DataFrame, split: str, validation_fraction: float) -> list[pd.DataFrame]:
-    from recsys.data.frames import check_ratings
-    from recsys.data.splits import last_out, split_by_time
-
-    checked = check_ratings(ratings)
+def _nested(ratings: pd.DataFrame, split: str, validation_fraction: float) -> list[Events]:
+    events = Events.of(check_ratings(ratings))
     if split == "last-out":
-        return [last_out(checked)[0]]
-    train = split_by_time(checked, validation_fraction=validation_fraction).train
-    return [train, split_by_time(train, validation_fraction=0.1).train]
+        return [last_out(events).train]
+    train = time_split(events, validation_fraction, None).train
+    return [train, time_split(train, 0.1, None).train]
 
 
-def _recall(parts: list[pd.DataFrame], params: dict[str, Any]) -> float:
+def _recall(parts: list[Events], params: dict[str, Any]) -> float:
     """Return what calibration reaches with these parameters, averaged over parts and protocols."""
-    from recsys.recommender import Recommender
-    from recsys.vectors.calibrate import calibrate
-
     values: list[float] = []
     for part in parts:
         with one_blas_thread():
-            choice = calibrate(part, Recommender(**params).params)
+            choice = calibrate(part.compact(), Recommender(**params).params)
         if "skipped" in choice:
             raise DataError(choice["skipped"])
         recalls = list(choice["recall@20"].values())
@@ -163,63 +159,7 @@ def _suggested(trial: optuna.Trial) -> dict[str, Any]:
 
 
 def _defaults() -> dict[str, Any]:
-    from recsys.recommender import Recommender
-    from recsys.vectors.calibrate import DEFAULTS
-
     params = Recommender().params | {"epochs": DEFAULTS["epochs"]}
     names = ("sg", "vector_size", "window", "negative", "epochs", "alpha", "sample",
              "ns_exponent", "ridge")  # fmt: skip
     return {name: params[name] for name in names}
-
-
-def write_toml(path: Path, found: dict[str, Any], name: str) -> None:
-    """Write the parameters as TOML, whole or not at all."""
-    lines = [
-        f"# recsys tune, {found['n_trials']} trials on the training part of {name}:",
-        f"# recall@20 {found['recall@20']:.4f} on its nested splits; "
-        f"the defaults have {found['default_recall@20']:.4f}.",
-        *(f"{key} = {json.dumps(value)}" for key, value in found["params"].items()),
-    ]
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's options."""
-    cli.add_data_arguments(parser)
-    group = parser.add_argument_group("search")
-    group.add_argument("--minutes", type=float, default=10.0, metavar="M",
-                       help="no trial begins later (default: 10)")  # fmt: skip
-    group.add_argument("--output", type=Path, default=Path("params.toml"), metavar="FILE",
-                       help="what --params takes (default: params.toml)")  # fmt: skip
-    group.add_argument("--split", choices=["time", "last-out"], default="time",
-                       help="what to hold out, as in evaluate")  # fmt: skip
-    group.add_argument("--validation-fraction", type=float, default=0.2, metavar="SHARE",
-                       help="share of the ratings held out (default: 0.2)")  # fmt: skip
-    group.add_argument("--seed", type=int, default=0, metavar="X", help="seed of the search")
-
-
-def run(args: argparse.Namespace) -> None:
-    """Search, write every better result at once, print the best."""
-    if not args.output.absolute().parent.is_dir():
-        raise DataError(f"'{args.output.absolute().parent}' is no folder to write to")
-    name, ratings, _ = cli.load_data(args)
-    found = tune(
-        ratings,
-        minutes=args.minutes,
-        split=args.split,
-        validation_fraction=args.validation_fraction,
-        seed=args.seed,
-        on_better=lambda better: write_toml(args.output, better, name),
-    )
-    write_toml(args.output, found, name)
-    if args.json:
-        cli.print_json({**found, "output": str(args.output)})
-    else:
-        print(
-            f"{args.output}: recall@20 {found['recall@20']:.4f} on nested splits, "
-            f"defaults {found['default_recall@20']:.4f}, after {found['n_trials']} trials"
-        )
-    if found["interrupted"]:
-        raise KeyboardInterrupt

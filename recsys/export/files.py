@@ -26,11 +26,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys import __version__
-from recsys.commands import common as cli
 from recsys.errors import DataError
+from recsys.recommender import fitted
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterable, Iterator
 
     import numpy as np
@@ -122,7 +121,9 @@ def export(
 
 def _kinds(model: Recommender, format: str, what: str | Iterable[str] | None) -> list[str]:
     """Check which kinds of vectors are wanted, or choose them."""
-    there = [kind for kind in KINDS if kind != "output" or model.tables.contexts is not None]
+    there = [
+        kind for kind in KINDS if kind != "output" or fitted(model).tables.contexts is not None
+    ]
     if what is None:
         usual = {"word2vec": ("input",), "projector": ("input",), "parquet": ("input", "output")}
         return [kind for kind in there if kind in usual.get(format, KINDS)]
@@ -145,14 +146,16 @@ def _tables(model: Recommender, kinds: list[str]) -> tuple[list[Table], Ids]:
     from recsys.data.columns import take
     from recsys.export.lookup import Table
 
-    held, tables = model.tables, []
-    spaces = {kind: model.item_vectors(kind) for kind in kinds if kind != "users"}
+    asked, tables = fitted(model), []
+    held = asked.tables
+    spaces = {kind: asked.item_vectors(kind) for kind in kinds if kind != "users"}
     if spaces:
         titles = None if held.titles is None else take(held.titles)
         tables.append(Table("item", model.items, titles, held.counts, spaces))
     if "users" not in kinds:
         return tables, np.empty(0, dtype=object)
-    user_ids, vectors = model.user_vectors()
+    rows, vectors = asked.user_vectors()
+    user_ids = take(held.user_ids, rows)
     events = held.histories.lengths
     tables.append(Table("user", user_ids, None, events[events > 0], {"vector": vectors}))
     cold_users = take(held.user_ids, np.flatnonzero(events == 0))
@@ -288,39 +291,3 @@ def _write_projector(folder: Path, table: Table) -> None:
 def _numbers(row: npt.NDArray[np.float32], separator: str) -> str:
     """Write float32 numbers with the nine digits that give the very same ones back."""
     return separator.join(["%.9g" % number for number in row.tolist()])  # noqa: UP031
-
-
-# ---- the command
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's options."""
-    parser.add_argument(
-        "target",
-        metavar="TARGET",
-        help="a file; for projector a folder; for redis a URL such as redis://localhost:6379/0",
-    )
-    parser.add_argument("--format", choices=FORMATS, required=True, help="see above")
-    parser.add_argument(
-        "--what",
-        metavar="KINDS",
-        help="some of input,output,users, with commas between (default: input for word2vec and "
-        "projector; input,output for parquet; all for npz, sqlite and redis)",
-    )
-    cli.add_model_folder(parser)
-
-
-def run(args: argparse.Namespace) -> None:
-    """Export from a saved model."""
-    from recsys.recommender import Recommender
-
-    model = Recommender.load(cli.model_folder(args))
-    done = export(model, args.target, format=args.format, what=args.what)
-    if args.json:
-        cli.print_json(done)
-    else:
-        rows = [f"{done[f'n_{n}']:,} {n}" for n in ("items", "users") if done[f"n_{n}"] is not None]
-        print(
-            f"{done['target']}: {done['format']}, {', '.join(done['what'])} vectors of "
-            f"{' and '.join(rows)}, {done['vector_size']} numbers each"
-        )

@@ -6,21 +6,22 @@ pandas.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import functools
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recsys.data.columns import TextColumn, take
-from recsys.model.where import Lists, matching
+from recsys.data.columns import Lists, TextColumn, take
+from recsys.model.where import matching
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import numpy.typing as npt
     import pandas as pd
 
-    from recsys.model.where import Column
+    from recsys.data.columns import Column
 
 KEPT_FILTERS = 64
 
@@ -36,7 +37,6 @@ class Catalogue:
     """
 
     columns: dict[str, Column]
-    _masks: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, items: pd.DataFrame, item_ids: npt.NDArray[Any]) -> Catalogue:
@@ -52,19 +52,11 @@ class Catalogue:
         titles = self.columns.get("title")
         return titles if isinstance(titles, TextColumn) else None
 
-    def mask(self, where: str) -> npt.NDArray[np.bool_]:
-        """Tell which items an expression holds for (`recsys.model.where`); the last are kept.
-
-        Raises
-        ------
-        ValueError
-            The expression cannot be read.
-        """
-        if where not in self._masks:
-            if len(self._masks) >= KEPT_FILTERS:
-                self._masks.pop(next(iter(self._masks)))
-            self._masks[where] = matching(where, self.columns)
-        return self._masks[where]
+    @functools.cached_property
+    def mask(self) -> Callable[[str], npt.NDArray[np.bool_]]:
+        """Tell which items an expression holds for (`recsys.model.where`); the last are kept."""
+        find_items = functools.partial(matching, columns=self.columns)
+        return functools.lru_cache(KEPT_FILTERS)(find_items)
 
     def take(self, rows: npt.NDArray[np.integer]) -> Catalogue:
         """Return the items of these rows."""

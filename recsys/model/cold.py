@@ -1,7 +1,7 @@
-"""Give items that nobody has watched their vectors, from what is known of them: their metadata.
+"""Give items that nobody has watched vectors, predicted from their metadata.
 
-An item's genres, tags, year and the words of its title are features; a ridge regression learns, on
-the items that were watched, what all the numbers that a model holds of an item owe to them.
+An item's genres, tags, year and the words of its title are features; a ridge regression learns from
+the items that were watched how they determine all the numbers that a model holds of an item.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from recsys.model.tables import Tables
 
-# A feature counts where so many watched items have it; of too many, the most frequent stay.
+# A feature counts if at least MIN_ITEMS watched items have it; the MAX_FEATURES most frequent stay.
 MIN_ITEMS, MAX_FEATURES = 2, 2000
 PENALTY = 100.0
 
@@ -31,8 +31,7 @@ def item_features(items: pd.DataFrame) -> list[dict[str, float]]:
     """Describe each item by features, the name of a feature and its value.
 
     Of a column of tuples (genres, tags) each entry is a feature, of a column of text (the title)
-    each word. A year lies between two decades. What is not known is no feature, and numbers other
-    than the year are none.
+    each word. A year lies between two decades. Unknown values and other numbers are not features.
 
     Parameters
     ----------
@@ -81,12 +80,12 @@ def feature_matrices(watched: pd.DataFrame, new: pd.DataFrame) -> tuple[csr_matr
     Returns
     -------
     csr_matrix, csr_matrix, shapes (n_watched, n_features) and (n_new, n_features)
-        A row without an entry is an item of which nothing is known that would help.
+        A row without an entry is an item whose metadata do not help.
     """
     from sklearn.feature_extraction import DictVectorizer
 
     vectorizer = DictVectorizer()
-    # One that all know is put before and taken off again, since there might be no other.
+    # A first row with a feature of its own, taken off again, since there might be no other.
     matrix = vectorizer.fit_transform([{"": 1.0}, *item_features(watched)])[1:]
     n_items = matrix.getnnz(axis=0)
     kept = np.argsort(-n_items, kind="stable")[:MAX_FEATURES]
@@ -102,7 +101,7 @@ def regress(
 ) -> npt.NDArray[np.float32]:
     """Predict all columns of new items by a ridge regression on their features.
 
-    An item that was watched n times weighs n ** 0.5, since its vectors are the surer.
+    An item that was watched n times weighs n ** 0.5, since its vectors are more certain.
 
     The features, the weights, the penalty and the method were chosen inside the first 80% of the
     ratings of ml-100k and ml-latest-small, at several cutoffs, by the recall@20 among the cold
@@ -143,7 +142,7 @@ def _with_ones(features: csr_matrix) -> Any:
     return hstack([features, csr_matrix(np.ones((features.shape[0], 1)))], format="csr")
 
 
-def added(tables: Tables, items: pd.DataFrame, *, unit: bool) -> Tables:
+def add_cold_items(tables: Tables, items: pd.DataFrame, *, unit: bool) -> Tables:
     """Add items to what a model knows, with all their numbers predicted from their metadata.
 
     Parameters
@@ -157,7 +156,7 @@ def added(tables: Tables, items: pd.DataFrame, *, unit: bool) -> Tables:
     Raises
     ------
     DataError
-        See `recsys.recommender.Recommender.add_items`.
+        See `recsys.Recommender.add_items`.
     """
     import pandas as pd
 
@@ -165,18 +164,18 @@ def added(tables: Tables, items: pd.DataFrame, *, unit: bool) -> Tables:
 
     if tables.catalogue is None:
         raise DataError("nothing is known of the model's items: fit(ratings, items) first")
-    ids = _ids_like(tables, id_array(items[ITEM]))
+    ids = _match_kind(tables, id_array(items[ITEM]))
     there = [item_id for item_id in ids.tolist() if find(tables.item_ids, item_id) is not None]
     if there:
-        raise DataError(f"{_named(there)} in the model already: remove_items first, or leave out")
+        raise DataError(f"{_name(there)} already in the model: remove_items first, or leave out")
     known = tables.catalogue.to_frame(tables.item_ids)
     learned = np.flatnonzero(~tables.is_cold)
     watched, new = feature_matrices(known.iloc[learned], items)
     blank = ids[new.getnnz(axis=1) == 0].tolist()
     if blank:
         raise DataError(
-            f"{_named(blank)} of no use: no genre, year, word or tag that {MIN_ITEMS} items "
-            "with a vector have; leave out what nothing is known of"
+            f"{_name(blank, 'cannot be added')}: none of their genres, years, words or tags occurs "
+            f"in at least {MIN_ITEMS} items with a vector"
         )
     useful = watched.getnnz(axis=1) > 0
     predicted = regress(
@@ -189,7 +188,7 @@ def added(tables: Tables, items: pd.DataFrame, *, unit: bool) -> Tables:
     return tables.with_cold_items(ids, predicted, everything)
 
 
-def _ids_like(tables: Tables, ids: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _match_kind(tables: Tables, ids: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Bring ids to the kind of the model's, or say that they are of another."""
     is_text = isinstance(tables.item_ids, TextColumn)
     if is_text != (ids.dtype == object):
@@ -200,12 +199,12 @@ def _ids_like(tables: Tables, ids: npt.NDArray[Any]) -> npt.NDArray[Any]:
     limits = np.iinfo(tables.item_ids.dtype)
     outside = [item_id for item_id in ids.tolist() if not limits.min <= item_id <= limits.max]
     if outside:
-        raise DataError(f"item id {outside[0]} is none of the model's kind, {limits.dtype}")
+        raise DataError(f"item id {outside[0]} does not fit the model's ids, {limits.dtype}")
     return ids.astype(limits.dtype)
 
 
-def _named(ids: list[Any]) -> str:
+def _name(ids: list[Any], verb: str = "") -> str:
     """Begin a sentence about some items with the first three of them."""
     more = f" and {len(ids) - 3:,} more" if len(ids) > 3 else ""
     shown = ", ".join(f"{item_id!r:.60}" for item_id in ids[:3])
-    return f"item {shown} is" if len(ids) == 1 else f"items {shown}{more} are"
+    return f"item{'s' * (len(ids) > 1)} {shown}{more} {verb or ('is' if len(ids) == 1 else 'are')}"

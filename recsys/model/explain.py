@@ -1,7 +1,7 @@
-"""Split scores exactly: what each watched item says for a recommendation, and what popularity does.
+"""Split scores exactly: what each watched item contributes, and what popularity does.
 
-The user vector is a weighted sum and the score an inner product, so that every part of the user
-vector has its own part of the score.
+The user vector is a weighted sum and the score an inner product, so each part of the user vector
+has its own part of the score.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Taste = tuple[Rows, npt.NDArray[np.float32]]
 
 
-def contributions(
+def split_scores(
     tables: Tables, taste: Taste, rows: Rows, popularity_weight: float, *, cosine: bool
 ) -> tuple[Rows, npt.NDArray[np.float64]]:
     """Split the scores of some items.
@@ -62,14 +62,14 @@ def contributions(
     return speakers, parts
 
 
-def account(
+def explain_score(
     tables: Tables, taste: Taste, item_id: Any, popularity_weight: float, *, cosine: bool
 ) -> pd.DataFrame:
     """Lay the parts of one score out as a frame, see `Recommender.explain`."""
     import pandas as pd
 
     row = np.array([tables.item_row(item_id)])
-    speakers, parts = contributions(tables, taste, row, popularity_weight, cosine=cosine)
+    speakers, parts = split_scores(tables, taste, row, popularity_weight, cosine=cosine)
     titles = [None if tables.titles is None else tables.titles[one] for one in speakers.tolist()]
     shown = pd.DataFrame(
         {
@@ -84,11 +84,11 @@ def account(
     return shown.iloc[order].reset_index(drop=True)
 
 
-def reasons_for(
+def give_reasons(
     tables: Tables, taste: Taste, rows: Rows, popularity_weight: float, *, cosine: bool
 ) -> list[str]:
     """Name for each item the two that speak most for it, and popularity where it says more."""
-    speakers, parts = contributions(tables, taste, rows, popularity_weight, cosine=cosine)
+    speakers, parts = split_scores(tables, taste, rows, popularity_weight, cosine=cosine)
     parts[:, :-1][:, np.isin(speakers, taste[0][taste[1] < 0])] = 0  # disliked is no reason
     names = [
         (tables.titles[row] if tables.titles is not None else "") or str(item_id)

@@ -1,4 +1,4 @@
-"""Make all that a model holds of a frame of ratings: sequences, vectors, what they are read by."""
+"""Fit a model: choose settings, train, read the vectors out, index them. The one way to a model."""
 
 from __future__ import annotations
 
@@ -7,81 +7,145 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recsys.data.events import Events
-from recsys.data.sequences import order_events, recent_counts, seconds_of
-from recsys.data.splits import days_since_last, liked
+from recsys.data.splits import draw
+from recsys.model import storage
+from recsys.model.ask import Model
 from recsys.model.tables import Tables
+from recsys.search.approximate import annoy_available, build_annoy
+from recsys.search.threads import one_blas_thread
+from recsys.vectors.item2vec import train_vectors
 from recsys.vectors.readout import item_columns, log_popularity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import pandas as pd
 
+    from recsys.data.events import Events
     from recsys.data.sequences import Sequences
     from recsys.vectors.item2vec import ItemVectors
 
+    Train = Callable[[Sequences, Mapping[str, Any]], ItemVectors]
 
-def fit_tables(
-    ratings: pd.DataFrame,
+# Users that an index is tried with when it is built, and chosen for.
+ASKED = 300
+
+
+def fit_model(
+    events: Events,
     items: pd.DataFrame | None,
-    params: dict[str, Any],
-    train: Callable[[Sequences, pd.DataFrame], ItemVectors],
-) -> tuple[Tables, dict[str, float]]:
-    """Order the events, train on them, and read the vectors out.
+    params: Mapping[str, Any],
+    *,
+    train: Train = train_vectors,
+) -> Model:
+    """Fit a model on all of the events.
 
     Parameters
     ----------
-    ratings, items : DataFrame
-        Checked frames.
+    events : Events
+    items : DataFrame or None
+        In the form of `recsys.data.frames.check_items`.
     params : dict
-        Keywords of `Recommender`, none of them left to be chosen.
-    train : function (histories, events) -> ItemVectors
-        Gets the interactions as sequences and as a frame in the same order.
+        Settings of `recsys.Recommender`; those that are None are chosen (`vectors.calibrate`) or
+        get their defaults.
+    train : function (sequences, params) -> ItemVectors
+        How to train with these settings.
+
+    Raises
+    ------
+    DataError
+        Too little data, or settings that need ratings or times that are not there.
+    """
+    from recsys.vectors.calibrate import calibrate, default_epochs
+
+    events, params = events.compact(), dict(params)
+    if params["index"] == "annoy" and not annoy_available():
+        params["index"] = "exact"
+    seconds: dict[str, float] = {}
+    calibration: dict[str, Any] = {}
+    with one_blas_thread():
+        if params["calibrate"]:
+            calibration = calibrate(events, params, train=train)
+            params |= calibration["chosen"]
+            seconds["calibrate"] = calibration.pop("seconds", 0.0)
+        params["calibrate"] = False
+        params["epochs"] = params["epochs"] or default_epochs(len(events))
+        tables, taken = learn(events, items, params, train=train)
+    about = {
+        "versions": storage.versions(),
+        "data": {"n_ratings": len(events), "sha256": events.fingerprint()},
+        "calibration": calibration,
+        "seconds": seconds | taken,
+        "drift": {},
+    }
+    return with_index(Model(tables, params, about))
+
+
+def learn(
+    events: Events,
+    items: pd.DataFrame | None,
+    params: Mapping[str, Any],
+    *,
+    train: Train = train_vectors,
+) -> tuple[Tables, dict[str, float]]:
+    """Train on the events and read the vectors out.
+
+    Parameters
+    ----------
+    events : Events
+        Compact.
+    items, train
+        As in `fit_model`.
+    params : dict
+        None left to be chosen.
 
     Returns
     -------
     tables : Tables
     seconds : dict
-        What took how long: sequences, train, readout.
+        How long each step took: train, readout.
     """
     started = time.perf_counter()
-    order, watched = order_events(ratings)
-    events, histories = ratings.iloc[order].reset_index(drop=True), watched
-    everything = Events.of(events, watched, rated=params["min_rating"] is not None)
-    if params["min_rating"] is not None:
-        likes = liked(events, params["min_rating"])
-        histories, events = watched.where(likes), events[likes]
-    sequenced = time.perf_counter()
-    trained = train(histories, events)
+    likes = events.liked(params["min_rating"])
+    liked = events if likes.all() else events.where(likes)
+    trained = train(liked.sequences, params)
     read = time.perf_counter()
-    staleness = days_since_last(events, histories, ratings)
-    known = histories.recode(trained.item_ids)
-    columns = item_columns(
-        trained,
-        known,
-        scoring=params["scoring"],
-        half_life=params["half_life"],
-        discount=params["discount"],
-        ridge=params["ridge"],
-    )
-    recent, days = None, params["popularity_days"]
+    histories = liked.sequences.recode(trained.item_ids)
+    columns = item_columns(trained, histories, params)
+    recent, days, now = None, params["popularity_days"], events.now
     if days is not None:
-        now = int(seconds_of(ratings).max())
-        recent = recent_counts(events, trained.item_ids, days=days, now=now)
-    popularity = log_popularity(known.counts(), recent)
+        of_all = liked.recent_counts(days, now or 0)
+        recent = of_all[np.isin(events.sequences.item_ids, trained.item_ids)]
+    popularity = log_popularity(histories.counts(), recent)
+    kept = events if params["min_rating"] is not None else _without_ratings(events)
     tables = Tables.of(
         trained,
         np.column_stack([columns, popularity]),
-        known,
-        known if watched is histories else watched.recode(trained.item_ids),
-        staleness,
+        histories,
+        histories if liked is events else events.sequences.recode(trained.item_ids),
+        liked.days_before(now),
         items,
-        everything,
+        kept,
     )
-    seconds = {
-        "sequences": sequenced - started,
-        "train": read - sequenced,
-        "readout": time.perf_counter() - read,
-    }
-    return tables, seconds
+    return tables, {"train": read - started, "readout": time.perf_counter() - read}
+
+
+def _without_ratings(events: Events) -> Events:
+    """Drop what a model without `min_rating` never looks at again."""
+    return type(events)(events.sequences, events.times)
+
+
+def with_index(model: Model) -> Model:
+    """Return the model with an index that suits users drawn at random: the same ones every time."""
+    started = time.perf_counter()
+    annoy, ann = None, dict[str, Any]()
+    if model.params["index"] == "annoy" and annoy_available():
+        tables = model.tables
+        users = draw(np.flatnonzero(tables.histories.lengths), ASKED)
+        asked = model.queries(tables.histories.take_users(users), tables.staleness[users])
+        watched = tables.watched.take_users(users)
+        annoy, ann = build_annoy(
+            tables.readout, asked, (watched.offsets, watched.codes), seed=model.params["seed"]
+        )
+    seconds = {**model.about["seconds"], "index": time.perf_counter() - started}
+    return Model(model.tables, model.params, {**model.about, "ann": ann, "seconds": seconds}, annoy)

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     Rows = npt.NDArray[np.int64]
 
-
 logger = logging.getLogger(__name__)
 
 
@@ -55,8 +54,7 @@ class Tables:
     staleness : float64 array, shape (n_users,)
         Days from the last event of each history to the latest event of all.
     events : Events
-        All that the model was given, for `Recommender.update`. Its sequences are `watched` itself
-        where every item has a vector.
+        All that the model was given, for updates: also events of items without a vector.
     cold : bool array, shape (n_items,), or None
         Items that nobody has watched, whose vectors come from their metadata; None = none.
     """
@@ -86,8 +84,6 @@ class Tables:
         events: Events,
     ) -> Tables:
         """Lay out what `fit` made; the sequences are over the items that have a vector."""
-        if len(events.item_ids) == len(trained.item_ids):
-            events = replace(events, sequences=watched)
         catalogue = None
         if items is not None:
             catalogue = Catalogue.of(items, trained.item_ids)
@@ -128,10 +124,11 @@ class Tables:
             columns["watched_offsets"] = self.watched.offsets
         if self.catalogue is not None:
             columns |= self.catalogue.to_columns()
-        if self.events.sequences is not self.watched:
-            columns["event_item_ids"] = self.events.item_ids
-            columns["event_codes"] = self.events.sequences.codes
-            columns["event_offsets"] = self.events.sequences.offsets
+        sequences = self.events.sequences
+        if sequences.codes is not self.watched.codes:
+            columns["event_item_ids"] = _as_column(sequences.item_ids)
+            columns["event_codes"] = sequences.codes
+            columns["event_offsets"] = sequences.offsets
         return {name: column for name, column in columns.items() if column is not None}
 
     @classmethod
@@ -203,7 +200,14 @@ class Tables:
 
     def take_items(self, rows: Rows) -> Tables:
         """Return the tables of some items alone, of ascending rows; others leave the histories."""
-        histories, watched = self._recoded(np.arange(len(self.item_ids)), rows)
+        gone = np.delete(take(self.item_ids), rows)
+        places = np.full(len(self.item_ids), -1)
+        places[rows] = np.arange(len(rows))
+        histories, watched = self._renumbered(places, len(rows))
+        stays = ~np.isin(take(self.events.sequences.item_ids), gone)
+        events = self.events.where(stays[self.events.sequences.codes])
+        ids = take(events.sequences.item_ids)[stays]
+        sequences = events.sequences.renumber(np.cumsum(stays) - 1, ids)
         return replace(
             self,
             item_ids=to_column(take(self.item_ids, rows)),
@@ -215,7 +219,7 @@ class Tables:
             cold=self.is_cold[rows] if self.is_cold[rows].any() else None,
             histories=histories,
             watched=watched,
-            events=self.events.without(np.delete(take(self.item_ids), rows)),
+            events=replace(events, sequences=sequences),
         )
 
     def with_cold_items(
@@ -237,7 +241,7 @@ class Tables:
         numbers = np.concatenate([self.numbers, predicted])[order]
         d = self.vectors.shape[1]
         places = np.argsort(order)[: len(old)]  # where the old rows have come
-        histories, watched = self._recoded(places, np.arange(len(order)))
+        histories, watched = self._renumbered(places, len(order))
         return replace(
             self,
             item_ids=to_column(everything[order]),
@@ -257,11 +261,10 @@ class Tables:
         parts = (self.vectors, self.contexts, self.readout)
         return np.hstack([part for part in parts if part is not None])
 
-    def _recoded(self, places: Rows, rows: Rows) -> tuple[Sequences, Sequences]:
-        """Return histories and watched with new codes: of `places[code]` the place in `rows`."""
+    def _renumbered(self, places: Rows, n_items: int) -> tuple[Sequences, Sequences]:
+        """Return histories and watched with new item rows, -1 for items that leave."""
         histories, watched = (
-            Sequences(old.user_ids, places, old.codes, old.offsets).recode(rows)
-            for old in (self.histories, self.watched)
+            old.renumber(places, np.arange(n_items)) for old in (self.histories, self.watched)
         )
         return histories, histories if self.watched is self.histories else watched
 
@@ -287,7 +290,10 @@ class Tables:
         return find_all(self.item_ids, item_ids)
 
     def left(
-        self, excluded: Rows, allow: Iterable[Any] | None, where: str | pd.Series | None
+        self,
+        excluded: npt.NDArray[np.integer[Any]],
+        allow: Iterable[Any] | None,
+        where: str | pd.Series | None,
     ) -> npt.NDArray[np.bool_]:
         """Tell which items the filters leave, bool array (n_items,).
 
@@ -343,6 +349,10 @@ class Tables:
         raise UnknownItemError(f"unknown item {title!r}: neither an id nor a title{hint}")
 
 
+def _as_column(ids: Any) -> Any:
+    return ids if isinstance(ids, TextColumn) else to_column(ids)
+
+
 def _events(columns: dict[str, Any], watched: Sequences, n_users: int) -> Events:
     item_ids, sequences = columns["item_ids"], watched
     if "event_codes" in columns:
@@ -354,7 +364,8 @@ def _events(columns: dict[str, Any], watched: Sequences, n_users: int) -> Events
             column.shape != sequences.codes.shape or column.dtype.kind not in kinds
         ):
             raise ValueError(f"event_{name} does not fit the {len(sequences.codes)} events")
-    return Events(item_ids, sequences, times, ratings)
+    named = replace(sequences, user_ids=columns["user_ids"], item_ids=item_ids)
+    return Events(named, times, ratings)
 
 
 def _sequences(columns: dict[str, Any], kind: str, n_users: int, n_items: int) -> Sequences:

@@ -1,29 +1,38 @@
-"""Bring a model up to date: put new events to the old ones, and choose what to train on.
+"""Bring a model up to date: add new events to the old ones, and train on what is new.
 
 Old input vectors stay as they are, to the bit: user vectors, similar items and whatever else was
-made from them stay valid. Output vectors learn on, the vectors of new items from nothing; the
-ridge regression, popularity, rarity and all histories are made anew, as `fit` makes them. None of
-the other ways that were tried is measurably better ("A model that stays up to date" in README.md).
+made from them stay valid. Output vectors learn on, new items get new vectors; the ridge regression,
+popularity, rarity and all histories are computed as `fit` computes them. No other way that was
+tried is measurably better (recsys/studies/README.md).
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recsys.data.columns import rows_of, take
+from recsys.data.events import order_events
 from recsys.data.frames import ITEM, RATING, TIMESTAMP, USER, check_items, check_ratings
-from recsys.data.sequences import Sequences
+from recsys.data.splits import draw
 from recsys.errors import DataError
+from recsys.model import storage
+from recsys.model.ask import Model
+from recsys.model.cold import add_cold_items
+from recsys.model.fit import learn, with_index
 from recsys.search.exact import ExactIndex
-from recsys.vectors.item2vec import WORD2VEC, ItemVectors, continue_item2vec
+from recsys.search.threads import one_blas_thread
+from recsys.settings import word2vec_params
+from recsys.vectors.item2vec import ItemVectors, continue_item2vec
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+    from recsys.data.sequences import Sequences
     from recsys.model.tables import Tables
 
     Rows = npt.NDArray[np.integer[Any]]
@@ -33,13 +42,49 @@ logger = logging.getLogger(__name__)
 
 # Passes over the new events, and the learning rate at their start.
 EPOCHS, ALPHA = 10, 0.05
-NEW = "is_new"
-# Drift is measured on so many items at most, each with so many events before; by their K nearest.
+# Drift is measured on up to N_ITEMS items with at least ENOUGH events before; by their K nearest.
 N_ITEMS, ENOUGH, K = 500, 10, 10
 
 
-def merge(tables: Tables, ratings: pd.DataFrame, *, min_rating: float | None) -> pd.DataFrame:
-    """Put new events to those that a model knows.
+def update_model(model: Model, ratings: pd.DataFrame, items: pd.DataFrame | None = None) -> Model:
+    """Return a model that has learned new events; see `recsys.Recommender.update`."""
+    started, known = time.perf_counter(), model.tables
+    checked = None if items is None else check_items(items)
+    merged, is_new = merge_events(known, ratings, min_rating=model.params["min_rating"])
+    tables, taken = known, dict[str, float]()
+    merging = time.perf_counter() - started
+    if is_new.any() or items is not None:
+        with one_blas_thread():
+            order, events = order_events(merged)
+            described = merge_items(known, checked)
+            news = is_new[order][events.liked(model.params["min_rating"])]
+            tables, taken = learn(
+                events,
+                described,
+                model.params,
+                train=lambda histories, params: _train_on_news(known, histories, news, params),
+            )
+            if described is not None and known.is_cold.any():
+                cold = _still_cold(known, tables, described)
+                if len(cold):
+                    tables = add_cold_items(tables, cold, unit=model.cosine)
+    about = {**model.about, "seconds": {"merge": merging, **taken}}
+    if is_new.any():
+        data = {"n_ratings": len(events), "sha256": events.fingerprint()}
+        about |= {"versions": storage.versions(), "data": data}
+    else:
+        logger.info("every event of these is known already: there is nothing to learn")
+    changed = Model(tables, model.params, about, model.annoy)
+    if tables is not known:
+        changed = with_index(changed)
+    drift = measure_drift(known, tables) | {"seconds": time.perf_counter() - started}
+    return Model(tables, changed.params, {**changed.about, "drift": drift}, changed.annoy)
+
+
+def merge_events(
+    tables: Tables, ratings: pd.DataFrame, *, min_rating: float | None
+) -> tuple[pd.DataFrame, npt.NDArray[np.bool_]]:
+    """Add new events to those that a model knows.
 
     Parameters
     ----------
@@ -52,18 +97,19 @@ def merge(tables: Tables, ratings: pd.DataFrame, *, min_rating: float | None) ->
 
     Returns
     -------
-    DataFrame
-        A checked frame, old events first, with one more column: `is_new`.
+    merged : DataFrame
+        A checked frame, old events first.
+    is_new : bool array, shape (n_events,)
 
     Raises
     ------
     DataError
-        The frame cannot be used as it is, or does not go with the old events: only one of the two
-        has times, ids are numbers here and text there, `min_rating` misses its ratings.
+        The frame cannot be used as it is, or does not fit the old events: only one of the two has
+        times, ids are numbers here and text there, `min_rating` misses its ratings.
     """
     import pandas as pd
 
-    ratings, old = check_ratings(ratings), tables.events.to_frame(tables.user_ids)
+    ratings, old = check_ratings(ratings), tables.events.to_frame()
     if (TIMESTAMP in ratings) != (TIMESTAMP in old):
         ours, theirs = ("times", "none") if TIMESTAMP in old else ("no times", "some")
         raise DataError(f"the model's events have {ours} and the new ones have {theirs}")
@@ -77,7 +123,8 @@ def merge(tables: Tables, ratings: pd.DataFrame, *, min_rating: float | None) ->
         known = old.loc[old[USER].isin(ratings[USER]), keys].drop_duplicates()
         found = ratings[keys].merge(known, how="left", indicator=True)["_merge"]
         ratings = ratings[(found == "left_only").to_numpy()]
-    return pd.concat([old.assign(**{NEW: False}), ratings.assign(**{NEW: True})], ignore_index=True)
+    merged = pd.concat([old, ratings], ignore_index=True)
+    return merged, np.arange(len(merged)) >= len(old)
 
 
 def _one_kind(old: pd.Series, new: pd.Series) -> tuple[pd.Series, pd.Series]:
@@ -95,7 +142,7 @@ def _one_kind(old: pd.Series, new: pd.Series) -> tuple[pd.Series, pd.Series]:
 
 
 def merge_items(tables: Tables, items: pd.DataFrame | None) -> pd.DataFrame | None:
-    """Put a checked table of items over what a model knows of them; None if there is neither."""
+    """Lay a checked table of items over what a model knows of them; None if there is neither."""
     import pandas as pd
 
     if tables.catalogue is None:
@@ -106,32 +153,32 @@ def merge_items(tables: Tables, items: pd.DataFrame | None) -> pd.DataFrame | No
     return check_items(pd.concat([known, items]).drop_duplicates(ITEM, keep="last"))
 
 
-def go_on(
-    tables: Tables, histories: Sequences, events: pd.DataFrame, params: dict[str, Any]
+def _train_on_news(
+    tables: Tables, histories: Sequences, is_new: npt.NDArray[np.bool_], params: Any
 ) -> ItemVectors:
-    """Train on what is new.
+    """Continue training on the new events, and what surrounds them.
 
     Parameters
     ----------
     tables : Tables
         What the model knew before.
     histories : Sequences
-        All of its events now.
-    events : DataFrame
-        The same events, with the column `is_new`.
+        All interactions, old and new.
+    is_new : bool array, shape (n_events,)
+        Of these.
     params : dict
         Of the model.
     """
     warm = np.flatnonzero(~tables.is_cold)
     contexts = None if tables.contexts is None else tables.contexts[warm]
     old = ItemVectors(take(tables.item_ids, warm), tables.vectors[warm], contexts)
-    lesson = with_context(histories, events[NEW].to_numpy(), params["window"])
-    word2vec = {name: params[name] for name in WORD2VEC} | {"epochs": EPOCHS, "alpha": ALPHA}
-    return continue_item2vec(old, tables.counts[warm], histories, lesson, **word2vec)
+    news = with_context(histories, is_new, params["window"])
+    word2vec = word2vec_params(params) | {"epochs": EPOCHS, "alpha": ALPHA}
+    return continue_item2vec(old, tables.counts[warm], histories, news, **word2vec)
 
 
-def still_cold(before: Tables, after: Tables, items: pd.DataFrame) -> pd.DataFrame:
-    """Return what is known of the items that were added, and that nobody has watched since."""
+def _still_cold(before: Tables, after: Tables, items: pd.DataFrame) -> pd.DataFrame:
+    """Return what is known of the items that were added and that nobody has watched since."""
     cold = take(before.item_ids, np.flatnonzero(before.is_cold))
     return items[items[ITEM].isin(cold) & ~items[ITEM].isin(take(after.item_ids))]
 
@@ -164,20 +211,18 @@ def with_context(histories: Sequences, new: npt.NDArray[np.bool_], window: int) 
     return near.take_users(np.flatnonzero(near.lengths))
 
 
-def drift(before: Tables, after: Tables) -> dict[str, Any]:
+def measure_drift(before: Tables, after: Tables) -> dict[str, Any]:
     """Say how much an update has changed.
 
     Returns
     -------
     dict
-        JSON-able: `n_new_events`, `n_new_users`, `n_new_items` (items that have got a vector);
+        JSON-able: `n_new_events`, `n_new_users`, `n_new_items` (items that got a vector);
         `similar`, the share of an item's 10 nearest by the cosine of input vectors that are still
         among its 10 nearest, new items included; `answers`, the same for the items that answer it
         best, popularity apart. Means over up to 500 items with 10 events before; None without.
     """
-    rows = np.flatnonzero(before.counts >= ENOUGH)
-    if len(rows) > N_ITEMS:
-        rows = np.sort(np.random.default_rng(0).choice(rows, N_ITEMS, replace=False))
+    rows = draw(np.flatnonzero(before.counts >= ENOUGH), N_ITEMS)
     now = rows_of(take(before.item_ids), take(after.item_ids))
     shares: dict[str, float | None] = {}
     for name, nearest in (("similar", _similar), ("answers", _answers)):
@@ -186,7 +231,7 @@ def drift(before: Tables, after: Tables) -> dict[str, Any]:
                 if len(pair[0])]  # fmt: skip
         shares[name] = float(np.mean(kept)) if kept else None
     return {
-        "n_new_events": len(after.events.sequences.codes) - len(before.events.sequences.codes),
+        "n_new_events": len(after.events) - len(before.events),
         "n_new_users": len(after.user_ids) - len(before.user_ids),
         "n_new_items": len(after.item_ids) - len(before.item_ids),
         **shares,

@@ -17,16 +17,17 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recsys.data.columns import TextColumn, find
+from recsys.data.columns import Lists, TextColumn
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from recsys.data.columns import Column
 
     Mask = npt.NDArray[np.bool_]
 
@@ -40,62 +41,6 @@ _COMPARISONS: dict[type[ast.cmpop], Any] = {
 }
 _TURNED = {ast.Lt: ast.Gt, ast.LtE: ast.GtE, ast.Gt: ast.Lt, ast.GtE: ast.LtE}
 _LONGEST = 10_000  # characters
-
-
-@dataclass(frozen=True)
-class Lists(Sequence[tuple[str, ...]]):
-    """A column of lists of texts, as arrays.
-
-    Attributes
-    ----------
-    words : TextColumn, shape (n_words,)
-        Every text that is in a list, ascending.
-    codes : int32 array, shape (n_entries,)
-        Rows of `words`, one list after the other.
-    ends : int64 array, shape (n,)
-        Where each list ends in `codes`.
-    """
-
-    words: TextColumn
-    codes: npt.NDArray[np.int32]
-    ends: npt.NDArray[np.int64]
-
-    @classmethod
-    def of(cls, lists: Sequence[Sequence[str]]) -> Lists:
-        """Encode lists, of any number and length."""
-        words = sorted({word for entries in lists for word in entries})
-        row = {word: place for place, word in enumerate(words)}
-        codes = np.array([row[word] for entries in lists for word in entries], np.int32)
-        return cls(TextColumn.of(words), codes, np.cumsum([len(e) for e in lists], dtype=np.int64))
-
-    def checked(self) -> Lists:
-        """Return itself, or raise ValueError where codes or ends point outside."""
-        inside = not len(self.codes) or 0 <= self.codes.min() <= self.codes.max() < len(self.words)
-        ends = np.concatenate([[0], self.ends])
-        if not inside or (np.diff(ends) < 0).any() or ends[-1] != len(self.codes):
-            raise ValueError("the codes of a column of lists point outside")
-        return self
-
-    def __len__(self) -> int:
-        return len(self.ends)
-
-    def __getitem__(self, row: Any) -> Any:
-        if isinstance(row, slice):
-            return [self[i] for i in range(*row.indices(len(self)))]
-        start = 0 if row in (0, -len(self.ends)) else self.ends[row - 1]
-        return tuple(self.words[code] for code in self.codes[start : self.ends[row]].tolist())
-
-    def having(self, word: str) -> Mask:
-        """Tell which lists hold a text, bool array (n,)."""
-        mask, code = np.zeros(len(self), bool), find(self.words, word)
-        if code is not None:
-            mask[np.searchsorted(self.ends, np.flatnonzero(self.codes == code), side="right")] = (
-                True
-            )
-        return mask
-
-
-Column = np.ndarray[Any, np.dtype[np.float64]] | TextColumn | Lists
 
 
 def matching(where: str, columns: Mapping[str, Column]) -> npt.NDArray[np.bool_]:

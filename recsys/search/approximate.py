@@ -409,3 +409,21 @@ def measure_index(index: ExactIndex | AnnoyIndex, queries: Vectors, k: int) -> d
         "microseconds_per_query": float(np.median(seconds) * 1e6) if seconds else None,
         "bytes": index.n_bytes if isinstance(index, AnnoyIndex) else 0,
     }
+
+
+def open_annoy(
+    vectors: Vectors, *, seed: int, chosen: dict[str, Any], longest: Any, path: Path | None
+) -> AnnoyIndex:
+    """Map a stored index, or rebuild it."""
+    given: dict[str, Any] = {"seed": seed}
+    if chosen:
+        if longest.dtype.kind != "i" or not ((longest >= 0) & (longest < len(vectors))).all():
+            raise ValueError("longest does not point at items")
+        given |= {name: int(chosen[name]) for name in ("n_trees", "search_k")}
+        given["longest"] = longest
+    if path is not None:
+        try:
+            return AnnoyIndex(vectors, **given, path=path)
+        except (OSError, ValueError) as error:
+            logger.warning("%s; the index is rebuilt from the vectors", error)
+    return AnnoyIndex(vectors, **given)

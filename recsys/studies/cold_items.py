@@ -1,43 +1,38 @@
-"""Measure how well items that nobody has watched yet are found, by what is known of them."""
+"""How well are items found that nobody has watched yet, by what is known of them?"""
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recsys.data.columns import id_array, rows_of
+from recsys.data.columns import id_array, rows_of, take
 from recsys.data.frames import GENRES, ITEM
 from recsys.errors import DataError
 from recsys.evaluation import metrics
-from recsys.evaluation.baselines import history_matrix
+from recsys.evaluation.baselines import user_item_matrix
 from recsys.evaluation.measure import BLOCK, MODEL, among, column_means
-from recsys.model.cold import feature_matrices
+from recsys.evaluation.report import align, list_lengths, show_difference
+from recsys.evaluation.run import Study, only
+from recsys.model.cold import add_cold_items, feature_matrices
+from recsys.recommender import fitted
 from recsys.search.exact import top_k
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
-    import pandas as pd
 
-    from recsys.data.sequences import Sequences
     from recsys.data.splits import Cases
-    from recsys.recommender import Recommender
+    from recsys.evaluation.run import Trial
+    from recsys.model.ask import Model
 
     Score = Callable[[Cases], npt.NDArray[np.floating[Any]]]
     Mask = npt.NDArray[np.bool_]
 
 
-def measure_cold_items(
-    model: Recommender,
-    items: pd.DataFrame,
-    protocols: dict[str, Cases],
-    train: Sequences,
-    ks: Sequence[int],
-) -> dict[str, Any]:
+def measure(trial: Trial) -> dict[str, Any]:
     """Add all items that the model has no vector of, and measure how well they are found.
 
     All that is learned is learned from training; of the new items their metadata are known.
@@ -45,17 +40,6 @@ def measure_cold_items(
     an item of a genre has, the mean over the item's genres. `own-genres`: that number times the
     share of the genre in the user's history, the sum over the item's genres. Equal scores are put
     in random order, since ids may tell which item came first.
-
-    Parameters
-    ----------
-    model : Recommender
-        Fitted with items; it is not changed.
-    items : DataFrame
-        In the form of `recsys.data.frames.check_items`.
-    protocols : dict of name -> Cases
-    train : Sequences
-        What the model was trained on.
-    ks : ascending whole numbers
 
     Returns
     -------
@@ -71,31 +55,74 @@ def measure_cold_items(
     DataError
         There is no item to add.
     """
-    is_known = rows_of(id_array(items[ITEM]), model.items) >= 0
-    known, new = items[is_known], items[~is_known]
+    model, items, known = fitted(trial.model), trial.items, trial.known
+    if items is None:
+        raise DataError("the study cold-items needs a table of items and there is none")
+    is_known = rows_of(id_array(items[ITEM]), trial.model.items) >= 0
+    new = items[~is_known]
     if len(new):
-        new = new[feature_matrices(known, new)[1].getnnz(axis=1) > 0]
+        new = new[feature_matrices(items[is_known], new)[1].getnnz(axis=1) > 0]
     if new.empty:
         raise DataError(
-            "no cold items to measure: of every item that the table describes there is a vector"
+            "no cold items to measure: every item that the table describes has a vector"
         )
-    added = copy.copy(model).add_items(new)
-    ids = added.items
-    counts = np.append(train.counts(), 0)[rows_of(ids, train.item_ids)]
+    added = replace(model, tables=add_cold_items(model.tables, new, unit=model.cosine))
+    ids = take(added.tables.item_ids)
+    counts = np.append(known.counts(), 0)[rows_of(ids, known.item_ids)]
     genres = items.set_index(ITEM)[GENRES].reindex(ids).tolist()
-    scores = {MODEL: _model(added), **_floors(genres, counts)}
-    cold = np.isin(ids, added.cold_items)
+    scores = {MODEL: _score(added), **_floors(genres, counts)}
     return {
         protocol: {
-            **_of_cold(cases, scores, ids, cold, ks),
-            "others": _of_others(cases, model, added, ks),
+            **_measure_cold(cases, scores, ids, added.tables.is_cold, trial.ks),
+            "others": _measure_others(cases, model, added, trial.ks),
         }
-        for protocol, cases in protocols.items()
+        for protocol, cases in trial.split.protocols.items()
     }
 
 
-def _model(model: Recommender) -> Score:
-    return lambda cases: model.queries(cases.histories, cases.staleness) @ model.index.vectors.T
+def as_text(report: dict[str, Any]) -> list[str]:
+    """Show one table a protocol."""
+    return [
+        line
+        for protocol, result in report["cold_items"].items()
+        for line in ["", *_protocol_lines(protocol, result)]
+    ]
+
+
+def _protocol_lines(protocol: str, result: dict[str, Any]) -> list[str]:
+    lines = [f"cold items, {protocol}: what training has never seen, with vectors by metadata"]
+    if result["n_users"] == 0:
+        return [*lines, "nobody has such items to be found"]
+    lines.append(
+        f"{result['n_users']:,} users, {result['n_targets']:,} such items to be found, among the "
+        f"{result['n_cold_items']:,} alone or in the whole catalogue"
+    )
+    alone, whole = result["alone"], result["whole"]["models"]
+    ks, k = list_lengths(alone["models"])
+    rows = [
+        ["alone:", "recall", *[""] * (len(ks) - 1), "95% of", "item2vec minus this,", "whole:"],
+        ["", *ks, f"recall{k}", f"recall{k} and 95%", f"recall{k}"],
+    ]
+    for name, values in alone["models"].items():
+        row = [name, *(f"{values[f'recall{k}']['mean']:.3f}" for k in ks)]
+        row.append("{:.3f}-{:.3f}".format(*values[f"recall{k}"]["ci95"]))
+        difference = alone["differences"].get(name)
+        row.append(show_difference(difference[f"recall{k}"]) if difference else "")
+        rows.append([*row, f"{whole[name][f'recall{k}']['mean']:.3f}"])
+    lines += align(rows)
+    others = result["others"]
+    if others["n_users"]:
+        without, beside = (others[name][f"recall{k}"]["mean"] for name in ("without", "with"))
+        lines.append(
+            f"recall{k} of the other items: {without:.3f} without cold ones, "
+            f"{beside:.3f} beside them, {show_difference(others['difference'][f'recall{k}'])}"
+        )
+        lines[-1] += f", {others['n_users']:,} users"
+    return lines
+
+
+def _score(model: Model) -> Score:
+    return lambda cases: model.queries(cases.histories, cases.staleness) @ model.tables.readout.T
 
 
 def _floors(genres: list[Any], counts: npt.NDArray[np.int64]) -> dict[str, Score]:
@@ -117,8 +144,8 @@ def _floors(genres: list[Any], counts: npt.NDArray[np.int64]) -> dict[str, Score
     mean = (has @ popular) / np.maximum(has.getnnz(axis=1), 1)
 
     def own(cases: Cases) -> npt.NDArray[np.floating[Any]]:
-        # How often a user watched each genre: his shares but for a factor, which ranks nothing.
-        often = (history_matrix(cases.histories) @ has).toarray()
+        # How often a user watched each genre: their shares but for a factor, which ranks nothing.
+        often = (user_item_matrix(cases.histories) @ has).toarray()
         return np.asarray((has @ (often * popular).T).T)
 
     floors["genre-popularity"] = lambda cases: np.tile(mean, (len(cases), 1))
@@ -126,7 +153,7 @@ def _floors(genres: list[Any], counts: npt.NDArray[np.int64]) -> dict[str, Score
     return floors
 
 
-def _of_cold(
+def _measure_cold(
     cases: Cases,
     scores: dict[str, Score],
     ids: npt.NDArray[Any],
@@ -142,7 +169,7 @@ def _of_cold(
         "n_targets": len(asked.targets.codes),
         "n_cold_items": int(cold.sum()),
     }
-    for name, candidates in (("alone", cold), ("whole", np.ones_like(cold))):
+    for name, candidates in (("alone", cold), ("whole", None)):
         recalls = {
             contender: _recalls(score, asked, ids, candidates, ks)
             for contender, score in scores.items()
@@ -155,13 +182,11 @@ def _of_cold(
     return found
 
 
-def _of_others(
-    cases: Cases, before: Recommender, after: Recommender, ks: Sequence[int]
-) -> dict[str, Any]:
+def _measure_others(cases: Cases, before: Model, after: Model, ks: Sequence[int]) -> dict[str, Any]:
     """Measure the recall of what had a vector before, without and with the cold items."""
-    asked = _asked_for(cases, rows_of(cases.targets.item_ids, before.items) >= 0)
+    asked = _asked_for(cases, rows_of(cases.targets.item_ids, take(before.tables.item_ids)) >= 0)
     without, with_cold = (
-        _recalls(_model(model), asked, model.items, np.ones(len(model.items), bool), ks)
+        _recalls(_score(model), asked, take(model.tables.item_ids), None, ks)
         for model in (before, after)
     )
     return {
@@ -175,16 +200,17 @@ def _of_others(
 def _asked_for(cases: Cases, wanted: Mask) -> Cases:
     """Leave only some items, bool (n_items,), to be found, and the users who have such."""
     targets = cases.targets.where(wanted[cases.targets.codes])
-    left = replace(cases, targets=targets)
+    left = replace(cases, targets=targets, n_targets=targets.lengths)
     return left.take_users(np.flatnonzero(targets.lengths > 0))
 
 
 def _recalls(
-    score: Score, cases: Cases, ids: npt.NDArray[Any], candidates: Mask, ks: Sequence[int]
+    score: Score, cases: Cases, ids: npt.NDArray[Any], candidates: Mask | None, ks: Sequence[int]
 ) -> npt.NDArray[np.float64]:
     """Return the recall of each user, (n_users, n_ks); 0 where no history has a vector."""
-    known, n_targets = cases.recode(ids), cases.targets.lengths
-    order = np.random.default_rng(0).permutation(np.flatnonzero(candidates))
+    known = cases.recode(ids)
+    among_all = np.ones(len(ids), bool) if candidates is None else candidates
+    order = np.random.default_rng(0).permutation(np.flatnonzero(among_all))
     recalls = np.zeros((len(cases), len(ks)))
     served = np.flatnonzero(known.histories.lengths > 0)
     size = max(1, BLOCK // len(ids))
@@ -196,7 +222,7 @@ def _recalls(
         rows, best = top_k(scores[:, order], ks[-1])
         hits = among(order[rows], part.targets) & (best > -np.inf)
         for column, k in enumerate(ks):
-            recalls[users, column] = metrics.recall(hits, n_targets[users], k)
+            recalls[users, column] = metrics.recall(hits, part.n_targets, k)
     return recalls
 
 
@@ -204,3 +230,8 @@ def _averaged(recalls: npt.NDArray[np.float64], ks: Sequence[int]) -> dict[str, 
     n_users = len(recalls)
     averaged = column_means(recalls, np.arange(n_users), np.zeros(n_users, np.int64))
     return {f"recall@{k}": entry for k, entry in zip(ks, averaged, strict=True)}
+
+
+STUDY = Study("cold-items", "items that training has never seen, found by their genres, year and "
+              "title", measure, only, as_text,
+              frozenset({"time", "one split", "items"}))  # fmt: skip

@@ -1,13 +1,16 @@
-"""Show what each setting of the dials of `recommend` costs and brings."""
+"""What does each setting of the dials of `recommend` cost and bring?"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from recsys.evaluation.measure import MODEL, Contender
+from recsys.evaluation.measure import MODEL, contender_of_model
+from recsys.evaluation.report import protocol_tables
+from recsys.evaluation.run import Study, average_protocols
 
 if TYPE_CHECKING:
-    from recsys.recommender import Recommender
+    from recsys.evaluation.measure import Measured
+    from recsys.evaluation.run import Trial
 
 # The model itself, with popularity 1 and diversity 0, makes both rows of five.
 SETTINGS: dict[str, dict[str, float]] = {
@@ -22,23 +25,18 @@ SETTINGS: dict[str, dict[str, float]] = {
 }
 
 
-def turned(model: Recommender, k: int) -> dict[str, Contender]:
-    """Let a model take part once for every setting, lists of k.
+def measure(trial: Trial) -> dict[str, Measured]:
+    """Measure the model once for every setting, and how far apart the items of a list are."""
+    dials = {MODEL: {"popularity": 1.0}, **SETTINGS}
+    return trial.measure(
+        {name: contender_of_model(trial.model, trial.ks[-1], **d) for name, d in dials.items()}
+    )
 
-    Returns
-    -------
-    dict of name -> Contender
-        The model as it is among them; all have `unit_vectors`, so that how far apart the items of a
-        list are is measured too.
-    """
 
-    def contender(dials: dict[str, Any]) -> Contender:
-        return Contender(
-            model.items,
-            lambda cases: model.rank(
-                cases.histories, k, exclude=cases.watched, staleness=cases.staleness, **dials
-            ),
-            unit_vectors=model.tables.unit_vectors,
-        )
+def as_text(report: dict[str, Any]) -> list[str]:
+    """Show one table a protocol."""
+    return protocol_tables(report["dials"], "other settings of the dials")
 
-    return {MODEL: contender({})} | {name: contender(dials) for name, dials in SETTINGS.items()}
+
+STUDY = Study("dials", "other settings of popularity and diversity", measure, average_protocols,
+              as_text)  # fmt: skip

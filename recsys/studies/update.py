@@ -1,104 +1,102 @@
-"""Measure what an update gives: the old model, the updated one, and one trained anew."""
+"""What is an update worth, beside the old model and one trained from scratch?"""
 
 from __future__ import annotations
 
-import copy
 import time
 from typing import TYPE_CHECKING, Any
 
-from recsys.data.frames import TIMESTAMP, check_ratings
-from recsys.data.sequences import build_sequences
-from recsys.data.splits import liked, split_by_time, time_cases
-from recsys.evaluation.measure import MODEL, averaged, contender_of_model, measure
-from recsys.model.update import drift
-from recsys.recommender import Recommender
+import numpy as np
+
+from recsys.data.splits import cutoff_of
+from recsys.errors import DataError
+from recsys.evaluation.measure import MODEL, averaged, contender_of_model
+from recsys.evaluation.report import align, calibration_lines, protocol_tables, show_number
+from recsys.evaluation.run import Study, only
+from recsys.model.update import measure_drift, update_model
+from recsys.recommender import Recommender, fitted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    import pandas as pd
+    from recsys.evaluation.run import Trial
 
 # The latest share of the training part is the news: at a cutoff of 80% that is from 70% on.
 NEWS = 1 / 8
 
 
-def evaluate_update(
-    ratings: pd.DataFrame,
-    items: pd.DataFrame | None = None,
-    *,
-    params: dict[str, Any] | None = None,
-    validation_fraction: float = 0.2,
-    ks: Iterable[int] = (10, 20, 50),
-    name: str = "ratings",
-) -> dict[str, Any]:
-    """Train without the news, learn them by `update`, and train on all anew; compare the three.
+def measure(trial: Trial) -> dict[str, Any]:
+    """Train without the news, learn them by `update`, and train on everything; compare the three.
 
     All are asked for the same users with the same histories, news included. Settings are chosen
     without the news, once.
 
-    Parameters
-    ----------
-    ratings : DataFrame
-        As `load_ratings` gives it or from anywhere, with times.
-    items : DataFrame, optional
-    params : dict
-        Keywords of `Recommender`.
-    validation_fraction : float in (0, 1)
-        The share of the ratings that is tested on. The news are the eighth before it.
-    ks : whole numbers above 0
-    name : str
-        What to call the data in the report.
-
     Returns
     -------
     dict
-        JSON-able. `protocols` as in `recsys.evaluate.evaluate`, with the models `item2vec` (the
-        updated one), `old` and `retrained`; `drift` of the latter two against the old one (see
-        `recsys.model.update.drift`); `seconds` of each, calibration apart.
-
-    Raises
-    ------
-    DataError
-        The data cannot be split so.
+        JSON-able: `protocols`, with the models `item2vec` (the updated one), `old` and `retrained`;
+        `drift` of the latter two against the old one (`recsys.model.update.measure_drift`);
+        `seconds` of each without calibration; `split` and `calibration`.
     """
-    ks = sorted(set(ks))
-    ratings = check_ratings(ratings)
-    split = split_by_time(ratings, validation_fraction=validation_fraction)
-    first = split_by_time(split.train, validation_fraction=NEWS)
-    old = Recommender(**(params or {}))
-    cases = time_cases(ratings, split.cutoff, min_rating=old.params["min_rating"])
-    old.fit(first.train, items)
+    train = trial.split.train
+    if train.times is None:
+        raise DataError("the study update needs times and there are none")
+    old_until = cutoff_of(train.times, NEWS)
+    is_new = train.times >= old_until
+    old = Recommender(**trial.given).fit(train.where(~is_new), trial.items)
     started = time.perf_counter()
-    updated = copy.copy(old).update(first.validation, items)
+    updated = update_model(fitted(old), train.where(is_new).to_frame(), trial.items)
     learned = time.perf_counter()
-    retrained = Recommender(**old.params).fit(split.train, items)
+    retrained = Recommender(**old.params).fit(train, trial.items)
     trained = time.perf_counter()
-    models = {MODEL: updated, "old": old, "retrained": retrained}
-    contenders = {each: contender_of_model(model, ks[-1]) for each, model in models.items()}
-    known = build_sequences(split.train[liked(split.train, old.params["min_rating"])])
+    models = {MODEL: updated, "old": fitted(old), "retrained": fitted(retrained)}
+    contenders = {name: contender_of_model(one, trial.ks[-1]) for name, one in models.items()}
+    drift = {name: v for name, v in updated.about["drift"].items() if name != "seconds"}
     return {
-        "dataset": {"name": name, "n_ratings": len(ratings)},
-        "params": old.params,
         "split": {
-            "old_until": first.cutoff.isoformat(),
-            "cutoff": split.cutoff.isoformat(),
-            "n_old": len(first.train),
-            "n_news": len(first.validation),
-            "n_validation": len(split.validation),
-            "last": ratings[TIMESTAMP].max().isoformat(),
+            "old_until": f"{np.datetime64(old_until, 's')}+00:00",
+            "n_old": int((~is_new).sum()),
+            "n_news": int(is_new.sum()),
         },
         "protocols": {
-            protocol: averaged([measure(each, contenders, known, ks)])
-            for protocol, each in cases.items()
+            protocol: averaged([one]) for protocol, one in trial.measure(contenders).items()
         },
         "drift": {
-            "item2vec": {each: v for each, v in updated.drift.items() if each != "seconds"},
-            "retrained": drift(old._fitted(), retrained._fitted()),
+            MODEL: drift,
+            "retrained": measure_drift(fitted(old).tables, fitted(retrained).tables),
         },
-        "calibration": old.calibration,
+        "calibration": old.about["calibration"],
         "seconds": {
-            "old": sum(v for step, v in old.seconds.items() if step != "calibrate"),
-            "item2vec": learned - started,
+            "old": sum(v for step, v in old.about["seconds"].items() if step != "calibrate"),
+            MODEL: learned - started,
             "retrained": trained - learned,
         },
     }
+
+
+def as_text(report: dict[str, Any]) -> list[str]:
+    """Show what each of the three models found, what it took, and what stayed the same."""
+    found = report["update"]
+    split, drift = found["split"], found["drift"]
+    old_until = split["old_until"].replace("T", " ")[:16]
+    lines = [
+        "",
+        f"update: old was trained on the {split['n_old']:,} ratings before {old_until} UTC; "
+        f"item2vec is old,",
+        f"updated with the next {split['n_news']:,}; retrained was trained on all of these with "
+        "the same settings",
+        *protocol_tables(found["protocols"], "what an update is worth"),
+    ]
+    rows = [["", "seconds", "similar", "answers"]]
+    for name, seconds in found["seconds"].items():
+        shares = drift.get(name, {"similar": 1.0, "answers": 1.0})
+        kept = [show_number(shares[each]) for each in ("similar", "answers")]
+        rows.append([name, f"{seconds:.1f}", *kept])
+    lines += ["", *align(rows)]
+    lines.append(
+        "of an item's 10 nearest items by cosine (similar), and the 10 that answer it best, the "
+        "share that it had in old"
+    )
+    return lines + calibration_lines("settings without the news", found["calibration"])
+
+
+STUDY = Study("update", "the model updated with the latest eighth of its training part, beside the "
+              "old one and one trained from scratch", measure, only, as_text,
+              frozenset({"time", "one split"}))  # fmt: skip

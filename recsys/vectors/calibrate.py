@@ -10,26 +10,37 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recsys.data.sequences import build_sequences, recent_counts, seconds_of
-from recsys.data.splits import calibration_split, liked
+from recsys.data.splits import calibration_split, draw_users
 from recsys.errors import DataError
 from recsys.search.exact import top_k
-from recsys.vectors.readout import item_columns, log_popularity, popularity_weights, queries, rarity
+from recsys.vectors.item2vec import train_vectors
+from recsys.vectors.readout import (
+    item_columns,
+    log_popularity,
+    popularity_weights,
+    queries,
+    rarity,
+)
 from recsys.vectors.users import user_vectors
-from recsys.vectors.walks import train_vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     import numpy.typing as npt
-    import pandas as pd
 
-    from recsys.data.splits import Cases
+    from recsys.data.events import Events
+    from recsys.data.sequences import Sequences
+    from recsys.data.splits import Cases, Split
+    from recsys.vectors.item2vec import ItemVectors
+
+    Floats = npt.NDArray[np.float32]
+    Train = Callable[[Sequences, Mapping[str, Any]], ItemVectors]
+    Grid = dict[str, tuple[Any, ...]]
 
 logger = logging.getLogger(__name__)
 
-# What is tried, and what is used where nothing can be tried. A popularity_days of None = all-time.
-GRID: dict[str, tuple[Any, ...]] = {
+# What is tried, and what is used where nothing can be tried. popularity_days None = all-time.
+GRID: Grid = {
     "epochs": (20, 40),
     "half_life": (1.0, 2.0, 4.0, 8.0),
     "popularity_days": (None, 30.0, 7.0),
@@ -44,10 +55,10 @@ DEFAULTS: dict[str, Any] = {
     "stale_popularity_weight": 0.0,
 }
 K = 20
-# Recall lower by this share is as good: of such weights of popularity the smallest is taken.
+# Among popularity weights whose recall is within this share of the best, choose the smallest.
 AS_GOOD = 0.005
-# Above this many events, users are drawn at random until there are about so many, and the number
-# of epochs falls with the amount of data (`default_epochs`), down to this.
+# Above this many events, users are drawn at random until they have about this many, and the number
+# of epochs falls with the amount of data (`default_epochs`), down to FEWEST_EPOCHS.
 MAX_EVENTS = 1_000_000
 FEWEST_EPOCHS = 3
 # Scores held at a time, 8 MB of float32.
@@ -55,10 +66,9 @@ BLOCK = 1 << 21
 
 
 def default_epochs(n_ratings: int) -> int:
-    """Return how many epochs to train on so many ratings where nothing was tried.
+    """Return how many epochs to train on this many ratings where nothing was tried.
 
-    20 up to MAX_EVENTS; above, FEWEST_EPOCHS or 20 / sqrt(n_ratings / MAX_EVENTS), whichever is
-    more.
+    20 up to MAX_EVENTS; above, 20 / sqrt(n_ratings / MAX_EVENTS), and at least FEWEST_EPOCHS.
 
     Examples
     --------
@@ -70,24 +80,27 @@ def default_epochs(n_ratings: int) -> int:
     return max(FEWEST_EPOCHS, epochs)
 
 
-def calibrate(ratings: pd.DataFrame, params: dict[str, Any]) -> dict[str, Any]:
-    """Choose every setting in `GRID` that is None, on the latest part of the ratings.
+def calibrate(
+    events: Events, params: dict[str, Any], *, train: Train = train_vectors
+) -> dict[str, Any]:
+    """Choose every setting in `GRID` that is None, on the latest part of the events.
 
     Trains on the earlier part (`recsys.data.splits.calibration_split`) once for each number of
-    epochs
-    and takes what maximises the mean over the protocols of recall@20. The weights of popularity
-    are chosen last: `popularity_weight` by the users who are here now (`fold-in`),
-    `stale_popularity_weight` by those who come back (`warm`).
+    epochs and takes what maximises recall@20, averaged over the protocols. The weights of
+    popularity are chosen last: `popularity_weight` by the users who are active now (`fold-in`),
+    `stale_popularity_weight` by those who return (`warm`).
 
-    Of more than MAX_EVENTS ratings, users are drawn at random until there are about so many, and
+    Of more than MAX_EVENTS ratings, users are drawn at random until they have about that many, and
     the amount of training is not tried but `default_epochs` of all ratings.
 
     Parameters
     ----------
-    ratings : DataFrame
-        A checked frame; all that the model will be trained on, and nothing else.
+    events : Events
+        All that the model will be trained on, and nothing else.
     params : dict
-        Keywords of `Recommender`.
+        Settings of `recsys.Recommender`.
+    train : function (sequences, params) -> ItemVectors
+        How to train with these settings.
 
     Returns
     -------
@@ -100,20 +113,22 @@ def calibrate(ratings: pd.DataFrame, params: dict[str, Any]) -> dict[str, Any]:
 
     started = time.perf_counter()
     fixed = {name: params[name] for name in GRID if params[name] is not None}
-    if params["scoring"] == "cosine":  # so near to each other that popularity is all or nothing
+    if params["scoring"] == "cosine":  # so close together that popularity is all or nothing
         fixed = {"popularity_weight": 0.0, "stale_popularity_weight": 0.0} | fixed
     open_names = [name for name in GRID if name not in fixed]
     grid = GRID | {name: (value,) for name, value in fixed.items()}
     if not open_names:
         return {"chosen": {}, "skipped": "every setting was given"}
-    by_rule, large = default_epochs(len(ratings)), len(ratings) > MAX_EVENTS
+    by_rule, large = default_epochs(len(events)), len(events) > MAX_EVENTS
     if large:  # how much training is enough depends on the amount of data: a part cannot tell
-        ratings = _some_users(ratings)
+        drawn = np.zeros(len(events.sequences), bool)
+        drawn[draw_users(events.sequences, MAX_EVENTS)] = True
+        events = events.where(drawn[events.sequences.user_rows])
         grid = grid | {"epochs": (fixed.get("epochs", DEFAULTS["epochs"]),)}
     try:
-        train, cases, cutoff = calibration_split(ratings, min_rating=params["min_rating"])
+        split = calibration_split(events, min_rating=params["min_rating"])
         total = math.prod(len(grid[name]) for name in ("epochs", "half_life", "popularity_days"))
-        steps = _tried(train, cases, params, grid)
+        steps = _try_all(split, params, grid, train)
         tried = list(tqdm(steps, desc="calibrate", total=total, delay=2, disable=None))
     except DataError as error:
         logger.info("nothing is calibrated: %s", error)
@@ -123,40 +138,34 @@ def calibrate(ratings: pd.DataFrame, params: dict[str, Any]) -> dict[str, Any]:
     best = max(tried, key=lambda row: float(np.mean(list(row["recall@20"].values()))))
     if large:
         best = best | {"epochs": by_rule}
+    cutoff = None if split.cutoff is None else f"{np.datetime64(split.cutoff, 's')}+00:00"
     return {
         "chosen": {name: best[name] for name in open_names},
         "recall@20": best["recall@20"],
-        "users": {protocol: len(case) for protocol, case in cases.items()},
-        "cutoff": None if cutoff is None else cutoff.isoformat(),
-        "n_train": len(train),
+        "users": {protocol: len(case) for protocol, case in split.protocols.items()},
+        "cutoff": cutoff,
+        "n_train": len(split.train),
         "tried": tried,
         "seconds": time.perf_counter() - started,
     }
 
 
-def _tried(
-    train: pd.DataFrame,
-    cases: dict[str, Cases],
-    params: dict[str, Any],
-    grid: dict[str, tuple[Any, ...]],
+def _try_all(
+    split: Split, params: dict[str, Any], grid: Grid, train: Train
 ) -> Iterator[dict[str, Any]]:
     """Measure all epochs, half-lives and windows of popularity, each at its best weights."""
-    interactions = train[liked(train, params["min_rating"])]
-    sequences = build_sequences(interactions)
-    has_times = "timestamp" in train
+    earlier = split.train.where(split.train.liked(params["min_rating"])).compact()
+    now = split.train.now
+    kept = np.flatnonzero(earlier.sequences.counts() >= params["min_count"])
+    known: dict[str, Cases] = {}
     for epochs in grid["epochs"]:
-        trained = train_vectors(sequences, params | {"epochs": epochs})
-        histories = sequences.recode(trained.item_ids)
-        known = {name: case.recode(trained.item_ids) for name, case in cases.items()}
+        trained = train(earlier.sequences, params | {"epochs": epochs})
+        histories = earlier.sequences.recode(trained.item_ids)
+        counts = histories.counts()
+        # The same items whatever the number of epochs.
+        known = known or {n: case.recode(trained.item_ids) for n, case in split.protocols.items()}
         for half_life in grid["half_life"]:
-            columns = item_columns(
-                trained,
-                histories,
-                scoring=params["scoring"],
-                half_life=half_life,
-                discount=params["discount"],
-                ridge=params["ridge"],
-            )
+            columns = item_columns(trained, histories, params | {"half_life": half_life})
             asked = {}
             for name, case in known.items():
                 served = np.flatnonzero(case.histories.lengths > 0)
@@ -164,21 +173,18 @@ def _tried(
                     case.histories.take_users(served),
                     trained.vectors,
                     half_life=half_life,
-                    item_weights=rarity(histories.counts(), params["discount"]),
+                    item_weights=rarity(counts, params["discount"]),
                 )
                 asked[name] = _Asked(
                     case.take_users(served),
-                    cases[name].targets.lengths[served],
                     len(case),
                     queries(averaged, np.zeros(len(served)), scoring=params["scoring"]),
                 )
-            for days in grid["popularity_days"] if has_times else (None,):
+            for days in (None,) if now is None else grid["popularity_days"]:
                 recent = None
-                if days is not None:
-                    recent = recent_counts(
-                        interactions, trained.item_ids, days=days, now=int(seconds_of(train).max())
-                    )
-                popularity = log_popularity(histories.counts(), recent)
+                if days is not None and now is not None:
+                    recent = earlier.recent_counts(days, now)[kept]
+                popularity = log_popularity(counts, recent)
                 yield {
                     "epochs": epochs,
                     "half_life": half_life,
@@ -187,10 +193,8 @@ def _tried(
                 }
 
 
-def _best_weights(
-    asked: dict[str, _Asked], readout: npt.NDArray[np.float32], grid: dict[str, tuple[Any, ...]]
-) -> dict[str, Any]:
-    """Choose how much popularity counts for users here now, then for those who come back."""
+def _best_weights(asked: dict[str, _Asked], readout: Floats, grid: Grid) -> dict[str, Any]:
+    """Choose how much popularity counts for users active now, then for those who return."""
     here = "fold-in" if "fold-in" in asked else "last-out"
     everyone = np.zeros(len(asked[here].case))
     fresh_ones = grid["popularity_weight"]
@@ -225,13 +229,10 @@ class _Asked:
     """The users of one protocol that can be served, and their queries, asked again and again."""
 
     case: Cases
-    n_targets: npt.NDArray[np.int64]  # of each, those without a vector included
-    n_users: int  # of the protocol; who cannot be served counts as 0
-    queries: npt.NDArray[np.float32]
+    n_users: int  # of the protocol; those who cannot be served count as 0
+    queries: Floats
 
-    def recalls(
-        self, readout: npt.NDArray[np.float32], weights: list[npt.NDArray[np.float64]]
-    ) -> list[float]:
+    def recalls(self, readout: Floats, weights: list[npt.NDArray[np.float64]]) -> list[float]:
         """Return the mean recall@20 for each list of popularity weights, one weight a user."""
         sums = [0.0] * len(weights)
         size = max(1, BLOCK // len(readout))
@@ -247,20 +248,5 @@ class _Asked:
                 wanted = scores[part.targets.user_rows, part.targets.codes]
                 hits = (wanted >= floor[part.targets.user_rows]) & (wanted > -np.inf)
                 found = np.bincount(part.targets.user_rows[hits], minlength=len(users))
-                sums[i] += float((found / self.n_targets[users]).sum())
+                sums[i] += float((found / part.n_targets).sum())
         return [total / self.n_users for total in sums]
-
-
-def _some_users(ratings: pd.DataFrame) -> pd.DataFrame:
-    """Draw users at random, with all of their ratings, until there are about MAX_EVENTS."""
-    import pandas as pd
-
-    from recsys.data.frames import USER
-
-    users, user_ids = pd.factorize(ratings[USER], sort=True)
-    order = np.random.default_rng(0).permutation(len(user_ids))
-    enough = np.cumsum(np.bincount(users)[order]) <= MAX_EVENTS
-    enough[0] = True
-    drawn = np.zeros(len(user_ids), bool)
-    drawn[order[enough]] = True
-    return ratings[drawn[users]]

@@ -1,9 +1,8 @@
-"""Train Item2Vec: Word2Vec (gensim) on viewing sequences, an item in the place of a word."""
+"""Train Item2Vec: Word2Vec (gensim) on viewing sequences, with items for words."""
 
 from __future__ import annotations
 
 import logging
-import math
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,9 +11,10 @@ import numpy as np
 
 from recsys.data.columns import rows_of
 from recsys.errors import DataError
+from recsys.settings import check_settings, word2vec_params
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import numpy.typing as npt
     from gensim.models import Word2Vec
@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 
 # gensim drops what lies beyond this many tokens of one sentence, without a word.
 MAX_SENTENCE = 10_000
-
-# The keywords of `train_item2vec`, gensim's own names.
-WORD2VEC = (
-    "sg", "hs", "negative", "vector_size", "window", "epochs", "alpha", "sample", "ns_exponent",
-    "min_count", "shrink_windows", "seed", "workers",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -123,7 +117,7 @@ def train_item2vec(
     Recommendation: Hyperparameters Matter".
     """
     parameters = {name: value for name, value in locals().items() if name != "sequences"}
-    check_parameters(parameters)
+    check_settings(parameters)
     counts = sequences.counts()
     kept = np.flatnonzero(counts >= min_count)
     if len(kept) == 0:
@@ -139,27 +133,31 @@ def train_item2vec(
         model.build_vocab_from_freq(frequencies)
         _train(model, sequences, epochs=epochs, alpha=alpha)
     rows = np.argsort(_codes(model))
-    return ItemVectors(
-        sequences.item_ids[kept], model.wv.vectors[rows], None if hs else model.syn1neg[rows]
-    )
+    item_ids = sequences.item_ids if len(kept) == len(counts) else sequences.item_ids[kept]
+    return ItemVectors(item_ids, model.wv.vectors[rows], None if hs else model.syn1neg[rows])
+
+
+def train_vectors(sequences: Sequences, params: Mapping[str, Any]) -> ItemVectors:
+    """Train with those of a model's settings that `train_item2vec` takes."""
+    return train_item2vec(sequences, **word2vec_params(params))
 
 
 def continue_item2vec(
     old: ItemVectors,
     old_counts: npt.NDArray[np.integer[Any]],
     sequences: Sequences,
-    lesson: Sequences,
+    news: Sequences,
     *,
     epochs: int,
     alpha: float,
     **parameters: Any,
 ) -> ItemVectors:
-    """Go on training where `train_item2vec` has stopped, with more events and more items.
+    """Continue training where `train_item2vec` stopped, with more events and more items.
 
-    gensim's model is made anew from both matrices and the counts, its vocabulary is extended, and
-    it goes on as the one that was never saved would (but for the state of its random numbers).
-    The input vectors of old items are frozen: they stay as they are, to the bit, so that vectors
-    from before and after can be compared, and user vectors too. All else learns.
+    gensim's model is rebuilt from both matrices and the counts, its vocabulary is extended, and it
+    continues as the original would (apart from the state of its random numbers). The input vectors
+    of old items are frozen, so that vectors and user vectors from before and after can be compared.
+    Everything else learns.
 
     Parameters
     ----------
@@ -168,10 +166,10 @@ def continue_item2vec(
         Events of each item at the time.
     sequences : Sequences
         All events, the old ones too: they say how often each item occurs.
-    lesson : Sequences
+    news : Sequences
         What to train on, over the same items; may be empty.
     epochs, alpha
-        As in `train_item2vec`, for the lesson alone.
+        As in `train_item2vec`, for the news alone.
     parameters
         The other keywords of `train_item2vec`.
 
@@ -183,16 +181,16 @@ def continue_item2vec(
     Raises
     ------
     ValueError
-        `old` has no output vectors (`hs=1`): there is nothing to go on from.
+        `old` has no output vectors (`hs=1`): there is nothing to continue from.
 
     Notes
     -----
-    `build_vocab(update=True)` takes the counts that it is given for those of the whole corpus
-    when it decides what is frequent enough to skip at random (`sample`): of a small update nearly
-    everything would be skipped. So it is given all counts, and what it adds twice is put right.
+    `build_vocab(update=True)` takes the given counts for those of the whole corpus when it decides
+    what is frequent enough to skip at random (`sample`): it would skip nearly all of a small
+    update. So it gets all counts, and those that it adds twice are corrected.
     """
     if old.contexts is None:
-        raise ValueError("hs=1 keeps no output vectors to go on from: fit on all ratings again")
+        raise ValueError("hs=1 keeps no output vectors to continue from: fit on all ratings again")
     from gensim.models import Word2Vec
 
     counts = sequences.counts()
@@ -211,7 +209,7 @@ def continue_item2vec(
             model.wv.set_vecattr(token, "count", count)
         model.make_cum_table()
         model.wv.vectors_lockf = (np.arange(len(kept)) >= len(of_old)).astype(np.float32)
-        _train(model, lesson, epochs=epochs, alpha=alpha)
+        _train(model, news, epochs=epochs, alpha=alpha)
     rows = np.argsort(_codes(model))
     return ItemVectors(sequences.item_ids[kept], model.wv.vectors[rows], model.syn1neg[rows])
 
@@ -271,29 +269,3 @@ def _quiet_gensim() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-def check_parameters(parameters: dict[str, Any]) -> None:
-    """Raise ValueError for parameters that gensim would hang on, ignore or misread.
-
-    Parameters
-    ----------
-    parameters : dict
-        Any of the keywords of `train_item2vec`.
-    """
-    negative_from = 0 if parameters.get("hs") == 1 else 1
-    whole = {"sg": (0, 1), "hs": (0, 1), "negative": (negative_from, math.inf)}
-    whole |= {"seed": (0, 2**32 - 1), "shrink_windows": (0, 1)}
-    for name in ("vector_size", "window", "epochs", "min_count", "workers"):
-        whole[name] = (1, math.inf)
-    real = {"alpha": (1e-4, math.inf), "sample": (0, 1), "ns_exponent": (-math.inf, math.inf)}
-    for name, value in parameters.items():
-        low, high = whole.get(name) or real[name]
-        is_whole = isinstance(value, int | np.integer)
-        ok = is_whole or (name in real and isinstance(value, float | np.floating))
-        if not ok or not math.isfinite(value) or not low <= value <= high:
-            kind = "a whole number" if name in whole else "a number"
-            limits = f"from {low:g} to {high:g}".replace(" to inf", " up").replace(
-                "from -inf up", ""
-            )
-            raise ValueError(f"{name} must be {kind} {limits}, got {value!r}".replace("  ", " "))

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recsys.data.splits import draw, draw_users
 from recsys.search.exact import unit_length
-from recsys.vectors.users import user_vectors
+from recsys.vectors.users import averages_before, user_vectors
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
     from recsys.data.sequences import Sequences
@@ -32,67 +35,50 @@ SMOOTHING = 0.02
 SCALE_USERS = 1000
 
 
-def item_columns(
-    trained: ItemVectors,
-    histories: Sequences,
-    *,
-    scoring: str,
-    half_life: float | None,
-    discount: float,
-    ridge: float,
-) -> Floats:
+def item_columns(trained: ItemVectors, histories: Sequences, params: Mapping[str, Any]) -> Floats:
     """Return what answers a user vector and a 1, float32 array of shape (n_items, d + 1).
 
-    With "cosine", the input vectors at length 1. With "input-output", the output vectors plus
-    `ridge` times the coefficients of a ridge regression, both brought to one scale: the scores of
-    a user over all items have a standard deviation of about 1.
+    With `scoring="cosine"`, the input vectors at length 1. With "input-output", the output vectors
+    plus `ridge` times the coefficients of a ridge regression, both brought to one scale: a user's
+    scores over all items have a standard deviation of about 1.
 
     Parameters
     ----------
     trained : ItemVectors
     histories : Sequences
         What was trained on, over the items of `trained`.
-    scoring : {"input-output", "cosine"}
-    half_life : float, items
-    discount : float
-        Both as the user vectors are averaged with.
-    ridge : float
-        Weight of the ridge regression beside the output vectors; 0 = none.
+    params : dict
+        The settings `scoring`, `half_life`, `discount` and `ridge` of `recsys.Recommender`.
+
+    Raises
+    ------
+    ValueError
+        `hs=1` without `scoring="cosine"`.
     """
-    if scoring == "cosine":
-        return np.column_stack(
-            [unit_length(trained.vectors), np.zeros(len(trained.vectors))]
-        ).astype(np.float32)
+    if params["scoring"] == "cosine":
+        level = np.zeros(len(trained.vectors))
+        return np.column_stack([unit_length(trained.vectors), level]).astype(np.float32)
     if trained.contexts is None:
         raise ValueError("hs=1 trains no output vectors: use it with scoring='cosine'")
+    rarities = rarity(histories.counts(), params["discount"])
+    averaging = {"half_life": params["half_life"], "item_weights": rarities}
     columns = np.column_stack([trained.contexts, np.zeros(len(trained.contexts))])
-    users = _some(np.flatnonzero(histories.lengths > 0), SCALE_USERS)
-    counts = histories.counts()
-    averaged = user_vectors(
-        histories.take_users(users),
-        trained.vectors,
-        half_life=half_life,
-        item_weights=rarity(counts, discount),
-    )
+    users = draw(np.flatnonzero(histories.lengths > 0), SCALE_USERS)
+    averaged = user_vectors(histories.take_users(users), trained.vectors, **averaging)
     averaged = np.column_stack([averaged, np.ones(len(averaged), np.float32)])
     columns = columns / _spread(averaged @ columns.T)
-    if ridge:
-        coefficients = ridge_columns(
-            trained.vectors,
-            histories,
-            half_life=half_life,
-            item_weights=rarity(counts, discount),
-        )
+    if params["ridge"]:
+        coefficients = ridge_columns(trained.vectors, histories, **averaging)
         # Squared error favours what is popular, as a user vector would without the discount.
-        coefficients *= rarity(counts, discount)[:, None]
-        columns = columns + ridge * coefficients / _spread(averaged @ coefficients.T)
+        coefficients *= rarities[:, None]
+        columns = columns + params["ridge"] * coefficients / _spread(averaged @ coefficients.T)
     return columns.astype(np.float32)
 
 
 def rarity(counts: npt.NDArray[np.integer[Any]], discount: float) -> Floats:
     """Weigh items by count ** -discount, float32 array of shape (n_items,).
 
-    That many watched an item says little about each of them.
+    An item that many people watch says little about each of them.
 
     References
     ----------
@@ -129,8 +115,10 @@ def ridge_columns(
     from scipy.linalg import solve
     from scipy.sparse import csr_array
 
-    events = _some_users(histories, MAX_STEPS)
-    features, steps = _averages_before(events, vectors, half_life, item_weights)
+    events = histories.take_users(draw_users(histories, MAX_STEPS))
+    features, steps = averages_before(
+        events, vectors, half_life=half_life, item_weights=item_weights
+    )
     if len(steps) == 0:  # nobody has two events: nothing comes after anything
         return np.zeros((len(vectors), vectors.shape[1] + 1))
     level, spread = (f(features, axis=0, dtype=np.float64) for f in (np.mean, np.std))
@@ -154,31 +142,6 @@ def ridge_columns(
     coefficients = solve(gram, found.T, assume_a="pos").T / spread
     levels = sums / len(steps) - coefficients @ level
     return np.column_stack([coefficients, levels])
-
-
-def _averages_before(
-    events: Sequences, vectors: Floats, half_life: float | None, item_weights: Floats
-) -> tuple[Floats, npt.NDArray[np.int64]]:
-    """Average what came before each event but each user's first; return that, and which events.
-
-    All users advance together, the longest first, so that those still going are a prefix.
-    """
-    fade = np.float32(1 if half_life is None else 0.5 ** (1 / half_life))
-    users = np.argsort(-events.lengths, kind="stable")
-    lengths, starts = events.lengths[users], events.offsets[users]
-    later = np.ones(len(events.codes), bool)
-    later[events.offsets[:-1][events.lengths > 0]] = False
-    row = np.cumsum(later) - 1
-    steps = np.flatnonzero(later)
-    before = np.empty((len(steps), vectors.shape[1]), np.float32)
-    weighted = np.column_stack([vectors, np.ones(len(vectors), np.float32)]) * item_weights[:, None]
-    total = np.zeros((len(users), weighted.shape[1]), np.float32)
-    for place in range(int(lengths.max(initial=1)) - 1):
-        going = int(np.searchsorted(-lengths, -(place + 1)))
-        at = starts[:going] + place
-        total = fade * total[:going] + weighted[events.codes[at]]
-        before[row[at + 1]] = total[:, :-1] / total[:, -1:]
-    return before, steps
 
 
 def log_popularity(
@@ -210,9 +173,9 @@ def queries(averaged: Floats, popularity_weights: npt.ArrayLike, *, scoring: str
 def popularity_weights(
     staleness: npt.NDArray[np.float64], *, fresh: float, stale: float
 ) -> npt.NDArray[np.float64]:
-    """Weigh popularity by how long ago each user was last here.
+    """Weigh popularity by how long ago each user was last active.
 
-    Amid a sitting the history tells more, after weeks what is popular now does. The weight goes
+    Within a session the history tells more, after weeks what is popular now does. The weight goes
     from `fresh` to `stale`, half of the way with every day.
 
     Parameters
@@ -232,18 +195,3 @@ def popularity_weights(
 def _spread(scores: npt.NDArray[np.floating[Any]]) -> float:
     """Return the mean standard deviation of the scores of a user (a row) over the items."""
     return float(scores.std(axis=1).mean()) or 1.0
-
-
-def _some(rows: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
-    """Draw n of some rows, ascending; the same ones every time."""
-    if len(rows) <= n:
-        return rows
-    return np.sort(np.random.default_rng(0).choice(rows, n, replace=False))
-
-
-def _some_users(histories: Sequences, n_events: int) -> Sequences:
-    """Draw users at random until they have about so many events; at least one user."""
-    users = np.random.default_rng(0).permutation(np.flatnonzero(histories.lengths > 0))
-    enough = np.cumsum(histories.lengths[users]) <= n_events
-    enough[0] = True
-    return histories.take_users(np.sort(users[enough]))

@@ -10,14 +10,16 @@ from recsys.errors import ColdUserError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from scipy.sparse import csr_array
 
     from recsys.data.sequences import Sequences
 
+    Floats = npt.NDArray[np.float32]
 
-# Events that are averaged at a time, so that what is in between stays in the processor's cache.
+# Events averaged at a time, few enough for the processor's cache.
 BLOCK = 1 << 16
-# Events that weigh less than this, against 1 of the newest, weigh nothing: 40 half-lives back they
-# are lost in float32 anyway, and one user's answer need not look them up.
+# Events that weigh less than this, against 1 for the newest, weigh nothing: 40 half-lives back they
+# are lost in float32 anyway, and answering one user need not look them up.
 NEGLIGIBLE = 2.0**-40
 
 
@@ -26,7 +28,7 @@ def history_weights(
     *,
     half_life: float | None,
     item_weights: npt.NDArray[np.floating[Any]] | None = None,
-) -> npt.NDArray[np.float32]:
+) -> Floats:
     """Weigh the events of each history; the weights of a user sum to 1.
 
     An event that lies s steps back weighs 0.5 ** (s / half_life) before it is divided by the
@@ -39,7 +41,7 @@ def history_weights(
         Where each user starts in the flat array of events; the first is 0.
     half_life : float, items; None for the plain mean
     item_weights : float array, shape (n_events,), optional
-        Factors above 0, one an event, by the item that it is of.
+        Factors above 0, one an event, by its item.
 
     Returns
     -------
@@ -53,8 +55,9 @@ def history_weights(
     lengths = np.diff(offsets)
     if item_weights is not None:
         recency = history_weights(offsets, half_life=half_life) * item_weights
-        totals = np.add.reduceat(recency, offsets[:-1][lengths > 0], dtype=np.float64)
-        return np.asarray(recency / np.repeat(totals, lengths[lengths > 0]), dtype=np.float32)
+        some = lengths > 0
+        totals = np.add.reduceat(recency, offsets[:-1][some], dtype=np.float64)
+        return np.asarray(recency / np.repeat(totals, lengths[some]), dtype=np.float32)
     if half_life is None:
         return np.repeat(1 / np.maximum(lengths, 1), lengths).astype(np.float32)
     steps_back = np.repeat(offsets[1:], lengths)
@@ -67,35 +70,38 @@ def history_weights(
     return np.asarray(powers[steps_back] / np.repeat(totals, lengths), dtype=np.float32)
 
 
-def weights_of_one(
-    item_weights: npt.NDArray[np.float32], *, half_life: float | None
-) -> npt.NDArray[np.float32]:
-    """Weigh the events of one history as `history_weights` does, to the bit, with less ado.
+def history_matrix(
+    histories: Sequences,
+    *,
+    half_life: float | None = None,
+    item_weights: npt.NDArray[np.floating[Any]] | None = None,
+) -> csr_array:
+    """Lay histories out as a sparse (n_users, n_items) matrix of `history_weights`.
+
+    An item that a user watched twice has two entries, which share the arrays of the histories.
 
     Parameters
     ----------
-    item_weights : float32 array, shape (n_events,), not empty
+    histories : Sequences
     half_life : float, items; None for the plain mean
+    item_weights : float array, shape (n_items,), optional
+        Factors above 0, one an item.
     """
-    n = len(item_weights)
-    if half_life is None:
-        recency = np.full(n, 1 / n)
-    else:
-        log_q = -np.log(2) / half_life
-        recency = np.exp(np.arange(n - 1, -1, -1) * log_q)
-        recency[recency < NEGLIGIBLE] = 0
-        recency /= np.expm1(n * log_q) / np.expm1(log_q)
-    weights = recency.astype(np.float32) * item_weights
-    return np.asarray(weights / np.add.reduceat(weights, [0], dtype=np.float64), dtype=np.float32)
+    from scipy.sparse import csr_array
+
+    by_item = None if item_weights is None else item_weights[histories.codes]
+    weights = history_weights(histories.offsets, half_life=half_life, item_weights=by_item)
+    shape = (len(histories), len(histories.item_ids))
+    return csr_array((weights, histories.codes, histories.offsets), shape=shape)
 
 
 def user_vectors(
     histories: Sequences,
-    vectors: npt.NDArray[np.float32],
+    vectors: Floats,
     *,
     half_life: float | None = None,
     item_weights: npt.NDArray[np.floating[Any]] | None = None,
-) -> npt.NDArray[np.float32]:
+) -> Floats:
     """Average the vectors of each history, for all users at once.
 
     Parameters
@@ -115,15 +121,13 @@ def user_vectors(
     Raises
     ------
     ColdUserError
-        A history is empty: there is nothing to average, and zeros would be a lie.
+        A history is empty: there is nothing to average, and zeros would be wrong.
 
     References
     ----------
     Barkan & Koenigstein 2016, "Item2Vec: Neural Item Embedding for Collaborative Filtering";
     average pooling of watched videos: Covington et al. 2016.
     """
-    from scipy.sparse import csr_array
-
     empty = np.flatnonzero(histories.lengths == 0)
     if len(empty):
         raise ColdUserError(
@@ -133,40 +137,47 @@ def user_vectors(
     averaged = np.empty((len(histories), vectors.shape[1]), np.float32)
     size = 1 + BLOCK * len(histories) // max(1, len(histories.codes))
     for start in range(0, len(histories), size):
-        offsets = histories.offsets[start : start + size + 1]
-        codes = histories.codes[offsets[0] : offsets[-1]]
-        offsets = offsets - offsets[0]
-        by_item = None if item_weights is None else item_weights[codes]
-        weights = history_weights(offsets, half_life=half_life, item_weights=by_item)
-        shape = (len(offsets) - 1, len(vectors))
-        matrix = csr_array((weights, codes, offsets), shape=shape)
+        part = histories.slice_users(start, start + size)
+        matrix = history_matrix(part, half_life=half_life, item_weights=item_weights)
         averaged[start : start + size] = matrix @ vectors
     return averaged
 
 
-def user_vector(
-    history: npt.NDArray[np.integer],
-    vectors: npt.NDArray[np.float32],
+def averages_before(
+    histories: Sequences,
+    vectors: Floats,
     *,
-    half_life: float | None = None,
-    item_weights: npt.NDArray[np.floating[Any]] | None = None,
-) -> npt.NDArray[np.float32]:
-    """Average the vectors of one history, oldest item first; as `user_vectors` does for many.
+    half_life: float | None,
+    item_weights: Floats,
+) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """Average what came before each event, as `user_vectors` would, except each user's first.
+
+    All users advance together, the longest first, so that those not yet done are a prefix.
 
     Parameters
     ----------
-    history : integer array, shape (n_events,)
-        Rows of `vectors`, not empty.
-    vectors : float32 array, shape (n_items, d)
-    half_life : float, items
-    item_weights : float array, shape (n_items,), optional
+    histories, vectors, half_life, item_weights
+        As in `user_vectors`.
 
     Returns
     -------
-    float32 array, shape (d,)
+    averages : float32 array, shape (n_steps, d)
+    steps : int64 array, shape (n_steps,)
+        The events that they precede, ascending.
     """
-    offsets = np.array([0, len(history)])
-    by_item = None if item_weights is None else item_weights[history]
-    weights = history_weights(offsets, half_life=half_life, item_weights=by_item)
-    # Summed row by row as the sparse product does it, so that one user and all users agree.
-    return np.asarray((weights[:, None] * vectors[history]).sum(axis=0))
+    fade = np.float32(1 if half_life is None else 0.5 ** (1 / half_life))
+    users = np.argsort(-histories.lengths, kind="stable")
+    lengths, starts = histories.lengths[users], histories.offsets[users]
+    later = np.ones(len(histories.codes), bool)
+    later[histories.offsets[:-1][histories.lengths > 0]] = False
+    row = np.cumsum(later) - 1
+    steps = np.flatnonzero(later)
+    before = np.empty((len(steps), vectors.shape[1]), np.float32)
+    weighted = np.column_stack([vectors, np.ones(len(vectors), np.float32)]) * item_weights[:, None]
+    total = np.zeros((len(users), weighted.shape[1]), np.float32)
+    for place in range(int(lengths.max(initial=1)) - 1):
+        going = int(np.searchsorted(-lengths, -(place + 1)))
+        at = starts[:going] + place
+        total = fade * total[:going] + weighted[histories.codes[at]]
+        before[row[at + 1]] = total[:, :-1] / total[:, -1:]
+    return before, steps

@@ -1,139 +1,55 @@
-"""Make sequences by random walks over the graph of what follows what, and train on them."""
+"""Make sequences by random walks over the graph of which items are neighbours in a history."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from recsys.data.sequences import Sequences, offsets_from
-from recsys.vectors.item2vec import WORD2VEC, train_item2vec
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from scipy.sparse import csr_array
 
-    from recsys.vectors.item2vec import ItemVectors
-
     Items = npt.NDArray[np.int64]
-
-# Steps of a walk. 20 and 50 came out alike on nested splits of ml-100k, 10 a little worse.
-WALK_LENGTH = 50
-
-
-def train_vectors(histories: Sequences, params: dict[str, Any]) -> ItemVectors:
-    """Train Word2Vec on the histories, or on walks, as `params["sequences"]` says.
-
-    Walks take the place of the histories event for event: an epoch trains on about as many
-    tokens. But every epoch walks anew, since a graph, unlike a history, has more to tell; on
-    nested splits of ml-100k that was worth .006 of recall@20 beside the same walks 20 times. The
-    walks of all epochs are held at once, 4 bytes a token.
-
-    Parameters
-    ----------
-    histories : Sequences
-    params : dict
-        Keywords of `recsys.recommender.Recommender`; `epochs` is a number.
-
-    Returns
-    -------
-    ItemVectors
-        Of the items with `min_count` events in the histories, with walks too.
-
-    Raises
-    ------
-    DataError
-        No item has `min_count` events.
-    """
-    word2vec = {name: params[name] for name in WORD2VEC}
-    enough = histories.counts() >= params["min_count"]
-    if params["sequences"] == "histories" or not enough.any():  # the latter raises
-        return train_item2vec(histories, **word2vec)
-    known = histories.recode(histories.item_ids[enough])
-    n_walks = len(known.codes) / (enough.sum() * WALK_LENGTH)
-    walks = random_walks(
-        transitions(known),
-        known.item_ids,
-        walks_per_item=max(1, round(n_walks)) * params["epochs"],
-        walk_length=WALK_LENGTH,
-        p=params["p"],
-        q=params["q"],
-        seed=params["seed"],
-    )
-    return train_item2vec(walks, **word2vec | {"epochs": 1, "min_count": 1})
-
-
-def transitions(sequences: Sequences) -> csr_array:
-    """Count how often two items are neighbours in a sequence.
-
-    The graph is undirected. Directed (a walk only goes on to what came after) and unweighted ones
-    were worse on nested splits of ml-100k.
-
-    Parameters
-    ----------
-    sequences : Sequences
-
-    Returns
-    -------
-    int64 sparse array, shape (n_items, n_items)
-        Symmetric, the columns of each row ascending; an item is no neighbour of itself.
-
-    Examples
-    --------
-    >>> codes, offsets = np.array([0, 1, 0, 2, 2]), np.array([0, 3, 5])
-    >>> print(transitions(Sequences(np.arange(2), np.arange(3), codes, offsets)).toarray())
-    [[0 2 0]
-     [2 0 0]
-     [0 0 0]]
-    """
-    from scipy.sparse import csr_array
-
-    n_items, users = len(sequences.item_ids), sequences.user_rows
-    first, then = sequences.codes[:-1], sequences.codes[1:]
-    edge = (users[:-1] == users[1:]) & (first != then)
-    ones = np.ones(int(edge.sum()), np.int64)
-    graph = csr_array((ones, (first[edge], then[edge])), shape=(n_items, n_items))
-    graph = csr_array(graph + graph.T)
-    graph.sort_indices()
-    return graph
 
 
 def random_walks(
-    graph: csr_array,
-    item_ids: npt.NDArray[Any],
+    sequences: Sequences,
     *,
-    walks_per_item: int,
-    walk_length: int,
+    walks_per_item: int = 20,
+    walk_length: int = 50,
     p: float = 1.0,
     q: float = 1.0,
     seed: int = 42,
 ) -> Sequences:
-    """Walk at random from every item, all walkers a step at a time.
+    """Walk at random from every item, for `train_item2vec`; all walkers advance together.
 
     A walker at v that came from t goes on to x with a probability in proportion to weight(v, x)
-    * bias, where the bias is 1 / p if x is t itself, 1 if there is an edge from t to x, and 1 / q
-    otherwise. p = q = 1 is DeepWalk's walk, with weights. The bias is brought in by rejection: a
-    step is drawn by the weights alone, and drawn again with probability 1 - bias / largest bias.
+    * bias (see `count_neighbours`), where the bias is 1 / p if x is t itself, 1 if there is an edge
+    from t to x, and 1 / q otherwise. p = q = 1 is DeepWalk's walk, with weights. Biases are applied
+    by rejection: a step is drawn by the weights alone, and drawn again with probability
+    1 - bias / largest bias.
 
     Parameters
     ----------
-    graph : sparse array, shape (n_items, n_items)
-        Whole numbers above 0, the columns of each row ascending; as `transitions` gives it.
-    item_ids : integer or str array, shape (n_items,)
+    sequences : Sequences
+        Histories; every item occurs in one.
     walks_per_item : int
         Each round begins once at every item, in random order.
     walk_length : int, items
-        A walk ends earlier where an item has no edge; at such an item it has one item.
-    p : float
+        A walk ends earlier where an item has no neighbour; it then has one item.
+    p : float above 0
         The larger, the less a walk returns to where it came from.
-    q : float
+    q : float above 0
         The larger, the more it stays near there; the smaller, the farther it goes.
     seed : int
 
     Returns
     -------
     Sequences
-        A walk in the place of a user, numbered from 0.
+        One walk per row, numbered from 0, over the same items.
 
     References
     ----------
@@ -141,6 +57,7 @@ def random_walks(
     Leskovec 2016, "node2vec: Scalable Feature Learning for Networks"; for the rejection, Yang et
     al. 2019, "KnightKing: A Fast Distributed Graph Random Walk Engine".
     """
+    graph = count_neighbours(sequences)
     rng, n_items = np.random.default_rng(seed), graph.shape[0]
     starts = [rng.permutation(n_items) for _ in range(walks_per_item)]
     offsets, to = graph.indptr.astype(np.int64), graph.indices
@@ -172,5 +89,43 @@ def random_walks(
             left = left[~taken]
     there = walks.T >= 0
     return Sequences(
-        np.arange(walks.shape[1]), item_ids, walks.T[there], offsets_from(there.sum(axis=1))
+        np.arange(walks.shape[1]),
+        sequences.item_ids,
+        walks.T[there],
+        offsets_from(there.sum(axis=1)),
     )
+
+
+def count_neighbours(sequences: Sequences) -> csr_array:
+    """Count how often two items are neighbours in a sequence.
+
+    The graph is undirected. Directed (a walk only goes on to what came after) and unweighted ones
+    were worse on nested splits of ml-100k.
+
+    Parameters
+    ----------
+    sequences : Sequences
+
+    Returns
+    -------
+    int64 sparse array, shape (n_items, n_items)
+        Symmetric, the columns of each row ascending; an item is no neighbour of itself.
+
+    Examples
+    --------
+    >>> codes, offsets = np.array([0, 1, 0, 2, 2]), np.array([0, 3, 5])
+    >>> print(count_neighbours(Sequences(np.arange(2), np.arange(3), codes, offsets)).toarray())
+    [[0 2 0]
+     [2 0 0]
+     [0 0 0]]
+    """
+    from scipy.sparse import csr_array
+
+    n_items, users = len(sequences.item_ids), sequences.user_rows
+    first, then = sequences.codes[:-1], sequences.codes[1:]
+    edge = (users[:-1] == users[1:]) & (first != then)
+    ones = np.ones(int(edge.sum()), np.int64)
+    graph = csr_array((ones, (first[edge], then[edge])), shape=(n_items, n_items))
+    graph = csr_array(graph + graph.T)
+    graph.sort_indices()
+    return graph

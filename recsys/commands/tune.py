@@ -1,0 +1,72 @@
+"""Search the parameters of Word2Vec for a data set, within a time budget.
+
+The last part of the ratings is held out, as `evaluate` holds it out, and never looked at: what is
+found can be measured on it afterwards. What calibration chooses stays with calibration.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recsys.commands import common
+from recsys.errors import DataError
+
+if TYPE_CHECKING:
+    import argparse
+
+SUMMARY = "search the parameters of Word2Vec for a data set"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's options."""
+    common.add_data_arguments(parser)
+    group = parser.add_argument_group("search")
+    group.add_argument("--minutes", type=float, default=10.0, metavar="M",
+                       help="no trial begins later (default: 10)")  # fmt: skip
+    group.add_argument("--output", type=Path, default=Path("params.toml"), metavar="FILE",
+                       help="what --params takes (default: params.toml)")  # fmt: skip
+    common.add_split_arguments(group, fraction=0.2)
+    group.add_argument("--seed", type=int, default=0, metavar="X", help="seed of the search")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Search, write every better result at once, print the best."""
+    if not args.output.absolute().parent.is_dir():
+        raise DataError(f"'{args.output.absolute().parent}' is not a folder to write to")
+    from recsys.evaluation.tune import tune
+
+    name, ratings, _ = common.load_data(args)
+    found = tune(
+        ratings,
+        minutes=args.minutes,
+        split=args.split,
+        validation_fraction=args.validation_fraction,
+        seed=args.seed,
+        on_better=lambda better: _write_toml(args.output, better, name),
+    )
+    _write_toml(args.output, found, name)
+    if args.json:
+        common.print_json({**found, "output": str(args.output)})
+    else:
+        print(
+            f"{args.output}: recall@20 {found['recall@20']:.4f} on nested splits, "
+            f"defaults {found['default_recall@20']:.4f}, after {found['n_trials']} trials"
+        )
+    if found["interrupted"]:
+        raise KeyboardInterrupt
+
+
+def _write_toml(path: Path, found: dict[str, Any], name: str) -> None:
+    """Write the parameters as TOML, whole or not at all."""
+    lines = [
+        f"# recsys tune, {found['n_trials']} trials on the training part of {name}:",
+        f"# recall@20 {found['recall@20']:.4f} on its nested splits; "
+        f"the defaults have {found['default_recall@20']:.4f}.",
+        *(f"{key} = {json.dumps(value)}" for key, value in found["params"].items()),
+    ]
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
