@@ -26,9 +26,9 @@ from recsys.errors import DownloadError
 ROOT = Path(datasets.__file__).parents[2]
 
 
-def make_zip(members):
+def make_zip(members, method=zipfile.ZIP_DEFLATED):
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w", method) as archive:
         for name, content in members.items():
             archive.writestr(name, content)
     return buffer.getvalue()
@@ -244,6 +244,7 @@ LYING[(at := LYING.rindex(b"PK\x01\x02") + 24) : at + 4] = (10).to_bytes(4, "lit
         (b"<html>Please log in</html>", "not an intact zip"),
         (ZIP[:HALF], "not an intact zip"),
         (b"", "not an intact zip"),
+        (make_zip({"x": b"x"}, zipfile.ZIP_LZMA), "neither stored nor deflated"),
         (bytes(LYING), "does not fit its checksum"),  # it says 10 bytes where 5 million come out
     ],
 )

@@ -211,12 +211,13 @@ def _from_pip(scratch: Path) -> Path:
     """Get RecBole's wheel from the package index that the user's pip is set up for."""
     import subprocess
 
-    # -I: not a pip.py of the current folder. A wheel, as a source archive's set-up would be run.
+    # -I, or a pip.py in the current folder would be run; binary, or the set-up of a source archive.
     command = [sys.executable, "-I", "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--no-input", "--quiet", "--retries=1", "--dest", str(scratch), RECBOLE]
-    quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True}
     try:
-        run = subprocess.run(command, timeout=PIP_TIMEOUT, **quiet)
+        run = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PIP_TIMEOUT
+        )
     except subprocess.TimeoutExpired:
         raise DownloadError(f"not done within {PIP_TIMEOUT:g} seconds") from None
     except OSError as error:
@@ -274,7 +275,7 @@ def _download(dataset: DataSet, url: str, scratch: Path) -> Path:
 def _one_line(text: object) -> str:
     """Show what others may have made up: on one line, without what a terminal would obey."""
     seen = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(str(text).split()))
-    return seen if len(seen) <= 300 else f"{seen[:300]}..."
+    return seen if len(seen) <= 500 else f"{seen[:500]}..."
 
 
 def _place(dataset: DataSet, path: Path) -> Path:
@@ -313,12 +314,12 @@ def check_zip(dataset: DataSet, path: Path) -> None:
         for member in archive.infolist():
             inside = PureWindowsPath(member.filename)  # knows both slashes, and drives
             if inside.anchor or ".." in inside.parts or stat.S_ISLNK(member.external_attr >> 16):
-                raise DownloadError(f"unsafe zip: {member.filename!r} points out of it")
+                raise DownloadError(f"unsafe zip: {member.filename!r:.200} points out of it")
         unpacked = sum(member.file_size for member in archive.infolist())
         if unpacked > min(MAX_UNPACKED, MAX_RATIO * size):
             raise DownloadError(f"unsafe zip: {size} bytes would become {unpacked}")
         if dataset.sha256 is None and (bad := archive.testzip()):
-            raise DownloadError(f"damaged zip: {bad!r} does not fit its checksum")
+            raise DownloadError(f"damaged zip: {bad!r:.200} does not fit its checksum")
 
 
 @contextmanager
@@ -329,6 +330,8 @@ def _open_zip(path: Path) -> Iterator[ZipFile]:
     damages = (zipfile.BadZipFile, zlib.error, EOFError, LookupError, OSError, RuntimeError)
     try:
         with zipfile.ZipFile(path) as archive:
+            if any(member.compress_type not in (0, 8) for member in archive.infolist()):
+                raise zipfile.BadZipFile("neither stored nor deflated")
             yield archive
     except DownloadError:
         raise
