@@ -18,8 +18,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recsys import DataError, Recommender, load_items, load_ratings, split_by_time
-from recsys.data.datasets import DataSet, _check, _RefusedError
+from recsys import DataError, DownloadError, Recommender, load_items, load_ratings, split_by_time
+from recsys.data.datasets import DataSet, check_zip
 from recsys.data.sequences import build_sequences, sort_events
 from recsys.data.splits import last_out, time_cases
 from recsys.evaluation import metrics
@@ -301,5 +301,5 @@ def test_what_fuzzing_has_found_stays_mended(name, tmp_path, capfd):
 def test_a_zip_that_points_before_its_beginning_is_no_data_set(tmp_path):
     count("fuzz cases run")
     path = FINDS / "zip_that_points_before_its_beginning.zip"
-    with pytest.raises(_RefusedError, match="not an intact zip"):
-        _check(DataSet("x", None, None, ""), path)
+    with pytest.raises(DownloadError, match="not an intact zip"):
+        check_zip(DataSet("x", None, None, ""), path)

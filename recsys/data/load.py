@@ -287,8 +287,7 @@ def _one_line_errors(source: str | os.PathLike[str]) -> Iterator[None]:
 
 def _locate(source: str | os.PathLike[str]) -> Path:
     """Return the path that a source names, fetched first if it is the name of a data set."""
-    from recsys.data.datasets import DATASETS, fetch
-    from recsys.data.sample import sample_folder
+    from recsys.data.datasets import DATASETS, fetch, sample_folder
 
     name = os.fspath(source)
     if isinstance(source, str) and (name in DATASETS or name == "sample"):

@@ -15,10 +15,10 @@ from scipy.sparse import csr_array
 
 from recsys import load_ratings
 from recsys.data.frames import check_ratings
-from recsys.data.sample import generate, write
 from recsys.data.sequences import Sequences, build_sequences, seconds_of
 from recsys.vectors.item2vec import _Corpus
 from recsys.vectors.users import history_weights, user_vectors
+from tests.benchmarks.generator import generate, write
 from tests.benchmarks.measure import Case, Row, Works, compare
 
 DTYPES = {"userId": "int64", "movieId": "int64", "rating": "float32", "timestamp": "int64"}

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from recsys import Recommender
-from recsys.data.sample import generate
 from recsys.search.approximate import annoy_available
+from tests.benchmarks.generator import generate
 from tests.benchmarks.measure import Case, Row, Works, alternate, compare, environment, peer
 from tests.benchmarks.search import als_of, matrix_of
 

@@ -30,7 +30,6 @@ from threadpoolctl import threadpool_limits
 
 from recsys import Recommender, load_ratings
 from recsys.data.frames import ITEM, check_ratings
-from recsys.data.sample import generate
 from recsys.data.splits import calibration_split
 from recsys.evaluation.measure import (
     Contender,
@@ -41,6 +40,7 @@ from recsys.evaluation.measure import (
 from recsys.evaluation.metrics import means_with_ci95
 from recsys.evaluation.opponents import Opponent, Part, Slice, choose
 from recsys.evaluation.peers import als
+from tests.benchmarks.generator import generate
 
 K = 20
 # Chosen on the nested split of 1,000,000 generated ratings, after 5 epochs.

@@ -1,23 +1,19 @@
-"""Invent ratings of any size that behave like MovieLens, for tests and machines without a network.
+"""Generate synthetic ratings of any size that behave like MovieLens.
 
-Everything here is synthetic: users, films, titles, ratings. What MovieLens shows is planted on
-purpose, so that methods can be told apart: favourites that change with time, tastes, series that
-are watched in order, sittings whose ratings share timestamps. ``python -m recsys.data.sample``,
-run in the repository, makes ``data/sample`` anew.
+Patterns of MovieLens are planted, so that methods can be told apart: favourites that change with
+time, tastes, series that are watched in order, sittings whose ratings share timestamps.
+``python -m tests.benchmarks.generator``, run in the repository, writes ``data/sample`` again.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-
-from recsys.errors import DataError
 
 SAMPLE_RATINGS = 20_000
 SAMPLE_SEED = 7
@@ -40,9 +36,9 @@ TITLE_WORDS = (
     "Inkwell Kettle Ladle Oilcan Paperclip Sieve Spatula Stapler Teapot Thimble Trivet Whisk",
 )
 README = """\
-SYNTHETIC data: no real people, films or ratings. Made by
+SYNTHETIC data: no real people, films or ratings. Made in the repository of the project by
 
-    recsys.data.sample.generate({call})
+    tests.benchmarks.generator.generate({call})
 
 in the layout of MovieLens (times in seconds since 1970, UTC), with planted tastes, series,
 sittings and changing favourites. What is measured on it says nothing about real data.
@@ -60,14 +56,14 @@ class _Catalogue:
     """Items in the order cluster, series, release; all arrays but `bounds` are (n_items,)."""
 
     bounds: Ints  # (n_clusters + 1,): cluster c has the rows bounds[c] to bounds[c + 1] - 1
-    first: Ints  # row of the first item of the same series
-    size: Ints  # number of items in the same series
+    first: Ints  # row of the first item of its series
+    size: Ints  # number of items in its series
     release: Floats  # days after START, negative for the old stock
-    moment: Floats  # days after START when all talk of the item: its release, or a revival
+    moment: Floats  # days after START of its peak: its release, or a revival
     fame: Floats  # popularity apart from time
 
     def popularity(self, day: int) -> Floats:
-        """Weigh all items on a day: a jump at the moment that fades away, 0 before the release."""
+        """Weigh all items on a day: a peak at their moment that decays, 0 before the release."""
         since = day - self.moment
         buzz = np.where(since < 0, 0, np.exp(-np.maximum(since, 0) / 60))
         return np.where(self.release > day, 0, self.fame * (1 + 100 * buzz))
@@ -86,17 +82,10 @@ class _Events:
 def generate(
     n_ratings: int, *, n_users: int | None = None, n_items: int | None = None, seed: int = 0
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Invent ratings and the items they are of.
+    """Generate ratings and their items; the same seed gives the same frames.
 
-    Parameters
-    ----------
-    n_ratings
-        Number of ratings, met exactly.
-    n_users, n_items
-        None follows MovieLens (100,000 ratings: 1,000 users, 1,700 items). Every user rates
-        something; an item may stay without a rating.
-    seed
-        The same seed gives the same frames.
+    There are exactly `n_ratings` ratings. Other sizes that are None follow MovieLens (100,000
+    ratings: 1,000 users, 1,700 items). Every user has a rating; an item may have none.
 
     Returns
     -------
@@ -111,12 +100,6 @@ def generate(
     ------
     ValueError
         If a size is below 1, users are more than ratings, or ratings more than half of all pairs.
-
-    Examples
-    --------
-    >>> ratings, items = generate(1_000, seed=1)
-    >>> len(ratings), ratings["user_id"].nunique(), len(items)
-    (1000, 25, 177)
     """
     if n_users is None:  # ml-1m has 6,040, ml-10m 69,878, ml-25m 162,541
         n_users = min(375 + n_ratings // 160, max(1, n_ratings // 40))
@@ -196,7 +179,7 @@ def _make_counts(rng: np.random.Generator, n_ratings: int, n_users: int, most: i
 
 
 def _make_events(rng: np.random.Generator, counts: Ints) -> _Events:
-    """Spread ratings over time: most users come once, the others again over the coming months."""
+    """Spread ratings over time: most users come once, the others return over months."""
     n_users, n_ratings = len(counts), int(counts.sum())
     n_sittings = np.where(rng.random(n_users) < 0.4, rng.integers(3, 10, n_users), 1)
     begin = np.cumsum(n_sittings) - n_sittings  # position of each user's first sitting
@@ -270,7 +253,7 @@ def _draw(
 def _follow_series(
     rng: np.random.Generator, catalogue: _Catalogue, events: _Events, item: Ints
 ) -> Ints:
-    """Let half of the events go on with the series of the one before in the same sitting."""
+    """Let half of the events continue the series of the one before in the same sitting."""
     follows = ~events.opens & (rng.random(len(item)) < 0.5)
     row = np.arange(len(item))
     origin = np.maximum.accumulate(np.where(follows, 0, row))
@@ -313,16 +296,9 @@ def write(
     *,
     seed: int | None = None,
 ) -> None:
-    """Write `ratings.csv` and `movies.csv` as MovieLens has them, and a `README.txt`.
+    """Write `ratings.csv` and `movies.csv` as MovieLens has them, and a `README.txt` with the seed.
 
-    Parameters
-    ----------
-    folder
-        Made if missing; files of these names in it are replaced.
-    ratings, items
-        As `generate` gives them.
-    seed
-        The seed they were made with, for the README.
+    The folder is made if missing; files of these names in it are replaced.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -343,39 +319,6 @@ def write(
         pd.DataFrame(columns).to_csv(folder / name, index=False, lineterminator="\n")
     call = f"{len(ratings)}" if seed is None else f"{len(ratings)}, seed={seed}"
     (folder / "README.txt").write_bytes(README.format(call=call).encode())
-
-
-def sample_folder() -> Path:
-    """Find the sample, or make it where the package is installed without its repository.
-
-    Returns
-    -------
-    Path
-        `data/sample` of the repository that the package runs from, else `sample` in
-        `$RECSYS_DATA` or in `./data`; it holds `ratings.csv` and `movies.csv`.
-
-    Raises
-    ------
-    DataError
-        If that place is taken by something else.
-    """
-    committed = Path(__file__).resolve().parents[2] / "data" / "sample"
-    if (committed / "ratings.csv").is_file():
-        return committed
-    folder = Path(os.environ.get("RECSYS_DATA") or "data", "sample")
-    if (folder / "ratings.csv").is_file():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".sample-", dir=folder.parent) as scratch:
-        made = Path(scratch, "sample")
-        write(made, *generate(SAMPLE_RATINGS, seed=SAMPLE_SEED), seed=SAMPLE_SEED)
-        try:
-            made.rename(folder)  # all or nothing
-        except OSError as error:
-            if not (folder / "ratings.csv").is_file():  # else another process was faster
-                message = f'"{folder}" is not the sample: move it away, or set RECSYS_DATA'
-                raise DataError(message) from error
-    return folder
 
 
 if __name__ == "__main__":
