@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from recsys import __version__, evaluate
 from recsys.commands import common as cli
-from recsys.commands import train
+from recsys.commands import export, train
 from recsys.data.datasets import DATASETS, fetch
 from recsys.evaluation import tune
-from recsys.export import files as export
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
