@@ -99,8 +99,7 @@ def read(path: Path, format: str, kind: str) -> pd.DataFrame:
         frame = pd.DataFrame(held).rename(columns=lambda name: name.removeprefix(f"{table}_"))
     elif format == "parquet":
         frame = pd.read_parquet(path)
-        kept_as = str(pq.read_schema(path).field(column).type)
-        assert kept_as == "fixed_size_list<element: float>[16]"
+        assert "fixed_size_list<element: float>" in str(pq.read_schema(path).field(column).type)
     elif format == "projector":
         frame = pd.read_csv(path / "metadata.tsv", sep="\t", quoting=csv.QUOTE_NONE)
         frame[column] = list(np.loadtxt(path / "vectors.tsv", np.float32, delimiter="\t"))
@@ -141,24 +140,20 @@ def test_each_format_gives_its_own_reader_the_very_vectors(format, kind, either,
         assert "title" not in frame or (frame["title"] == wild).sum() == 1
 
 
-def test_ids_that_a_format_cannot_hold_are_refused_by_that_format_alone(tmp_path):
-    views = {"user_id": np.repeat(np.arange(3, dtype="uint64") + np.uint64(2**63), 2)}
-    for wrong in ("two words", "no\u00a0break", "\nline"):
-        model = tiny(**views, item_id=[wrong, "y", "y", "z", wrong, "z"])
-        with pytest.raises(DataError, match="use npz, parquet or sqlite") as caught:
-            export(model, tmp_path / "vectors.txt", format="word2vec")
-        assert repr(wrong) in str(caught.value)
-        with pytest.raises(DataError, match=r"above 2\^63 - 1"):
-            export(model, tmp_path / "vectors.db", format="sqlite")
-        assert list(tmp_path.iterdir()) == []
-        for format, what in (("sqlite", "input"), ("npz", None), ("parquet", "input")):
-            export(model, tmp_path / "v", format=format, what=what)
-            found = pd.read_parquet(tmp_path / "v")["item_id"] if format == "parquet" else (
-                read(tmp_path / "v", format, "input")["id"])  # fmt: skip
-            assert set(found) == {wrong, "y", "z"}
-            if format == "npz":
-                assert set(read(tmp_path / "v", "npz", "users")["id"]) == set(model.users)
-            (tmp_path / "v").unlink()
+@pytest.mark.parametrize("wrong", ["two words", "no\u00a0break", "\nline"])
+def test_ids_that_a_format_cannot_hold_are_refused_by_that_format_alone(wrong, tmp_path):
+    users = np.repeat(np.arange(3, dtype="uint64") + np.uint64(2**63), 2)
+    model = tiny(user_id=users, item_id=[wrong, "y", "y", "z", wrong, "z"])
+    with pytest.raises(DataError, match="use npz, parquet or sqlite") as caught:
+        export(model, tmp_path / "vectors.txt", format="word2vec")
+    assert repr(wrong) in str(caught.value)
+    with pytest.raises(DataError, match=r"above 2\^63 - 1"):
+        export(model, tmp_path / "vectors.db", format="sqlite")
+    assert list(tmp_path.iterdir()) == []
+    for format in ("npz", "parquet", "sqlite"):
+        export(model, tmp_path / format, format=format, what=None if format == "npz" else "input")
+        assert read(tmp_path / format, format, "input")["id"].tolist() == model.items.tolist()
+    assert read(tmp_path / "npz", "npz", "users")["id"].tolist() == model.users.tolist()
 
 
 # ---- looking up
@@ -218,7 +213,7 @@ def test_a_look_up_needs_no_more_than_numpy(numbers, tmp_path):
 
 
 def test_a_source_that_is_no_export_or_a_damaged_one_is_one_line(numbers, tmp_path):
-    path = tmp_path / "of? #ours%.db"
+    path, item = tmp_path / "of? #ours%.db", numbers.items[0]
 
     def refused(message):
         with pytest.raises(ModelError, match=rf"{message}.*export again with `recsys export`"):
@@ -230,7 +225,6 @@ def test_a_source_that_is_no_export_or_a_damaged_one_is_one_line(numbers, tmp_pa
         refused(message)
     path.unlink()
     export(numbers, path, format="sqlite", what=["input"])
-    item = numbers.items[0]
     change(path, f"UPDATE items SET input = x'00' WHERE item_id = {item}")
     with LookUp(path) as look_up:
         with pytest.raises(ModelError, match="is damaged"):
@@ -239,10 +233,10 @@ def test_a_source_that_is_no_export_or_a_damaged_one_is_one_line(numbers, tmp_pa
             look_up.user_vector(warm(numbers)[0])
         with pytest.raises(ValueError, match="holds no 'output' vectors"):
             look_up.item_vector(item, space="output")
-    change(path, "UPDATE about SET json = json_set(json, '$.format', 9)")
-    refused("has format 9, this recsys reads 1")
-    change(path, "UPDATE about SET json = '[]'")
-    refused("holds no vectors")
+    for json_of, message in (("json_set(json, '$.format', 9)", "has format 9, this recsys reads 1"),
+                             ("'[]'", "holds no vectors")):  # fmt: skip
+        change(path, f"UPDATE about SET json = {json_of}")
+        refused(message)
     path.write_bytes(path.read_bytes()[:-9000])
     refused("malformed")
 
@@ -258,16 +252,12 @@ def client():
         missing = "no redis-server on this machine (Debian: apt-get install redis-server)"
         pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
     folder = tempfile.mkdtemp()  # a socket's path must be short
-    server = subprocess.Popen(
-        [program, "--port", "0", "--unixsocket", f"{folder}/s", "--dir", folder, "--save", ""],
-        stdout=subprocess.DEVNULL,
-    )
+    words = ["--port", "0", "--unixsocket", f"{folder}/s", "--dir", folder, "--save", ""]
+    server = subprocess.Popen([program, *words], stdout=subprocess.DEVNULL)
     try:
-        for _ in range(200):
-            if Path(folder, "s").is_socket() or server.poll() is not None:
-                break
+        while not Path(folder, "s").is_socket():
+            assert server.poll() is None, "redis-server ended at once"
             time.sleep(0.05)
-        assert server.poll() is None, "redis-server ended at once"
         with redis.Redis.from_url(f"unix://{folder}/s") as client:
             client.set("theirs", "stays")
             client.url = f"unix://{folder}/s"
@@ -307,12 +297,13 @@ def test_redis_replaces_an_earlier_export_or_leaves_it(numbers, texts, client):
 def test_without_a_server_or_its_client_redis_is_one_line(numbers, monkeypatch):
     nowhere = "redis://me:s3cret@127.0.0.1:1/0"
     for act in (lambda: export(numbers, nowhere, format="redis"), lambda: LookUp(nowhere)):
-        with pytest.raises(OSError, match=r"Redis at 'redis://127\.0\.0\.1:1/0'") as caught:
+        with pytest.raises(OSError, match=r"^Redis at 'redis://127\.0\.0\.1:1/0'.*$") as caught:
             act()
         assert "s3cret" not in str(caught.value)
-    monkeypatch.setitem(sys.modules, "redis", None)
-    with pytest.raises(ImportError, match=r'pip install -e "\.\[redis\]"'):
-        export(numbers, nowhere, format="redis")
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "redis", None)
+            with pytest.raises(ImportError, match=r'pip install -e "\.\[redis\]"'):
+                act()
 
 
 # ---- what is replaced and what is left
