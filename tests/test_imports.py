@@ -27,7 +27,7 @@ FLOORS = [
 ]
 HEIGHT = {name: height for height, names in enumerate(FLOORS) for name in names}
 # Still to be mended.
-UPWARDS = ["evaluate", "evaluation/run", "evaluation/tune", "export/files", "plots", "settings"]
+UPWARDS = ["evaluate", "evaluation/run", "evaluation/tune", "settings"]
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 

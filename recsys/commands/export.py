@@ -1,4 +1,4 @@
-"""`recsys export`: write the vectors of a saved model for other programs.
+"""Write the vectors of a saved model for other programs.
 
 word2vec    text file, one vector a line, as gensim's `KeyedVectors.load_word2vec_format` reads it
 npz         numpy arrays by name, no pickle
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from recsys.commands import common as cli
+from recsys.commands import common
 from recsys.export.files import FORMATS, export
 
 if TYPE_CHECKING:
@@ -38,17 +38,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="input, output, users, or several with commas between (default: input for word2vec "
         "and projector; input,output for parquet; all for npz, sqlite and redis)",
     )
-    cli.add_model_folder(parser)
+    common.add_model_folder(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Export from a saved model."""
     from recsys.recommender import Recommender
 
-    model = Recommender.load(cli.model_folder(args))
+    model = Recommender.load(common.model_folder(args))
     done = export(model, args.target, format=args.format, what=args.what)
     if args.json:
-        cli.print_json(done)
+        common.print_json(done)
         return
     rows = [f"{done[f'n_{n}']:,} {n}" for n in ("items", "users") if done[f"n_{n}"] is not None]
     print(

@@ -1,17 +1,4 @@
-"""Take the vectors out of a saved model, for everything that is not `recsys`.
-
-word2vec    text, a vector a line, as gensim's `KeyedVectors.load_word2vec_format` reads it
-npz         numpy arrays by name, no pickle
-parquet     one table, a list of float32 a row
-projector   a folder with vectors.tsv and metadata.tsv, for https://projector.tensorflow.org
-sqlite      a file with look-up tables, which `recsys.LookUp` reads too
-redis       keys i2vEmb:<id>, i2vOut:<id>, uEmb:<id>; `recsys.LookUp` reads them too
-
-Three kinds of vectors: `input` and `output` of the items, and `users`. Two items whose input
-vectors point the same way are interchangeable; a user's vector is a weighted average of input
-vectors, and its inner product with an item's output vector says how well that item goes with the
-user (to which `recommend` adds a ridge regression and popularity, which are not exported).
-"""
+"""Write the vectors of a model for other programs; README.md in this folder has the layouts."""
 
 from __future__ import annotations
 
@@ -20,31 +7,32 @@ import os
 import re
 import secrets
 import shutil
-import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys import __version__
 from recsys.errors import DataError
-from recsys.recommender import fitted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    import numpy as np
-    import numpy.typing as npt
-
     from recsys.export.lookup import Table
     from recsys.recommender import Recommender
 
-    Ids = npt.NDArray[Any]
-
 logger = logging.getLogger(__name__)
-
 KINDS = ("input", "output", "users")
 FORMATS = ("word2vec", "npz", "parquet", "projector", "sqlite", "redis")
-PROJECTOR_FILES = {"vectors.tsv", "metadata.tsv"}
+# Other formats get all kinds by default.
+DEFAULTS = {"word2vec": ["input"], "projector": ["input"], "parquet": ["input", "output"]}
+# What an earlier export starts with; of SQLite the application id that `lookup` writes.
+BEGINNINGS = {
+    "word2vec": rb"\d+ \d+\n",
+    "npz": rb"PK.*recsys_version\.npy",
+    "sqlite": rb"SQLite format 3\0.{52}i2vE",
+}
+NUMBER = "%.9g"  # nine digits give a float32 back exactly
+PROJECTOR_FILES = ("vectors.tsv", "metadata.tsv")
 
 
 def export(
@@ -56,22 +44,19 @@ def export(
 ) -> dict[str, Any]:
     """Write vectors of a model where other programs can read them.
 
-    What is written is beside the target until it is whole; then it takes the target's place in
-    one step (of a projector folder, in one step a file). Whatever fails, an earlier export stays.
-    Nothing is replaced but an earlier export of the same format.
+    Files are written aside and replace an earlier export in one step each, so a failed export
+    leaves the earlier one. Anything but an earlier export of the same format is left alone.
 
     Parameters
     ----------
     model : Recommender
         Fitted or loaded.
     target : str or path
-        A file; for "projector" a folder; for "redis" a URL (redis://host:port/database,
-        rediss://, unix://path), where vectors of an earlier export are removed.
+        A file; for "projector" a folder; for "redis" redis://host:port/database or unix://path.
     format : {"word2vec", "npz", "parquet", "projector", "sqlite", "redis"}
-    what : "input", "output", "users", or several of them, optional
-        Several as a list, or in one text with commas. "word2vec" and "projector" take one (None =
-        "input"), "parquet" takes "users" or of the others one or both (None = both), the rest take
-        any (None = all that there are).
+    what : "input", "output", "users", or several as a list or with commas, optional
+        "word2vec" and "projector" take one (default "input"), "parquet" "users" or the others
+        (default), the rest take any (default all that the model has).
 
     Returns
     -------
@@ -82,13 +67,11 @@ def export(
     Raises
     ------
     ValueError
-        An unknown format or kind of vectors, or kinds that do not go into one table.
+        An unknown format or kind of vectors, or kinds that do not fit into one table.
     DataError
-        The target holds something else, or an id cannot be written in this format.
-    ImportError
-        The extra "redis" is missing.
-    OSError
-        The disk is full, Redis does not answer, or the like.
+        The target holds something else, or the format cannot hold an id.
+    ImportError, OSError
+        The extra "redis" is missing; Redis does not answer, or the disk is full.
     """
     from recsys.export import lookup
 
@@ -99,82 +82,77 @@ def export(
             f"format {format!r} does not go with the target '{lookup.shown(str(target))}': "
             "redis takes redis://host:port/database, the others a path"
         )
-    chosen = _kinds(model, format, what)
-    tables, cold_users = _tables(model, chosen)
+    tables = _tables(model, _kinds(format, what), strict=what is not None)
     if format == "redis":
         lookup.write_redis(str(target), tables)
-    elif format == "projector":
-        _write_projector(Path(target), tables[0])
     else:
-        _write_file(Path(target), format, tables, cold_users)
+        _write(Path(target), format, tables)
     rows = {table.name: len(table.ids) for table in tables}
+    vectors = {kind: vectors for table in tables for kind, vectors in table.vectors.items()}
     return {
-        "format": format,
-        "target": lookup.shown(str(target)),
-        "what": chosen,
-        "vector_size": model.params["vector_size"],
-        "n_items": rows.get("item"),
-        "n_users": rows.get("user"),
-        "n_users_without_vector": len(cold_users),
-    }
+        "format": format, "target": lookup.shown(str(target)),
+        "what": ["users" if kind == "vector" else kind for kind in vectors],
+        "vector_size": next(iter(vectors.values())).shape[1],
+        "n_items": rows.get("item"), "n_users": rows.get("user"),
+        "n_users_without_vector": sum(len(table.cold_ids) for table in tables),
+    }  # fmt: skip
 
 
-def _kinds(model: Recommender, format: str, what: str | Iterable[str] | None) -> list[str]:
-    """Check which kinds of vectors are wanted, or choose them."""
-    there = [
-        kind for kind in KINDS if kind != "output" or fitted(model).tables.contexts is not None
-    ]
+def _kinds(format: str, what: str | Iterable[str] | None) -> list[str]:
+    """Check which kinds of vectors are wanted, or take the default."""
     if what is None:
-        usual = {"word2vec": ("input",), "projector": ("input",), "parquet": ("input", "output")}
-        return [kind for kind in there if kind in usual.get(format, KINDS)]
+        return DEFAULTS.get(format, list(KINDS))
     wanted = set(what.split(",") if isinstance(what, str) else what)
     if not wanted or wanted - set(KINDS):
         raise ValueError(f"what must be some of {', '.join(KINDS)}, got {sorted(wanted)}")
-    if wanted - set(there):
-        raise ValueError("this model has no output vectors (hs=1)")
-    if format in ("word2vec", "projector") and len(wanted) > 1:
+    if len(wanted) > 1 and len(DEFAULTS.get(format, KINDS)) == 1:
         raise ValueError(f"{format} holds one kind of vectors: choose one of {sorted(wanted)}")
-    if format == "parquet" and "users" in wanted and len(wanted) > 1:
+    if wanted > {"users"} and format == "parquet":
         raise ValueError("a parquet file is one table: users, or items (input and output)")
     return [kind for kind in KINDS if kind in wanted]
 
 
-def _tables(model: Recommender, kinds: list[str]) -> tuple[list[Table], Ids]:
-    """Return the tables to write, and the ids of users without a vector."""
-    import numpy as np
-
+def _tables(model: Recommender, kinds: list[str], *, strict: bool) -> list[Table]:
+    """Return the tables to write; nothing else in this folder looks into a model."""
     from recsys.data.columns import take
     from recsys.export.lookup import Table
+    from recsys.recommender import fitted
 
-    asked, tables = fitted(model), []
-    held = asked.tables
-    spaces = {kind: asked.item_vectors(kind) for kind in kinds if kind != "users"}
-    if spaces:
-        titles = None if held.titles is None else take(held.titles)
-        tables.append(Table("item", model.items, titles, held.counts, spaces))
-    if "users" not in kinds:
-        return tables, np.empty(0, dtype=object)
-    rows, vectors = asked.user_vectors()
-    user_ids = take(held.user_ids, rows)
-    events = held.histories.lengths
-    tables.append(Table("user", user_ids, None, events[events > 0], {"vector": vectors}))
-    cold_users = take(held.user_ids, np.flatnonzero(events == 0))
-    if len(cold_users):
-        logger.info("%d users have no vector and are left out", len(cold_users))
-    return tables, cold_users
+    held, tables = fitted(model), []
+    known = held.tables
+    if "output" in kinds and known.contexts is None:
+        if strict:
+            raise ValueError("this model has no output vectors (hs=1)")
+        kinds = [kind for kind in kinds if kind != "output"]
+    if spaces := {kind: held.item_vectors(kind) for kind in kinds if kind != "users"}:
+        titles, ids = None if known.titles is None else take(known.titles), take(known.item_ids)
+        tables.append(Table("item", ids, titles, known.counts, spaces, ids[:0]))
+    if "users" in kinds:
+        rows, vectors = held.user_vectors()
+        events = known.histories.lengths
+        cold_ids = take(known.user_ids, (events == 0).nonzero()[0])
+        if len(cold_ids):
+            logger.info("%d users have no vector and are left out", len(cold_ids))
+        ids = take(known.user_ids, rows)
+        tables.append(Table("user", ids, None, events[rows], {"vector": vectors}, cold_ids))
+    return tables
 
 
-# ---- files
-
-
-def _write_file(path: Path, format: str, tables: list[Table], cold_users: Ids) -> None:
+def _write(path: Path, format: str, tables: list[Table]) -> None:
+    """Write a file, or a folder for the projector, and put it in place when it is whole."""
     from recsys.export import lookup
 
     if path.exists() and not _is_earlier(path, format):
-        raise DataError(f"'{path}' is there and no {format} export: it is left as it is")
+        raise DataError(f"refusing to overwrite '{path}': not an earlier {format} export")
     with _beside(path) as made:
+        if format == "projector":
+            _write_projector(made, tables[0])
+            path.mkdir(exist_ok=True)
+            for name in PROJECTOR_FILES:
+                os.replace(made / name, path / name)
+            return
         if format == "sqlite":
-            lookup.write_sqlite(made, tables, cold_users)
+            lookup.write_sqlite(made, tables)
         elif format == "npz":
             _write_npz(made, tables)
         elif format == "parquet":
@@ -188,32 +166,26 @@ def _write_file(path: Path, format: str, tables: list[Table], cold_users: Ids) -
 
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
-    """Give a free name in the same folder; what is left there at the end is removed."""
+    """Give a free name in the same folder; remove what is left there at the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
     made = path.absolute().with_name(f".recsys-export-{secrets.token_hex(4)}.tmp")
     try:
         yield made
     finally:
-        if made.is_dir():
-            shutil.rmtree(made)
-        else:
-            made.unlink(missing_ok=True)
+        shutil.rmtree(made, ignore_errors=True)  # a folder
+        made.unlink(missing_ok=True)  # a file
 
 
 def _is_earlier(path: Path, format: str) -> bool:
-    """Say whether a file is an export of this format, as nothing else is replaced."""
+    """Say whether a file or folder is an earlier export of this format, which may be replaced."""
+    if format == "projector":
+        names = sorted(file.name for file in path.iterdir()) if path.is_dir() else None
+        return names in ([], sorted(PROJECTOR_FILES))
     if not path.is_file():
         return False
-    with path.open("rb") as file:
-        head = file.read(100)
-    if format == "word2vec":
-        return re.match(rb"\d+ \d+\n", head) is not None
-    if format == "sqlite":
-        from recsys.export import lookup
-
-        return head[68:72] == lookup.APPLICATION_ID.to_bytes(4, "big")
-    if format == "npz":
-        return zipfile.is_zipfile(path) and b"recsys_version.npy" in head
+    if format in BEGINNINGS:
+        with path.open("rb") as file:
+            return re.match(BEGINNINGS[format], file.read(100), re.DOTALL) is not None
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -224,20 +196,19 @@ def _is_earlier(path: Path, format: str) -> bool:
 
 
 def _write_word2vec(path: Path, table: Table) -> None:
-    import numpy as np
-
     texts, (vectors,) = list(map(str, table.ids.tolist())), table.vectors.values()
     for text in texts:
         if text.split() != [text]:
             raise DataError(
-                f"the id {text!r} has white space in it or is empty, and the word2vec format ends "
-                "an id at a space: use npz, parquet or sqlite"
+                f"the id {text!r} is empty or contains white space, where the word2vec format ends "
+                "an id: use npz, parquet or sqlite"
             )
+    numbers = f" {NUMBER}" * vectors.shape[1] + "\n"
     with path.open("w", encoding="utf-8", newline="\n") as file:
         file.write(f"{len(texts)} {vectors.shape[1]}\n")
         # The most frequent first, as gensim has it: `limit=` then takes those.
-        for row in np.argsort(-table.events, kind="stable").tolist():
-            file.write(f"{texts[row]} {_numbers(vectors[row], ' ')}\n")
+        for row in (-table.events).argsort(kind="stable").tolist():
+            file.write(texts[row] + numbers % tuple(vectors[row].tolist()))
 
 
 def _write_npz(path: Path, tables: list[Table]) -> None:
@@ -246,9 +217,9 @@ def _write_npz(path: Path, tables: list[Table]) -> None:
     arrays: dict[str, Any] = {}
     for table in tables:
         for name, values in {**table.facts, **table.vectors}.items():
+            key = f"{table.name}_{name.removeprefix(f'{table.name}_')}"
             # As text of one width: an array of objects would be a pickle.
-            plain = values.astype(str) if values.dtype == object else values
-            arrays[name if name.startswith(table.name) else f"{table.name}_{name}"] = plain
+            arrays[key] = values.astype(str) if values.dtype == object else values
         if arrays[f"{table.name}_id"].tolist() != table.ids.tolist():
             raise DataError("an id ends in a zero character, which numpy drops: use sqlite")
     with path.open("wb") as file:
@@ -259,35 +230,20 @@ def _write_parquet(path: Path, table: Table) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns: dict[str, Any] = {
-        name: pa.array(values.tolist() if values.dtype == object else values)
-        for name, values in table.facts.items()
-    }
+    columns: dict[str, Any] = {name: pa.array(values) for name, values in table.facts.items()}
     for kind, vectors in table.vectors.items():
-        flat = pa.array(vectors.ravel())
-        columns[kind] = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+        columns[kind] = pa.FixedSizeListArray.from_arrays(vectors.ravel(), vectors.shape[1])
     pq.write_table(pa.table(columns, metadata={"recsys_version": __version__}), path)
 
 
 def _write_projector(folder: Path, table: Table) -> None:
-    names = {path.name for path in folder.iterdir()} if folder.exists() else set()
-    if names not in (set(), PROJECTOR_FILES):
-        raise DataError(f"'{folder}' is not empty and no projector export: it is left as it is")
+    import numpy as np
+
+    folder.mkdir()
     (vectors,) = table.vectors.values()
-    with _beside(folder) as made:
-        made.mkdir()
-        with (made / "vectors.tsv").open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(_numbers(row, "\t") + "\n" for row in vectors)
-        with (made / "metadata.tsv").open("w", encoding="utf-8", newline="\n") as file:
-            file.write("\t".join(table.facts) + "\n")
-            for cells in zip(*(fact.tolist() for fact in table.facts.values()), strict=True):
-                # The projector splits at every tab and line end; nothing can be quoted.
-                file.write("\t".join(" ".join(str(cell).split()) for cell in cells) + "\n")
-        folder.mkdir(exist_ok=True)
-        for name in sorted(PROJECTOR_FILES):
-            os.replace(made / name, folder / name)
-
-
-def _numbers(row: npt.NDArray[np.float32], separator: str) -> str:
-    """Write float32 numbers with the nine digits that give the very same ones back."""
-    return separator.join(["%.9g" % number for number in row.tolist()])  # noqa: UP031
+    np.savetxt(folder / "vectors.tsv", vectors, NUMBER, "\t")
+    with (folder / "metadata.tsv").open("w", encoding="utf-8", newline="\n") as file:
+        file.write("\t".join(table.facts) + "\n")
+        for cells in zip(*(fact.tolist() for fact in table.facts.values()), strict=True):
+            # The projector splits at every tab and line end; nothing can be quoted.
+            file.write("\t".join(" ".join(str(cell).split()) for cell in cells) + "\n")

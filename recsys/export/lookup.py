@@ -1,20 +1,4 @@
-"""Keep vectors where a service looks them up: in an SQLite file, or in Redis.
-
-The tables of the SQLite file; a BLOB holds d float32 numbers, little-endian:
-
-    items (item_id PRIMARY KEY, title TEXT, events INTEGER, input BLOB, output BLOB)
-    users (user_id PRIMARY KEY, events INTEGER, vector BLOB)     vector is NULL: has none
-    about (json TEXT)                                            one row: what the file holds
-
-The keys in Redis; a value holds the same bytes as a BLOB:
-
-    i2vEmb:<item id>    input vector
-    i2vOut:<item id>    output vector
-    uEmb:<user id>      user vector
-    recsys:about        JSON: what was exported
-
-Where the rest of the package is not at hand: `numpy.frombuffer(value, "<f4")`.
-"""
+"""Write vectors to SQLite or Redis, and look them up; README.md in this folder has the layouts."""
 
 from __future__ import annotations
 
@@ -36,8 +20,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import redis
 
+    Ids = npt.NDArray[Any]
+    Vector = npt.NDArray[np.float32]
+
 FORMAT = 1
-# At byte 68 of an SQLite file, so that an earlier export can be told from another's database.
+# At byte 68 of an SQLite file: tells an earlier export from anybody else's database.
 APPLICATION_ID = int.from_bytes(b"i2vE", "big")
 PREFIXES = {"input": "i2vEmb:", "output": "i2vOut:", "vector": "uEmb:"}
 ABOUT_KEY = "recsys:about"
@@ -46,58 +33,39 @@ AGAIN = "export again with `recsys export`"
 
 @dataclass(frozen=True)
 class Table:
-    """Vectors of items or of users, and what is known of them.
+    """Vectors of items or of users, and what is known about them."""
 
-    Attributes
-    ----------
-    name : {"item", "user"}
-    ids : integer array, or array of str as objects, shape (n,)
-    titles : array of str as objects, shape (n,), or None
-    events : int64 array, shape (n,)
-        How often an item was watched; how many items with a vector a user has watched.
-    vectors : dict of {"input", "output", "vector"} -> float32 array, shape (n, d)
-    """
-
-    name: str
-    ids: npt.NDArray[Any]
-    titles: npt.NDArray[Any] | None
-    events: npt.NDArray[np.int64]
-    vectors: dict[str, npt.NDArray[np.float32]]
+    name: str  # "item" or "user"
+    ids: Ids  # integers, or str as objects, shape (n,)
+    titles: Ids | None  # str as objects, shape (n,)
+    events: npt.NDArray[np.int64]  # views of an item; items with a vector that a user has viewed
+    vectors: dict[str, Vector]  # "input" and "output", or "vector": float32, shape (n, d)
+    cold_ids: Ids  # those without a vector
 
     @property
-    def facts(self) -> dict[str, npt.NDArray[Any]]:
-        """The columns but for the vectors, by name."""
+    def facts(self) -> dict[str, Ids]:
+        """The columns other than the vectors, by name."""
         titles = {} if self.titles is None else {"title": self.titles}
         return {f"{self.name}_id": self.ids, **titles, "events": self.events}
 
 
 def _about(tables: Sequence[Table]) -> str:
-    """Say in JSON what is exported: the type of the ids and the kinds of vectors in each table."""
-    described = {
-        table.name: {
-            "ids": "text" if table.ids.dtype == object else "int",
-            "vectors": {kind: vectors.shape[1] for kind, vectors in table.vectors.items()},
-        }
-        for table in tables
-    }
-    return json.dumps({"format": FORMAT, **described})
+    """Describe the tables in JSON: type of the ids, kinds of vectors and their dimensions."""
+    about: dict[str, Any] = {"format": FORMAT}
+    for table in tables:
+        dimensions = {kind: vectors.shape[1] for kind, vectors in table.vectors.items()}
+        ids = "text" if table.ids.dtype == object else "int"
+        about[table.name] = {"ids": ids, "vectors": dimensions}
+    return json.dumps(about)
 
 
-def _packed(vectors: npt.NDArray[np.float32]) -> Iterable[bytes]:
+def _packed(vectors: Vector) -> Iterable[bytes]:
     """Yield each row as little-endian float32 bytes."""
     return (row.tobytes() for row in vectors.astype("<f4", copy=False))
 
 
-def write_sqlite(path: Path, tables: Sequence[Table], cold_users: npt.NDArray[Any]) -> None:
-    """Write a new SQLite file.
-
-    Parameters
-    ----------
-    path : Path
-        Does not exist yet.
-    tables : of items, of users, or both
-    cold_users : array
-        Ids of users without a vector: their row says so.
+def write_sqlite(path: Path, tables: Sequence[Table]) -> None:
+    """Write a new SQLite file; `path` must not exist.
 
     Raises
     ------
@@ -105,58 +73,46 @@ def write_sqlite(path: Path, tables: Sequence[Table], cold_users: npt.NDArray[An
         An integer id is above 2^63 - 1, where SQLite's integers end.
     """
     with closing(sqlite3.connect(path)) as database:
-        # The file is not in use before it is whole: no journal is needed.
+        # Nobody reads the file before it is complete: no journal is needed.
         database.executescript(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; "
             f"PRAGMA application_id = {APPLICATION_ID}; CREATE TABLE about (json TEXT)"
         )
         database.execute("INSERT INTO about VALUES (?)", (_about(tables),))
         for table in tables:
-            facts = {name: values.tolist() for name, values in table.facts.items()}
-            cells = [*facts.values(), *map(_packed, table.vectors.values())]
-            columns = ", ".join(
-                [f"{name} {_sql_type(values)}" for name, values in table.facts.items()]
-                + [f"{kind} BLOB" for kind in table.vectors]
-            )
-            key, places = f"PRIMARY KEY ({table.name}_id)", ", ".join("?" * len(cells))
-            database.execute(f"CREATE TABLE {table.name}s ({columns}, {key})")
-            rows = zip(*cells, strict=True)
+            types = {name: _sql_type(values) for name, values in table.facts.items()}
+            types |= dict.fromkeys(table.vectors, "BLOB")
+            columns = ", ".join(f"{name} {type}" for name, type in types.items())
+            key, places = f"{table.name}_id", ", ".join("?" * len(types))
+            database.execute(f"CREATE TABLE {table.name}s ({columns}, PRIMARY KEY ({key}))")
+            facts = (values.tolist() for values in table.facts.values())
+            rows = zip(*facts, *map(_packed, table.vectors.values()), strict=True)
             database.executemany(f"INSERT INTO {table.name}s VALUES ({places})", rows)
-        if len(cold_users):
-            _sql_type(cold_users)
-            ids = ((user_id,) for user_id in cold_users.tolist())
-            database.executemany("INSERT INTO users (user_id, events) VALUES (?, 0)", ids)
+            _sql_type(table.cold_ids)
+            insert = f"INSERT INTO {table.name}s ({key}, events) VALUES (?, 0)"
+            database.executemany(insert, ((cold_id,) for cold_id in table.cold_ids.tolist()))
         database.commit()
 
 
-def _sql_type(values: npt.NDArray[Any]) -> str:
+def _sql_type(values: Ids) -> str:
     if values.dtype == object:
         return "TEXT"
-    if int(values.max()) >= 1 << 63:
+    if int(values.max(initial=0)) >= 1 << 63:
         raise DataError(f"the id {values.max()} is above 2^63 - 1, where SQLite's integers end")
     return "INTEGER"
 
 
 def write_redis(url: str, tables: Sequence[Table]) -> None:
-    """Put the vectors into Redis in the place of those of an earlier export.
+    """Replace the vectors of an earlier export in Redis, all in one transaction.
 
-    All of it is one transaction in one pipeline: readers see the old vectors or the new, and an
-    export that fails leaves the old ones. The server needs memory for both, for a moment; since
-    https://github.com/redis/redis/pull/12961 it takes no transaction larger than its
-    `client-query-buffer-limit` (1 GB by default).
-
-    Parameters
-    ----------
-    url : str
-        As `redis.Redis.from_url` takes it: redis://host:port/database, rediss://, unix://path.
-    tables : of items, of users, or both
+    Readers see the old vectors or the new ones, and a failed export leaves the old ones. The
+    server briefly needs memory for both; since https://github.com/redis/redis/pull/12961 a
+    transaction is limited to its `client-query-buffer-limit` (1 GB by default).
 
     Raises
     ------
-    ImportError
-        The package `redis` is not installed.
-    OSError
-        Redis does not answer, or refuses.
+    ImportError, OSError
+        The package `redis` is not installed; Redis does not answer, or refuses.
     """
     client, errors = _redis(url)
     try:
@@ -171,7 +127,7 @@ def write_redis(url: str, tables: Sequence[Table]) -> None:
         pipe.set(ABOUT_KEY, _about(tables))
         pipe.execute()
     except errors as error:
-        said = " ".join(str(error).split())  # it may name keys, and in them a line end
+        said = " ".join(str(error).split())  # on one line: it may quote keys with line ends
         raise OSError(f"Redis at '{shown(url)}': {said}") from None
     finally:
         client.close()
@@ -183,7 +139,7 @@ def is_redis(target: Any) -> bool:
 
 
 def shown(url: str) -> str:
-    """Return a target as it may be shown: a URL without a password in it."""
+    """Return a target without the password in its URL."""
     if not is_redis(url):
         return url
     parts = urlsplit(url)
@@ -199,29 +155,23 @@ def _redis(url: str) -> tuple[redis.Redis, type[Exception]]:
 
 
 class LookUp:
-    """Look up vectors by id in what `recsys export` has put into an SQLite file or into Redis.
+    """Look up vectors by id in what `recsys export` wrote to an SQLite file or to Redis.
 
-    One look-up reads one row by its primary key, or one key, and nothing is loaded: it opens at
-    once whatever the size. It needs neither the model nor pandas, gensim or Annoy. An SQLite file
-    stays as it was opened when an export replaces it. Several threads may use one object.
+    Each look-up reads one row or key; nothing is loaded before, and neither the model nor pandas,
+    gensim or Annoy is needed. An open SQLite file stays as it is when an export replaces it.
+    Several threads may share one object.
 
     Parameters
     ----------
     source : str or Path
-        The file, or the URL redis://..., rediss://..., unix://...
+        The file, or a URL redis://..., rediss://..., unix://...
 
     Raises
     ------
     ModelError
-        There is nothing from `recsys export`, or it is damaged. (Neither SQLite nor Redis has
-        checksums: a damaged number is not noticed.)
+        The source holds no export, or a damaged one (damaged numbers pass: there are no checksums).
     ImportError, OSError
         The package `redis` is missing; Redis does not answer.
-
-    Examples
-    --------
-    >>> look_up = LookUp("vectors.db")  # doctest: +SKIP
-    >>> look_up.user_vector(42) @ look_up.item_vector(1, space="output")  # doctest: +SKIP
     """
 
     def __init__(self, source: str | Path) -> None:
@@ -250,18 +200,17 @@ class LookUp:
             raise ModelError(f"'{self._source}' holds no vectors: {AGAIN}") from None
         if version != FORMAT:
             raise ModelError(
-                f"'{self._source}' has format version {version!r} and this recsys reads {FORMAT}: "
-                f"{AGAIN}"
+                f"'{self._source}' has format {version!r}, this recsys reads {FORMAT}: {AGAIN}"
             )
         return dict(found)
 
-    def user_vector(self, user_id: Any) -> npt.NDArray[np.float32]:
+    def user_vector(self, user_id: Any) -> Vector:
         """Return the vector of a user, float32 (d,).
 
         Raises
         ------
         UnknownUserError
-            Redis holds only users who have a vector: there this is raised for the others too.
+            Redis has no keys for users without a vector, so it raises this for them too.
         ColdUserError
             None of the user's items had a vector.
         ValueError
@@ -274,13 +223,8 @@ class LookUp:
             raise ColdUserError(f"none of the items of user {user_id!r} has a vector")
         return vector
 
-    def item_vector(self, item_id: Any, space: str = "input") -> npt.NDArray[np.float32]:
-        """Return an item's input or output vector, float32 (d,).
-
-        Parameters
-        ----------
-        item_id : int or str
-        space : {"input", "output"}
+    def item_vector(self, item_id: Any, space: str = "input") -> Vector:
+        """Return an item's "input" or "output" vector, float32 (d,).
 
         Raises
         ------
@@ -293,8 +237,8 @@ class LookUp:
             raise UnknownItemError(f"unknown item {item_id!r}: it has no vector")
         return vector
 
-    def _vector(self, table: str, wanted: Any, column: str) -> npt.NDArray[np.float32] | None:
-        """Return a vector, an empty one for a user without, None for an unknown id."""
+    def _vector(self, table: str, wanted: Any, column: str) -> Vector | None:
+        """Return a vector, an empty one for a user without vector, or None for an unknown id."""
         held = self._held.get(table, {"vectors": {}})
         if column not in held["vectors"]:
             kind = "user" if table == "user" else repr(column)
@@ -304,8 +248,6 @@ class LookUp:
             return None
         if self._in_redis:
             value = self._get(f"{PREFIXES[column]}{key}")
-        elif isinstance(key, int) and not -(1 << 63) <= key < 1 << 63:
-            return None
         else:
             row = self._row(f"SELECT {column} FROM {table}s WHERE {table}_id = ?", key)
             value = row and (row[0] or b"")
@@ -318,6 +260,8 @@ class LookUp:
     def _row(self, sql: str, *values: Any) -> Any:
         try:
             return self._database.execute(sql, values).fetchone()
+        except OverflowError:  # an id of more than 64 bits
+            return None
         except sqlite3.Error as error:
             raise ModelError(f"'{self._source}' cannot be read ({error}): {AGAIN}") from None
 
@@ -348,13 +292,7 @@ def _open_file(path: Path) -> sqlite3.Connection:
 
 
 def _key(wanted: Any, ids: str) -> int | str | None:
-    """Return an id as the key that it has, None where its type is not that of the ids.
-
-    Examples
-    --------
-    >>> _key(42, "int"), _key("42", "int"), _key(42, "text"), _key(np.int64(42), "int")
-    (42, None, None, 42)
-    """
+    """Return the key of an id, or None if it is of another type than the exported ids."""
     wanted = wanted.item() if isinstance(wanted, np.generic) else wanted
     if ids == "text":
         return wanted if isinstance(wanted, str) else None

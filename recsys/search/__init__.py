@@ -1,1 +1,35 @@
-"""Find the items with the largest inner product, exactly or with Annoy."""
+"""Find the items with the largest inner product, exactly or with Annoy.
+
+To add a backend, write a class with the members of `Index` in a file of this folder and choose it
+where the recommender chooses between `ExactIndex` and `AnnoyIndex`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from recsys.search.exact import Answer, Csr, Rows, Vectors
+
+
+class Index(Protocol):
+    """A search index over item vectors, float32 (n_items, d).
+
+    Scores are exact inner products (`recsys.search.exact.row_products`); ties go by row.
+    """
+
+    backend: str
+    vectors: Vectors
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the index without the vectors."""
+
+    def query(self, vectors: Vectors, k: int, *, exclude: Csr | None = None) -> Answer:
+        """Find the k best rows for each query; see `ExactIndex.query`."""
+
+    def find(self, query: Vectors, k: int, gone: Rows | None = None) -> Answer:
+        """Find the k best rows for one query without `gone`; fewer only if fewer remain."""
+
+    def near(self, query: Vectors, k: int, gone: Rows | None = None) -> Answer:
+        """Do the same, where only rows that score above 0 need be the best; may find fewer."""

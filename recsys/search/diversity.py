@@ -1,4 +1,4 @@
-"""Order a list anew so that it is less of the same."""
+"""Reorder a ranked list so that its items differ from each other."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-# Candidates that a list of k is chosen from: so many times k, and no fewer than so many.
+# A list of k is chosen from the best POOL * k candidates, and from LEAST at least.
 POOL, LEAST = 10, 100
 
 
 def pool_size(k: int) -> int:
-    """Return how many of the best a list of k is to be chosen from."""
+    """Return how many of the best candidates a list of k is chosen from."""
     return max(POOL * k, LEAST)
 
 
@@ -24,24 +24,24 @@ def diversify(
     k: int,
     diversity: float,
 ) -> npt.NDArray[np.int64]:
-    """Choose k candidates one by one, each as good and as unlike those before it as can be.
+    """Choose k candidates one by one, trading their score against likeness to those chosen before.
 
     Maximal marginal relevance: the next is the one with the largest
     (1 - diversity) * relevance - diversity * (largest cosine with any chosen before), where
-    relevance is the score brought to [0, 1] over the candidates.
+    relevance is the score scaled to [0, 1] over the candidates.
 
     Parameters
     ----------
     scores : float array, shape (n,)
     unit_vectors : float32 array, shape (n, d)
-        The candidates' vectors at length 1.
+        The candidates' vectors, scaled to length 1.
     k : int
     diversity : float in [0, 1]
 
     Returns
     -------
     int64 array, shape (min(k, n),)
-        Places of the chosen, in the order of choosing; at equal merit the earlier candidate.
+        Positions of the chosen candidates, in the order of choosing; ties go to the earlier one.
 
     References
     ----------
@@ -75,22 +75,22 @@ def diversify_many(
     k: int,
     diversity: float,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Choose k of each user's candidates, see `diversify`.
+    """Choose k of each user's candidates; see `diversify`.
 
     Parameters
     ----------
     rows : int64 array, shape (n_users, n)
         The candidates, as rows of `unit_vectors`.
-    scores : float32 array, same shape
-        -inf where there is no candidate.
+    scores : float32 array, shape (n_users, n)
+        Best first; -inf marks the end of a list of fewer than n.
     unit_vectors : float32 array, shape (n_items, d)
-    k, diversity
-        As in `diversify`.
+    k : int
+    diversity : float in [0, 1]
 
     Returns
     -------
-    rows, scores : arrays, shape (n_users, min(k, n))
-        -inf where a list ends before k.
+    rows, scores : int64 and float32 arrays, shape (n_users, min(k, n))
+        Scores are -inf where a list ends before k.
     """
     chosen = np.zeros((len(rows), min(k, rows.shape[1])), np.int64)
     values = np.full(chosen.shape, -np.inf, np.float32)

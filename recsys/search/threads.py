@@ -1,4 +1,4 @@
-"""Keep BLAS to one thread where this package multiplies, so that threads do not multiply too."""
+"""Keep BLAS to one thread while this package multiplies in threads of its own."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _keeper = threading.Thread()
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Limit BLAS to one thread until the last of all that are inside, in any thread, has left.
+    """Limit BLAS to one thread until the last caller inside, in any thread, has left.
 
-    A server with N threads that each start N of BLAS's has N * N of them. The limit is the
-    process's, and threadpoolctl's contexts are made for one thread: of two threads that are inside
-    at once, the first to leave takes the limit away, and the last restores the other's limit in
-    the place of what was set before. So the first to enter has a thread of its own set it, which
+    Otherwise a server of N threads, each starting N BLAS threads, runs N * N of them. The limit
+    belongs to the process, but threadpoolctl's contexts are made for one thread: of two threads
+    inside, the first to leave would lift the limit, and the last would restore the other's limit
+    instead of the original one. So the first to enter starts a thread that sets the limit and
     restores it when the last has left. It takes a third of a millisecond.
 
-    Where another thread is inside a limit of threadpoolctl's own, that one stays. A BLAS that is
-    built with OpenMP has a limit for each thread, which nobody else can set.
+    A caller's own limit by threadpoolctl stays. A BLAS built with OpenMP has a limit per thread,
+    which no other thread can set.
 
     References
     ----------
@@ -45,7 +45,7 @@ def one_blas_thread() -> Iterator[None]:
                         entered.set()
                         _leave.wait()
                 finally:
-                    entered.set()  # without a limit rather than waiting for ever
+                    entered.set()  # if it fails: go on without a limit instead of waiting for ever
 
             _keeper = threading.Thread(target=keep, daemon=True)
             _keeper.start()
