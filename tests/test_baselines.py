@@ -3,10 +3,10 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-from recsys.data.sequences import Sequences, build_sequences, offsets_from
+from recsys import build_sequences
+from recsys.data.sequences import Sequences, offsets_from
 from recsys.evaluation.baselines import (
     ease,
-    history_matrix,
     item_knn,
     markov,
     plus_popularity,
@@ -14,7 +14,7 @@ from recsys.evaluation.baselines import (
     random,
     recent_popularity,
     svd,
-    user_to_user,
+    user_item_matrix,
 )
 
 RNG_VIEWS = np.random.default_rng(3).random((30, 12)) < 0.3
@@ -28,7 +28,6 @@ FITS = {
     "markov + popularity": lambda train: plus_popularity(
         markov(train), train.counts(), train.counts(), weight=0.5
     ),
-    "user-to-user": lambda train: user_to_user(train, of_last_item),
     "random": lambda train: random(len(train.item_ids)),
 }
 
@@ -57,12 +56,12 @@ HISTORIES = [[0, 4, 11], [7], [3, 3, 1], list(range(12))]
 
 
 def test_recent_items_of_a_history_weigh_more_and_repeats_add_up():
-    weights = history_matrix(sequences([[2, 0, 2], [1]], 3), half_life=1).toarray()
+    weights = user_item_matrix(sequences([[2, 0, 2], [1]], 3), half_life=1).toarray()
     assert_allclose(weights, [[2 / 7, 0, 5 / 7], [0, 1, 0]], rtol=1e-6)
 
 
 def test_an_item_watched_twice_counts_once_in_training():
-    assert history_matrix(sequences([[2, 0, 2], [1]], 3)).toarray().tolist() == [
+    assert user_item_matrix(sequences([[2, 0, 2], [1]], 3)).toarray().tolist() == [
         [1, 0, 1],
         [0, 1, 0],
     ]
@@ -71,7 +70,7 @@ def test_an_item_watched_twice_counts_once_in_training():
 @pytest.mark.parametrize("half_life", [None, 2.0])
 def test_histories_are_not_changed(half_life):
     histories, before = sequences([[2, 0, 2], [1]], 3), sequences([[2, 0, 2], [1]], 3)
-    history_matrix(histories, half_life=half_life)
+    user_item_matrix(histories, half_life=half_life)
     np.testing.assert_array_equal(histories.offsets, before.offsets)
     np.testing.assert_array_equal(histories.codes, before.codes)
 
@@ -93,25 +92,6 @@ def test_item_knn_of_a_history_is_the_weighted_sum_over_its_items():
     older, newer = 0.5 ** (1 / 3), 1
     to_item_1 = older * 2 / (np.sqrt(6) + 5) + newer * 1 / (np.sqrt(3) + 5)
     assert_allclose(score(sequences([[0, 2]], 3))[0, 1], to_item_1 / (older + newer), rtol=1e-6)
-
-
-def of_last_item(histories):
-    """User vectors of two dimensions: an angle of 10 degrees an item, of the last item alone."""
-    angles = np.radians(10 * histories.codes[histories.offsets[1:] - 1])
-    return np.column_stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
-
-
-def test_the_nearest_users_vote_for_what_they_watched_by_how_near_they_are():
-    # User vectors at 10, 20, 80 and, with no history, none; asked for one at 30 degrees.
-    train = sequences([[0, 0, 1], [0, 2], [5, 8], []], 9)
-    asked, cosine = sequences([[3]], 9), np.cos(np.radians([20, 10, 50]))
-    [one] = user_to_user(train, of_last_item, n_neighbours=1)(asked)
-    assert_allclose(one, [cosine[1], 0, cosine[1], 0, 0, 0, 0, 0, 0], rtol=1e-6)
-    [two] = user_to_user(train, of_last_item, n_neighbours=2)(asked)
-    assert_allclose(two[:3], [cosine[0] + cosine[1], cosine[0], cosine[1]], rtol=1e-6)
-    assert two[3:].tolist() == [0] * 6
-    [everybody] = user_to_user(train, of_last_item, n_neighbours=500)(asked)
-    assert_allclose(everybody[[5, 8]], [cosine[2]] * 2, rtol=1e-6)
 
 
 def test_recent_popularity_goes_by_recent_counts_and_then_by_all():
