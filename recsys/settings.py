@@ -10,10 +10,9 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from textwrap import indent
 from typing import Any
-
-import numpy as np
 
 
 @dataclass(frozen=True)
@@ -55,10 +54,8 @@ class Setting:
             return value in self.choices
         if self.kind is bool:
             return value in (False, True)
-        numbers: Any = (int, np.integer)
-        if self.kind is float:
-            numbers += (float, np.floating)
-        if not isinstance(value, numbers):
+        number: Any = Integral if self.kind is int else Real  # numpy's numbers too
+        if not isinstance(value, number):
             return False
         return math.isfinite(value) and self.low <= value <= self.high
 

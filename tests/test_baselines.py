@@ -1,12 +1,14 @@
+"""Every baseline scores as its formula says, for any histories."""
+
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
-from recsys.data.sequences import Sequences, build_sequences, offsets_from
+from recsys import build_sequences
+from recsys.data.sequences import Sequences, offsets_from
 from recsys.evaluation.baselines import (
     ease,
-    history_matrix,
     item_knn,
     markov,
     plus_popularity,
@@ -14,7 +16,7 @@ from recsys.evaluation.baselines import (
     random,
     recent_popularity,
     svd,
-    user_to_user,
+    user_item_matrix,
 )
 
 RNG_VIEWS = np.random.default_rng(3).random((30, 12)) < 0.3
@@ -28,7 +30,6 @@ FITS = {
     "markov + popularity": lambda train: plus_popularity(
         markov(train), train.counts(), train.counts(), weight=0.5
     ),
-    "user-to-user": lambda train: user_to_user(train, of_last_item),
     "random": lambda train: random(len(train.item_ids)),
 }
 
@@ -56,24 +57,16 @@ def recent_half_life_3(lists, n_items):
 HISTORIES = [[0, 4, 11], [7], [3, 3, 1], list(range(12))]
 
 
-def test_recent_items_of_a_history_weigh_more_and_repeats_add_up():
-    weights = history_matrix(sequences([[2, 0, 2], [1]], 3), half_life=1).toarray()
-    assert_allclose(weights, [[2 / 7, 0, 5 / 7], [0, 1, 0]], rtol=1e-6)
-
-
-def test_an_item_watched_twice_counts_once_in_training():
-    assert history_matrix(sequences([[2, 0, 2], [1]], 3)).toarray().tolist() == [
-        [1, 0, 1],
-        [0, 1, 0],
-    ]
-
-
-@pytest.mark.parametrize("half_life", [None, 2.0])
-def test_histories_are_not_changed(half_life):
+@pytest.mark.parametrize(
+    ("half_life", "expected"),
+    [(1, [[2 / 7, 0, 5 / 7], [0, 1, 0]]), (None, [[1, 0, 1], [0, 1, 0]])],
+)
+def test_recent_items_weigh_more_and_repeats_add_up_or_count_once(half_life, expected):
     histories, before = sequences([[2, 0, 2], [1]], 3), sequences([[2, 0, 2], [1]], 3)
-    history_matrix(histories, half_life=half_life)
-    np.testing.assert_array_equal(histories.offsets, before.offsets)
-    np.testing.assert_array_equal(histories.codes, before.codes)
+    matrix = user_item_matrix(histories, half_life=half_life)
+    assert_allclose(matrix.toarray(), expected, rtol=1e-6)
+    assert_array_equal(histories.offsets, before.offsets)
+    assert_array_equal(histories.codes, before.codes)
 
 
 def test_popularity_scores_all_users_alike():
@@ -81,56 +74,20 @@ def test_popularity_scores_all_users_alike():
     assert scores.tolist() == [[5, 0, 9], [5, 0, 9]]
 
 
-def test_item_knn_is_the_cosine_of_the_items_users():
-    # watched by: item 0 by users 0 and 1, item 1 by all three, item 2 by user 2
-    score = item_knn(sequences([[0, 1], [1, 0], [1, 2]], 3), shrinkage=0)
-    expected = [[0, 2 / np.sqrt(6), 0], [2 / np.sqrt(6), 0, 1 / np.sqrt(3)]]
-    assert_allclose(score(sequences([[0], [1]], 3)), expected, rtol=1e-6)
-
-
-def test_item_knn_of_a_history_is_the_weighted_sum_over_its_items():
-    score = item_knn(sequences([[0, 1], [1, 0], [1, 2]], 3))
-    older, newer = 0.5 ** (1 / 3), 1
-    to_item_1 = older * 2 / (np.sqrt(6) + 5) + newer * 1 / (np.sqrt(3) + 5)
-    assert_allclose(score(sequences([[0, 2]], 3))[0, 1], to_item_1 / (older + newer), rtol=1e-6)
-
-
-def of_last_item(histories):
-    """User vectors of two dimensions: an angle of 10 degrees an item, of the last item alone."""
-    angles = np.radians(10 * histories.codes[histories.offsets[1:] - 1])
-    return np.column_stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
-
-
-def test_the_nearest_users_vote_for_what_they_watched_by_how_near_they_are():
-    # User vectors at 10, 20, 80 and, with no history, none; asked for one at 30 degrees.
-    train = sequences([[0, 0, 1], [0, 2], [5, 8], []], 9)
-    asked, cosine = sequences([[3]], 9), np.cos(np.radians([20, 10, 50]))
-    [one] = user_to_user(train, of_last_item, n_neighbours=1)(asked)
-    assert_allclose(one, [cosine[1], 0, cosine[1], 0, 0, 0, 0, 0, 0], rtol=1e-6)
-    [two] = user_to_user(train, of_last_item, n_neighbours=2)(asked)
-    assert_allclose(two[:3], [cosine[0] + cosine[1], cosine[0], cosine[1]], rtol=1e-6)
-    assert two[3:].tolist() == [0] * 6
-    [everybody] = user_to_user(train, of_last_item, n_neighbours=500)(asked)
-    assert_allclose(everybody[[5, 8]], [cosine[2]] * 2, rtol=1e-6)
-
-
 def test_recent_popularity_goes_by_recent_counts_and_then_by_all():
     train = sequences([[0, 0, 0, 1, 1, 2, 3]], 4)
     score = recent_popularity(np.array([1, 1, 0, 2]), train.counts())
     assert np.argsort(-score(train)[0]).tolist() == [3, 0, 1, 2]
-
-
-def test_recent_popularity_tells_apart_what_float32_would_not():
+    # It tells apart what float32 would not.
     train = sequences([[0] * 50_000 + [1] * 50_001], 2)
-    score = recent_popularity(np.array([200, 200]), train.counts())
-    before, after = score(train)[0]
+    before, after = recent_popularity(np.array([200, 200]), train.counts())(train)[0]
     assert before < after
 
 
 def test_random_is_seeded_and_even():
     train = of_matrix(RNG_VIEWS)
     first, again, other = (random(12, seed=seed)(train) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(first, again)
+    assert_array_equal(first, again)
     assert (first != other).all()
     draws = random(1000)(sequences([[0]] * 100, 1000))
     assert_allclose(np.histogram(draws, 10, (0, 1))[0], 10_000, rtol=0.05)
@@ -139,22 +96,22 @@ def test_random_is_seeded_and_even():
 def test_the_seed_reaches_what_svd_draws():
     train = of_matrix(np.random.default_rng(0).random((80, 80)) < 0.3)
     first, again, other = (svd(train, seed=seed)(train) for seed in (5, 5, 6))
-    np.testing.assert_array_equal(first, again)
+    assert_array_equal(first, again)
     assert (first != other).any()
 
 
-@pytest.mark.parametrize("views", [
-    pd.DataFrame({"user_id": [1, 1, 1, 1, 1], "item_id": [1, 2, 3, 4, 5]}),
-    pd.DataFrame({"user_id": [1, 1, 1, 2, 2, 2], "item_id": [1, 2, 3, 3, 4, 5]}),
-    pd.DataFrame({"user_id": [1, 1, 2, 2], "item_id": [1, 2, 1, 2]}),
-    pd.DataFrame({"user_id": [1, 2], "item_id": ["a", "a"]}),
-], ids=["one user", "two users", "the same views", "one item"])  # fmt: skip
 @pytest.mark.parametrize("name", FITS)
-def test_every_baseline_works_on_a_catalogue_of_five_items_or_fewer(views, name):
-    train = build_sequences(views)
-    scores = FITS[name](train)(train)
-    assert (scores.shape, scores.dtype) == ((len(train), len(train.item_ids)), np.float32)
-    assert np.isfinite(scores).all()
+def test_every_baseline_works_on_a_catalogue_of_five_items_or_fewer(name):
+    for users, items in (
+        ([1, 1, 1, 1, 1], [1, 2, 3, 4, 5]),
+        ([1, 1, 1, 2, 2, 2], [1, 2, 3, 3, 4, 5]),
+        ([1, 1, 2, 2], [1, 2, 1, 2]),
+        ([1, 2], ["a", "a"]),
+    ):
+        train = build_sequences(pd.DataFrame({"user_id": users, "item_id": items}))
+        scores = FITS[name](train)(train)
+        assert (scores.shape, scores.dtype) == ((len(train), len(train.item_ids)), np.float32)
+        assert np.isfinite(scores).all()
 
 
 @pytest.mark.parametrize("name", FITS)
@@ -169,28 +126,37 @@ def test_scores_belong_to_the_caller_and_do_not_depend_on_who_else_is_asked(name
         assert_allclose(score(sequences(HISTORIES, 12))[2:3], alone, rtol=1e-6)
 
 
-@pytest.mark.parametrize("n_neighbours", [2, 500])
-def test_item_knn_equals_its_dense_formula(n_neighbours):
-    train = RNG_VIEWS.astype(float)
+def test_item_knn_is_the_weighted_sum_of_the_cosines_of_the_items_users():
+    # watched by: item 0 by users 0 and 1, item 1 by all three, item 2 by user 2
+    train = sequences([[0, 1], [1, 0], [1, 2]], 3)
+    expected = [[0, 2 / np.sqrt(6), 0], [2 / np.sqrt(6), 0, 1 / np.sqrt(3)]]
+    assert_allclose(item_knn(train, shrinkage=0)(sequences([[0], [1]], 3)), expected, rtol=1e-6)
+    older, newer = 0.5 ** (1 / 3), 1
+    to_item_1 = older * 2 / (np.sqrt(6) + 5) + newer * 1 / (np.sqrt(3) + 5)
+    found = item_knn(train)(sequences([[0, 2]], 3))[0, 1]
+    assert_allclose(found, to_item_1 / (older + newer), rtol=1e-6)
+
+
+def check_item_knn(views, lists, n_neighbours):
+    train, n_items = views.astype(float), views.shape[1]
     n_users = train.sum(axis=0)
     similar = train.T @ train / (np.sqrt(np.outer(n_users, n_users)) + 5)
     np.fill_diagonal(similar, 0)
     for row in similar:
-        row[row < np.sort(row)[::-1][min(n_neighbours, 12) - 1]] = 0
-    score = item_knn(of_matrix(RNG_VIEWS), n_neighbours=n_neighbours)
-    expected = recent_half_life_3(HISTORIES, 12) @ similar
-    assert_allclose(score(sequences(HISTORIES, 12)), expected, atol=1e-6)
+        row[row < np.sort(row)[::-1][min(n_neighbours, n_items) - 1]] = 0
+    score = item_knn(of_matrix(views), n_neighbours=n_neighbours)
+    expected = recent_half_life_3(lists, n_items) @ similar
+    assert_allclose(score(sequences(lists, n_items)), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_neighbours", [2, 500])
+def test_item_knn_equals_its_dense_formula(n_neighbours):
+    check_item_knn(RNG_VIEWS, HISTORIES, n_neighbours)
 
 
 def test_item_knn_is_the_same_across_its_blocks_of_items():
     views = np.random.default_rng(0).random((40, 1100)) < 0.05
-    n_users = views.sum(axis=0)
-    similar = views.T.astype(float) @ views / (np.sqrt(np.outer(n_users, n_users)) + 5)
-    np.fill_diagonal(similar, 0)
-    lists = [[0, 1050], [1030, 1023, 1024]]
-    score = item_knn(of_matrix(views), n_neighbours=1100)
-    expected = recent_half_life_3(lists, 1100) @ similar
-    assert_allclose(score(sequences(lists, 1100)), expected, atol=1e-6)
+    check_item_knn(views, [[0, 1050], [1030, 1023, 1024]], 1100)
 
 
 @pytest.mark.parametrize("n_components", [1, 4, 32])
@@ -242,8 +208,8 @@ def test_popularity_is_added_to_scores_standardised_user_by_user():
     def score(histories):
         return np.array([[1, 2, 3], [7, 7, 7]], dtype=np.float32)
 
-    found = plus_popularity(score, np.array([0, 50, 49]), np.array([50, 0, 0]), weight=2)
-    term = 2 * np.log(np.array([1, 50, 49]) / 100)  # 0.02 * 50 = 1
+    found = plus_popularity(score, np.array([0, 50, 50]), np.array([25, 25, 50]), weight=2)
+    shares = np.log(np.array([0, 0.5, 0.5]) + 0.02 * np.array([0.25, 0.25, 0.5]))
     root = np.sqrt(3 / 2)
-    expected = np.array([[-root, 0, root], [0, 0, 0]]) + term
+    expected = np.array([[-root, 0, root], [0, 0, 0]]) + 2 * (shares - shares.mean())
     assert_allclose(found(sequences([[0], [1]], 3)), expected, rtol=1e-5)

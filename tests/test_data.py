@@ -17,12 +17,12 @@ import pytest
 import tqdm
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from recsys.data.summary import fingerprint, summarise
 
 import recsys.data.datasets
 import recsys.data.load
 from recsys.data.frames import check_ratings
 from recsys.data.load import load_items, load_ratings
-from recsys.data.summary import fingerprint, summarise
 from recsys.errors import DataError
 
 HEADER = "user_id,item_id,rating,timestamp\n"

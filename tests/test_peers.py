@@ -1,3 +1,5 @@
+"""Models of the package implicit rank as they do there, given the same histories."""
+
 import sys
 
 import numpy as np
@@ -6,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_matrix
 
 from recsys.evaluation import peers
-from recsys.evaluation.baselines import history_matrix
+from recsys.evaluation.baselines import user_item_matrix
 from recsys.search.exact import top_k
 from tests.test_baselines import of_matrix, sequences
 
@@ -19,7 +21,7 @@ FITS = {"als": peers.als, "bpr": peers.bpr, "bm25": peers.bm25}
 
 def views_of(lists):
     """What `implicit` takes: each watched item once, at 1."""
-    return csr_matrix(history_matrix(lists))
+    return csr_matrix(user_item_matrix(lists))
 
 
 def lists_of(scores, k):
@@ -109,17 +111,10 @@ def test_a_peer_answers_the_same_again_and_for_each_user_alone(implicit, name):
     assert_array_equal(scores, again(HISTORIES))
     alone = score(HISTORIES.take_users(np.array([2])))
     assert_allclose(scores[2:3], alone, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", ["als", "bpr"])
-def test_the_seed_reaches_what_draws(implicit, name):
-    assert (FITS[name](TRAIN, seed=1)(HISTORIES) != FITS[name](TRAIN, seed=2)(HISTORIES)).any()
-
-
-@pytest.mark.parametrize("name", FITS)
-def test_a_peer_works_on_a_catalogue_of_five(implicit, name):
-    train = sequences([[0, 1, 2], [2, 3, 4], [0, 4]], 5)
-    assert np.isfinite(FITS[name](train)(train)).all()
+    if name != "bm25":  # which draws nothing
+        assert (scores != FITS[name](TRAIN, seed=1)(HISTORIES)).any()
+    five = sequences([[0, 1, 2], [2, 3, 4], [0, 4]], 5)
+    assert np.isfinite(FITS[name](five)(five)).all()
 
 
 @pytest.mark.parametrize("name", FITS)

@@ -1,10 +1,14 @@
+"""What is printed says what was measured, in aligned columns."""
+
+import json
+
 import pandas as pd
 import pytest
 
 from recsys.evaluate import evaluate
 from recsys.evaluation.report import as_text
-
-BRIEF = {"epochs": 1, "vector_size": 8, "calibrate": False}
+from recsys.studies import leak, new_users
+from tests.test_evaluate import TINY, briefly
 
 
 def entries(recall_1, recall_5, interval, unserved=0):
@@ -64,7 +68,7 @@ popularity   0.000  1.000  1.000-1.000  0.750  0.250     1.000  -0.800 (-0.850, 
 svd          0.050  0.100  0.062-0.144  0.750  0.250     1.000  +0.100 (-0.013, +0.200)
 users without a known item count as 0: 3 in item2vec, 1 in svd
 
-fold-in: users amid their later events: the first half joins the history (no retraining), the rest is to be found
+fold-in: users within their later events: the first half joins the history (no retraining), the rest is to be found
 no such users in this data
 
 item2vec's settings (chosen inside the training part, with a recall@20 there of 0.123 for 1,002 warm users and
@@ -73,12 +77,6 @@ opponents' settings (chosen inside the training part): recent-popularity days 7;
 n_components 64; markov half_life 2.5
 index (annoy): finds 98.8% of what exact search finds, 50 microseconds a query, 1.2 MB, built in 0.12 s
 seconds: train 4.6, evaluate 2.0"""  # noqa: E501
-
-
-def table_of(text, protocol):
-    """Lines of a protocol's table, its two heads included."""
-    block = next(b for b in text.split("\n\n") if b.startswith(protocol))
-    return [line for line in block.splitlines()[2:] if not line.startswith("users without")]
 
 
 def test_a_report_as_text():
@@ -99,21 +97,15 @@ def test_last_out_is_said_to_leak():
     assert "training holds other users' future" in text
 
 
-def test_without_a_query_the_index_line_says_so():
-    ann = {"backend": "exact", "recall_vs_exact": None, "microseconds_per_query": None}
-    assert "index (exact): nobody to ask it for\n" in as_text(REPORT | {"ann": ann})
-
-
-@pytest.mark.parametrize("ks", [[7], [10, 20], [10, 20, 50], [1, 5, 10, 100], [1, 5, 10, 20, 100]])
-@pytest.mark.parametrize("split", ["time", "last-out"])
+@pytest.mark.parametrize(("split", "ks"), [("time", [1, 5, 10, 20, 100]), ("last-out", [7])])
 def test_a_real_report_is_a_table_of_aligned_rows_at_most_115_wide(sample, split, ks):
-    report = evaluate(sample.head(2000), params=BRIEF, split=split, ks=ks)
+    report = briefly(sample.head(2000), params=TINY, split=split, ks=ks)
     text = as_text(report)
-    assert "None" not in text
-    assert "nan" not in text
+    assert not {"None", "nan"} & set(text.split())
     assert max(map(len, text.splitlines())) <= 115
     for protocol, result in report["protocols"].items():
-        _, ks_head, item2vec, *others = table_of(text, protocol)
+        block = next(b for b in text.split("\n\n") if b.startswith(protocol)).splitlines()[3:]
+        ks_head, item2vec, *others = (b for b in block if not b.startswith("users without"))
         assert [line.split()[0] for line in (item2vec, *others)] == list(result["models"])
         assert ks_head.split()[: len(ks)] == [f"@{k}" for k in ks]
         assert len({len(line) for line in others}) == 1
@@ -124,11 +116,18 @@ def test_a_real_report_is_a_table_of_aligned_rows_at_most_115_wide(sample, split
             assert {ks_head.index(f"@{k} ") + len(f"@{k}") - 1 for k in ks} <= set(ends)
 
 
-def test_a_real_report_without_users_says_so():
+def test_a_real_report_without_users_says_so_and_its_means_are_null():
     users, items = [1, 2, 1, 2, 1, 3, 4, 5], [1, 1, 2, 2, 3, 2, 1, 2]
     views = pd.DataFrame({"user_id": users, "item_id": items, "timestamp": range(1, 9)})
-    text = as_text(evaluate(views, params=BRIEF))
+    report = evaluate(views, params=TINY)
+    assert report["ann"]["recall_vs_exact"] is None
+    for result in report["protocols"].values():
+        entries = {**result["models"]["svd"], **result["differences"]["svd"]}
+        assert entries.pop("n_users_unserved") == 0
+        assert all(entry == {"mean": None, "ci95": None} for entry in entries.values())
+    text = as_text(json.loads(json.dumps(report, allow_nan=False)))
     assert text.count("no such users in this data") == 2
+    assert "index (annoy): nobody to ask it for\n".replace("annoy", "exact") in text
     assert "None" not in text
 
 
@@ -143,7 +142,7 @@ def test_several_cutoffs_stand_in_one_table():
     split = {**dict.fromkeys(SPLIT), "protocol": "time", "cutoffs": cutoffs}
     text = as_text(REPORT | {"split": split, "protocols": {"warm": WARM}})
     assert text.splitlines()[1:3] == [
-        "split at 2 moments, 70%, 95% of the ratings before them; each time trained anew",
+        "split at 2 moments, 70%, 95% of the ratings before them; with a new training for each",
         "means are averaged over the cutoffs, intervals are over distinct users",
     ]
     assert "\nopponents' settings at the last cutoff (chosen" in text
@@ -159,9 +158,9 @@ def after(recall, interval, unserved=0):
 
 def test_the_curve_of_new_users_stands_in_one_table():
     curve = {"1": after(0.05, [0.0, 0.1], unserved=2), "20": after(0.25, [0.2, 0.3])}
-    text = as_text(REPORT | {"fold_in_curve": curve})
-    assert text.split("\n\n")[3].splitlines() == [
-        "fold-in curve: new users after their first items; what comes after the first 20 is to be "
+    assert new_users.as_text(REPORT | {"new_users": curve}) == [
+        "",
+        "new users after their first items; what comes after the first 20 is to be "
         "found, which are never ranked",
         "70 users, 5,000 items to be found, the same for all columns, of which 7 have no vector",
         "recall@5 after                      1 item             20 items",
@@ -172,16 +171,18 @@ def test_the_curve_of_new_users_stands_in_one_table():
 
 
 def test_a_curve_of_few_users_or_none_says_so():
-    few = as_text(REPORT | {"fold_in_curve": {"20": after(0.1, [0.0, 0.2]) | {"n_users": 49}}})
-    assert "fewer than 50 such users: the intervals tell little" in few
-    none = as_text(REPORT | {"fold_in_curve": {"20": after(0.1, [0.0, 0.2]) | {"n_users": 0}}})
-    assert "no user without training history has more than 20 items" in none
+    for n_users, said in (
+        (49, "fewer than 50 such users: the intervals tell little"),
+        (0, "no user without training history has more than 20 items"),
+    ):
+        curve = {"20": after(0.1, [0.0, 0.2]) | {"n_users": n_users}}
+        assert new_users.as_text({"new_users": curve})[-1] == said
 
 
 def test_a_random_split_stands_beside_the_split_by_time():
     models = {name: entries(0.5, 0.75, [0.7, 0.8]) for name in WARM["models"]}
-    leak = WARM | {"n_users": 1499, "models": models}
-    lines = as_text(REPORT | {"leak": leak}).splitlines()
+    found = WARM | {"n_users": 1499, "models": models}
+    lines = leak.as_text(REPORT | {"leak": found})
     start = lines.index("warm users: 1,234 by time, 1,499 at random")
     assert lines[start + 1 : start + 5] == [
         "recall@5    by time  at random",
@@ -199,13 +200,7 @@ def test_default_settings_are_said_to_be_defaults():
     assert expected in as_text(REPORT | {"opponents": opponents}).splitlines()
 
 
-def test_what_calibration_chose_is_told_with_its_evidence():
-    (line,) = [row for row in as_text(REPORT).split("item2vec's ") if row.startswith("settings")]
-    assert " ".join(line.split()).startswith(
-        "settings (chosen inside the training part, with a recall@20 there of 0.123 for 1,002 warm "
-        "users and 0.200 for 218 fold-in users): epochs 40, popularity_days none, "
-        "popularity_weight 0.25"
-    )
+def test_where_nothing_was_chosen_the_reason_is_given():
     skipped = REPORT | {"calibration": {"chosen": {"epochs": 20}, "skipped": "too little data"}}
     assert "item2vec's settings (defaults: too little data): epochs 20" in as_text(skipped)
     assert "item2vec's" not in as_text(REPORT | {"calibration": {}})

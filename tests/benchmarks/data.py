@@ -14,8 +14,9 @@ import pandas as pd
 from scipy.sparse import csr_array
 
 from recsys import load_ratings
+from recsys.data.events import build_sequences, seconds_of
 from recsys.data.frames import check_ratings
-from recsys.data.sequences import Sequences, build_sequences, seconds_of
+from recsys.data.sequences import Sequences
 from recsys.vectors.item2vec import _Corpus
 from recsys.vectors.users import history_weights, user_vectors
 from tests.benchmarks.generator import generate, write

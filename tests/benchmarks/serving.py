@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from recsys import Recommender
+from recsys.recommender import fitted
 from recsys.search.approximate import annoy_available
 from tests.benchmarks.generator import generate
 from tests.benchmarks.measure import Case, Row, Works, alternate, compare, environment, peer
@@ -48,17 +49,18 @@ def model_folder(case: Case) -> Path:
 def annoy_calls(model: Recommender, users: list[int]) -> list[list[tuple]]:
     """Return the arguments of the calls of Annoy that each user's recommendation makes."""
     calls: list[list[tuple]] = []
-    annoy = model.index._annoy
+    index = fitted(model).index
+    annoy = index._annoy
 
     def record(*args):
         calls[-1].append(args)
         return annoy.get_nns_by_vector(*args)
 
-    model.index._annoy = SimpleNamespace(get_nns_by_vector=record)
+    index._annoy = SimpleNamespace(get_nns_by_vector=record)
     for user in users:
         calls.append([])
         model.recommend(user)
-    model.index._annoy = annoy
+    index._annoy = annoy
     return calls
 
 
@@ -103,16 +105,17 @@ def one_recommend(case: Case) -> list[Row]:
                     )
                 )  # fmt: skip
 
-    calls = annoy_calls(model, users) if hasattr(model.index, "_annoy") else [[]]
+    held = fitted(model)
+    calls = annoy_calls(model, users) if held.annoy else [[]]
     if all(calls):  # a small catalogue is searched without Annoy
-        nearest = model.index._annoy.get_nns_by_vector
+        nearest = held.annoy._annoy.get_nns_by_vector
         against(
             "bare Annoy", lambda user: [nearest(*arguments) for arguments in calls[user]], CALLS,
             median=1.3, p99=1.5,
         )  # fmt: skip
     if peer("implicit"):
-        tables = model.tables
-        queries = model.queries(tables.histories.take_users(rows))
+        tables = held.tables
+        queries = held.queries(tables.histories.take_users(rows))
         seen = matrix_of(tables.watched.take_users(rows))
         als = als_of(queries, np.array(tables.readout))
         against("implicit", lambda user: als.recommend(user, seen[user]), CALLS // 5, median=0.5)

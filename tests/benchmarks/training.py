@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import shutil
 import time
 from functools import partial
@@ -11,8 +10,9 @@ from pathlib import Path
 from gensim.models import Word2Vec
 
 from recsys import Recommender, load_items, load_ratings
-from recsys.data.sequences import build_sequences
-from recsys.vectors.item2vec import MAX_SENTENCE, WORD2VEC, train_item2vec
+from recsys.data.events import build_sequences
+from recsys.settings import SETTINGS, WORD2VEC
+from recsys.vectors.item2vec import MAX_SENTENCE, train_item2vec
 from recsys.vectors.users import user_vectors
 from tests.benchmarks.data import HALF_LIFE, checked, generated, vectors_for
 from tests.benchmarks.measure import Case, Row, Works, compare, in_child
@@ -31,8 +31,7 @@ def one_epoch(case: Case) -> Works:
         for history in map(sequences.items_of, range(len(sequences)))
         for start in range(0, len(history), MAX_SENTENCE)
     ]
-    keywords = inspect.signature(train_item2vec).parameters
-    parameters = {name: keywords[name].default for name in WORD2VEC} | {"epochs": 1}
+    parameters = {name: SETTINGS[name].default for name in WORD2VEC} | {"epochs": 1}
     return {
         "recsys": lambda: train_item2vec(sequences, **parameters),
         BARE: lambda: Word2Vec(sentences, **parameters),

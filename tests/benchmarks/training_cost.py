@@ -25,12 +25,13 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from recsys import Recommender, load_ratings
-from recsys.data.frames import ITEM, check_ratings
-from recsys.data.splits import calibration_split
+from recsys.data.events import Events
+from recsys.data.frames import check_ratings
+from recsys.data.splits import Split, calibration_split
+from recsys.evaluation.baselines import Opponent
 from recsys.evaluation.measure import (
     Contender,
     contender_of_baseline,
@@ -38,7 +39,7 @@ from recsys.evaluation.measure import (
     recall_of,
 )
 from recsys.evaluation.metrics import means_with_ci95
-from recsys.evaluation.opponents import Opponent, Part, Slice, choose
+from recsys.evaluation.opponents import Slice, choose, count_recent
 from recsys.evaluation.peers import als
 from tests.benchmarks.generator import generate
 
@@ -65,14 +66,16 @@ def main() -> int:
         ratings = load_ratings(arguments.data)
     else:
         n, n_items, seed = arguments.ratings, arguments.items, arguments.seed
-        ratings = check_ratings(generate(n, n_items=n_items, seed=seed)[0])
+        ratings = generate(n, n_items=n_items, seed=seed)[0]
+    events = Events.of(check_ratings(ratings))
     if arguments.nested:
-        ratings = calibration_split(ratings)[0]
-    train, cases, cutoff = calibration_split(ratings)
+        events = calibration_split(events).train.compact()
+    split = calibration_split(events)
+    cases = split.protocols
     about = {
-        "n_ratings": len(ratings),
-        "n_train": len(train),
-        "n_items": train[ITEM].nunique(),
+        "n_ratings": len(events),
+        "n_train": len(split.train),
+        "n_items": len(split.train.compact().sequences.item_ids),
         "workers": arguments.workers,
         "users": {protocol: len(case) for protocol, case in cases.items()},
     }
@@ -82,7 +85,7 @@ def main() -> int:
         print(f"{'':40} seconds training  {'  '.join(titles)}", flush=True)
     rows, first = [], None
     with threadpool_limits(limits=1, user_api="blas"):
-        for row, contender in contenders(train, cutoff, arguments):
+        for row, contender in contenders(split, arguments):
             recalls = {name: recall_of(contender, case, K) for name, case in cases.items()}
             first = first or recalls
             for name, values in recalls.items():
@@ -108,7 +111,7 @@ def _arguments() -> argparse.Namespace:
     add("--ratings", type=int, default=1_000_000, metavar="N", help="to generate: 1000000")
     add("--items", type=int, metavar="N", help="to generate: as MovieLens has")
     add("--seed", type=int, default=1, help="of the generator: 1")
-    add("--data", metavar="SOURCE", help="real ratings in the place of generated ones")
+    add("--data", metavar="SOURCE", help="real ratings instead of generated ones")
     add("--nested", action="store_true", help="leave the last 20%% out: for choosing")
     add("--workers", type=int, default=1, metavar="N", help="threads of gensim and of ALS: 1")
     add("--model", nargs="*", default=MODELS, metavar="NAME=VALUE,...", help=f"{' '.join(MODELS)}")
@@ -118,36 +121,35 @@ def _arguments() -> argparse.Namespace:
 
 
 def contenders(
-    train: pd.DataFrame, cutoff: pd.Timestamp | None, arguments: argparse.Namespace
+    split: Split, arguments: argparse.Namespace
 ) -> Iterator[tuple[dict[str, Any], Contender]]:
     """Train one after the other; ALS where implicit is installed."""
     for text in arguments.model:
         settings = READOUT | _settings(text)
-        if cutoff is None:
+        if split.cutoff is None:
             settings["popularity_days"] = None
         model = Recommender(**settings, calibrate=False, index="exact", workers=arguments.workers)
         started = time.process_time()
-        model.fit(train)
+        model.fit(split.train)
         seconds = time.process_time() - started
-        share = model.seconds["train"] / sum(model.seconds.values())
+        taken = model.about["seconds"]
+        share = taken["train"] / sum(taken.values())
         row = {"name": f"item2vec {text}", "seconds": seconds, "training": seconds * share}
         yield row, contender_of_model(model, K)
     if not arguments.als or not find_spec("implicit"):
         return
-    part, where = Part.of(train, cutoff), Slice.of(train, None)
+    train = split.train.compact()
+    recent, where = count_recent(train, split.cutoff), Slice.of(train, None)
     for text in arguments.als:
         settings, fit = _settings(text), partial(als, workers=arguments.workers)
         choice = choose(Opponent(fit, [settings]), where, with_popularity=True)[-1]
         started = time.process_time()
-        score = fit(part.sequences, **settings)
+        score = fit(train.sequences, **settings)
         seconds = time.process_time() - started
         row = {"name": f"als {text}", "seconds": seconds, "training": seconds}
-        yield (
-            row | {"chosen": choice.as_dict()},
-            contender_of_baseline(
-                choice.baseline(score, part), part.sequences.item_ids, K, needs_history=True
-            ),
-        )
+        baseline, item_ids = choice.baseline(score, recent), train.sequences.item_ids
+        found = contender_of_baseline(baseline, item_ids, K, needs_history=True)
+        yield row | {"chosen": choice.as_dict()}, found
 
 
 def _settings(text: str) -> dict[str, Any]:

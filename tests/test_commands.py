@@ -1,0 +1,241 @@
+"""The commands, as a person runs them: exit codes, one line of error, one JSON object on stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from inspect import signature
+
+import pytest
+
+from recsys import Recommender, __version__
+from recsys.__main__ import VERBS, main
+from recsys.commands import common
+from recsys.evaluation import opponents
+from recsys.settings import SETTINGS
+from recsys.studies import study_names
+
+QUICK = ("--epochs", "1", "--vector-size", "8", "--calibrate", "0")
+
+
+def recsys(*words, **environment):
+    """Run `python -m recsys` and return the finished process."""
+    return subprocess.run(
+        [sys.executable, "-m", "recsys", *map(str, words)],
+        capture_output=True, text=True, env={**os.environ, **environment}, timeout=120,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def command(capsys, monkeypatch):
+    """Run a command in this process; return its exit status, stdout and stderr."""
+    monkeypatch.setattr(opponents, "OPPONENTS", {})
+
+    def run(*words):
+        try:
+            status = main([*map(str, words)])
+        except SystemExit as stopped:
+            status = stopped.code
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A model folder made by `recsys train` on the sample."""
+    folder = tmp_path_factory.mktemp("commands") / "model"
+    assert main(["train", "--data", "sample", "--model", str(folder), *QUICK]) == 0
+    return folder
+
+
+def test_train_then_recommend_in_the_data_folder(tmp_path):
+    """As real processes, with the function `recommend` beside the command."""
+    place = {"RECSYS_DATA": str(tmp_path)}
+    done = recsys("train", "--data", "sample", "--json", *QUICK, **place)
+    assert done.returncode == 0, done.stderr
+    summary, model = json.loads(done.stdout), Recommender.load(tmp_path / "model")
+    assert summary["model"] == str(tmp_path / "model")
+    assert summary["params"]["epochs"] == 1
+    assert summary["ann"] == model.about["ann"]
+    script = f"from recsys import recommend; print(recommend({model.users[0]}, k=3).item_ids)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
+                          check=True, env={**os.environ, **place})  # fmt: skip
+    found = recsys("recommend", model.users[0], "-k", 3, "--json", **place)
+    rows = [row["item_id"] for row in json.loads(found.stdout)["recommendations"]]
+    assert rows == [int(item) for item in done.stdout.strip("[]\n").split()]
+
+
+def test_recommend_and_similar_print_what_the_model_says(trained, command):
+    model = Recommender.load(trained)
+    user, item = model.users[0], model.items[0]
+    where = "year >= 1990 and 'Drama' in genres"
+    options = ("--where", where, "--popularity", 0, "--diversity", 0.3, "--reasons", "--json")
+    _, out, _ = command("recommend", user, "--model", trained, "-k", 4, *options)
+    asked = {"where": where, "popularity": 0, "diversity": 0.3, "reasons": True}
+    expected = [row._asdict() for row in model.recommend(user, 4, **asked)]
+    assert json.loads(out)["recommendations"] == json.loads(json.dumps(expected))
+    _, out, _ = command("recommend", user, "--model", trained, "-k", 4)
+    assert out == f"{model.recommend(user, k=4)}\n"
+    title = model.recommend_for([model.items[1]], allow=[item])[0].title
+    for word in (item, title):
+        assert command("similar", word, "--model", trained)[1] == f"{model.similar_items(item)}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("recommend", "no-such-user"), "unknown user 'no-such-user'"),
+        (("recommend", "-k", "0", "{user}"), "k must be a whole number above 0"),
+        (("recommend", "--where", "yaer > 1", "{user}"), "there is no column 'yaer'"),
+        (("recommend", "--diversity", "7", "{user}"), "diversity must lie in"),
+        (("similar", "No Such Film"), "unknown item 'No Such Film'"),
+        (("recommend", "1", "--model", "nowhere"), "make one with `recsys train`"),
+        (("evaluate", "--data", "nowhere.csv"), "nowhere.csv"),
+        (("evaluate", "--data", "sample", "--window", "0"), "window must be a whole number"),
+        (("evaluate", "--data", "sample", "--study", "leak", "--split", "last-out"), "the study"),
+        (("evaluate", "--data", "{views}"), "--split last-out"),
+        (("train", "--data", "sample", "--min-count", "99999", "--model", "x"), "too little data"),
+        (("download", "ml-2m"), "ml-1m"),
+    ],
+)
+def test_an_expected_failure_is_one_line_and_exit_1(
+    words, message, trained, tmp_path, monkeypatch, command
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "views.csv").write_text("user_id,item_id\n1,2\n1,3\n2,2\n2,3\n")
+    user = str(Recommender.load(trained).users[0])
+    words = [word.format(user=user, views=tmp_path / "views.csv") for word in words]
+    if words[0] in ("recommend", "similar") and "--model" not in words:
+        words += ["--model", str(trained)]
+    status, out, err = command(*words, "--json")
+    assert (status, out) == (1, "")
+    assert message in err.splitlines()[-1]
+    assert "Traceback" not in err
+    with pytest.raises((ValueError, LookupError, OSError)):
+        command(*words, "--debug")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [(), ("fly",), ("train", "--windw", "3"), ("train", "--window", "x"),
+     ("evaluate", "--study", "dial")],
+)  # fmt: skip
+def test_wrong_usage_is_exit_2(words, command):
+    status, out, err = command(*words)
+    assert (status, out) == (2, "")
+    assert "usage: recsys" in err
+
+
+def test_ctrl_c_while_training_is_exit_130_and_leaves_nothing(tmp_path):
+    folder = tmp_path / "model"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "recsys", "train", "--data", "sample", "--epochs", "5000",
+         "--calibrate", "0", "--model", str(folder)],
+        stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    try:
+        for line in process.stderr:
+            if "20,000 ratings" in line:  # they are ordered: training is next
+                break
+        process.send_signal(signal.SIGINT)
+        err = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert not folder.exists()
+
+
+def test_without_any_source_the_default_is_the_sample_and_every_output_says_so(
+    tmp_path, monkeypatch, command
+):
+    # No mirror answers on this port, GroupLens is asked through a proxy that is not there, and
+    # pip has no index.
+    nowhere = {
+        "RECSYS_DATA": str(tmp_path), "https_proxy": "http://127.0.0.1:9",
+        "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull,
+    }  # fmt: skip
+    for name, value in nowhere.items():
+        monkeypatch.setenv(name, value)
+    status, out, _ = command("evaluate", *QUICK)
+    assert (status, out.splitlines()[0][:18]) == (0, "sample (synthetic)")
+    _, out, _ = command("evaluate", "--json", *QUICK)
+    assert json.loads(out)["dataset"]["name"] == "sample (synthetic)"
+    assert command("evaluate", "--data", "ml-100k", "--json")[:2] == (1, "")
+
+
+def test_evaluate_is_a_module_of_its_own_too_and_columns_are_mapped_by_options(tmp_path, command):
+    shop = tmp_path / "shop.csv"
+    rows = [f"c{i % 9},sku {i * 7 % 11},{1_000_000_000 + i}" for i in range(200)]
+    shop.write_text("\n".join(["customer,article,moment", *rows]), encoding="utf-8")
+    columns = ("--user-col", "customer", "--item-col", "article", "--timestamp-col", "moment")
+    words = ("--data", str(shop), *columns, "--json", *QUICK)
+    alone = subprocess.run(
+        [sys.executable, "-m", "recsys.evaluate", *words], capture_output=True, text=True
+    )
+    alone, verb = json.loads(alone.stdout), json.loads(command("evaluate", *words)[1])
+    assert alone["dataset"] == verb["dataset"]
+    assert alone["dataset"]["n_items"] == 11
+    assert alone["params"] == verb["params"]
+    assert list(alone["seconds"]) == [
+        "load", "sequences", "train", "readout", "index", "opponents", "evaluate"]  # fmt: skip
+
+
+def test_options_of_evaluate_are_passed_on(monkeypatch, command):
+    seen = []
+    monkeypatch.setattr("recsys.evaluate.evaluate", lambda *_, **options: seen.append(options) or {
+        "seconds": {}})  # fmt: skip
+    data = ["evaluate", "--data", "sample", "--json"]
+    command(*data, "--cutoffs", "0.7", "0.9", "--peers", "--study", *study_names(), "-k", "3", "7")
+    command(*data, "--validation-fraction", "0.1", "--split", "time", *QUICK)
+    names = ("cutoffs", "validation_fraction", "split", "against", "studies", "ks")
+    both = ("baselines", "peers")
+    assert [[options[name] for name in names] for options in seen] == [
+        [[0.7, 0.9], None, "time", both, study_names(), [3, 7]],
+        [None, 0.1, "time", both[:1], [], [10, 20, 50]],
+    ]
+    assert seen[1]["params"] == {"epochs": 1, "vector_size": 8, "calibrate": 0}
+
+
+def test_every_keyword_of_the_recommender_has_an_option_and_textbook_can_be_changed(monkeypatch):
+    assert list(SETTINGS) == list(signature(Recommender).parameters)
+    seen = {}
+    monkeypatch.setattr(
+        "recsys.commands.train.run", lambda args: seen.update(common.model_params(args))
+    )
+    every = [word for name, s in SETTINGS.items()
+             for word in (f"--{name.replace('_', '-')}", str(s.default))]  # fmt: skip
+    assert main(["train", *(word.replace("True", "1") for word in every)]) == 0
+    assert seen == {name: setting.default for name, setting in SETTINGS.items()}
+    seen.clear()
+    assert main(["train", "--textbook", "--half-life", "2", "--min-rating", "none"]) == 0
+    assert seen["scoring"] == "cosine"
+    assert (seen["half_life"], seen["min_rating"], seen["sg"]) == (2, None, 1)
+
+
+def test_version_and_help_read_well(command):
+    assert command("--version")[1] == f"recsys {__version__}\n"
+    text = command("--help")[1]
+    for verb in VERBS:
+        assert verb.SUMMARY in text
+        assert "usage" in command(verb.__name__.rpartition(".")[2], "--help")[1]
+
+
+def test_a_reader_that_stops_early_is_no_failure(trained):
+    user_id = Recommender.load(trained).users[0]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "recsys", "recommend", str(user_id), "--model", str(trained)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        process.stderr.close()
+        assert process.wait(60) == 0
+    finally:
+        process.kill()

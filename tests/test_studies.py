@@ -1,0 +1,358 @@
+"""Each study answers its question, under its key and in lines of its own."""
+
+import json
+import textwrap
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from recsys import DataError, Recommender, split_by_time, studies
+from recsys.data.events import Events, order_events
+from recsys.data.frames import check_ratings
+from recsys.data.splits import calibration_split
+from recsys.evaluate import evaluate
+from recsys.evaluation.opponents import Slice
+from recsys.evaluation.report import as_text
+from recsys.settings import TEXTBOOK
+from recsys.studies import ablation, dials, user_to_user
+from recsys.studies.leak import split_at_random
+from recsys.studies.user_to_user import nearest_users
+from tests.test_baselines import sequences
+from tests.test_evaluate import BRIEF, FEW, TINY, briefly, item_sets, without_timings
+
+NAMES = ["ablation", "cold-items", "dials", "leak", "new-users", "update", "user-to-user"]
+KS = (5, 10, 20)
+WALKS = {"epochs": 1, "vector_size": 4, "half_life": 2.0, "calibrate": False}
+
+
+@pytest.fixture(scope="module")
+def plain(sample, sample_items):
+    return briefly(sample, sample_items, ks=KS)
+
+
+@pytest.fixture(scope="module")
+def report(sample, sample_items):
+    """All studies at once; of the ablation, the parts that train fastest."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ablation, "PARTS", {"textbook": TEXTBOOK, "walks": WALKS})
+        return briefly(sample, sample_items, ks=KS, studies=NAMES)
+
+
+def test_a_study_adds_its_key_and_changes_nothing_else(plain, report):
+    assert studies.study_names() == NAMES
+    keys = [name.replace("-", "_") for name in NAMES]
+    assert list(report) == [*plain, *keys]
+    main_part = {name: value for name, value in report.items() if name not in keys}
+    assert without_timings(main_part) == without_timings(plain)
+    json.dumps(report, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("ablation", ["one after the other added to the textbook's recipe:", "walks"]),
+        ("cold-items", ["cold items, fold-in: what training has never seen", "own-genres"]),
+        ("dials", ["other settings of the dials:", "distance", "popularity 0.5"]),
+        ("leak", ["what a random split pretends", "by time  at random"]),
+        ("new-users", ["new users after their first items", "20 items", "markov"]),
+        ("update", ["update: old was trained on the 13,", "retrained", "similar  answers"]),
+        ("user-to-user", ["what the users with the nearest user vectors have watched:"]),
+    ],
+)
+def test_a_study_prints_its_own_lines(name, shown, report):
+    [study] = studies.find_studies([name])
+    lines = study.as_text(json.loads(json.dumps(report)))
+    assert lines[0] == ""
+    assert max(map(len, lines)) <= 115
+    text = "\n".join(lines)
+    assert all(part in text for part in shown)
+    assert not {"None", "nan"} & set(text.split())
+    assert text in as_text(report, lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "error", "message"),
+    [
+        (name, options, ValueError, f"the study {name} needs {what}")
+        for name in ("cold-items", "leak", "new-users", "update")
+        for options, what in (
+            ({"split": "last-out"}, "a split by time, not split='last-out'"),
+            ({"cutoffs": [0.7, 0.8]}, "one split: give no cutoffs"),
+        )
+        if (name, what) != ("new-users", "one split: give no cutoffs")
+    ]
+    + [("cold-items", {}, DataError, "the study cold-items needs a table of items")],
+)
+def test_a_study_says_what_it_needs_before_any_training(
+    name, options, error, message, sample, monkeypatch
+):
+    monkeypatch.setattr(Recommender, "fit", lambda *_: pytest.fail("trained"))
+    with pytest.raises(error, match=message):
+        evaluate(sample, studies=[name], **options)
+
+
+def test_other_studies_work_at_several_cutoffs(sample):
+    report = evaluate(sample, params=TINY, against=(), cutoffs=[0.7, 0.8], studies=["new-users"])
+    assert all(result["n_users"] > 20 for result in report["new_users"].values())
+
+
+def test_a_new_study_is_one_new_file(sample, tmp_path, monkeypatch):
+    (tmp_path / "most_popular.py").write_text(
+        textwrap.dedent("""
+        from recsys.evaluation.run import Study, only
+
+        def measure(trial):
+            return {"n": int(trial.known.counts().max()), "k": trial.ks[-1]}
+
+        STUDY = Study("most-popular", "what do most watch?", measure, only,
+                      lambda report: ["", f"watched {report['most_popular']['n']} times"])
+    """)
+    )
+    monkeypatch.setattr(studies, "__path__", [*studies.__path__, str(tmp_path)])
+    assert "most-popular" in studies.study_names()
+    report = evaluate(sample, params=TINY, against=(), studies=["most-popular"])
+    most = split_by_time(sample).train["item_id"].value_counts().max()
+    assert report["most_popular"] == {"n": most, "k": 50}
+    [study] = studies.find_studies(["most-popular"])
+    assert study.as_text(report)[1] == f"watched {most} times"
+
+
+# ---- ablation, dials
+
+
+def test_an_ablation_trains_each_part_as_it_would_be_trained_alone(report, sample):
+    textbook = evaluate(sample, params=TEXTBOOK, against=(), ks=KS)["protocols"]
+    for protocol, result in report["ablation"].items():
+        assert list(result["models"]) == ["item2vec", "textbook", "walks"]
+        assert list(result["differences"]) == ["textbook", "walks"]
+        alone = textbook[protocol]["models"]["item2vec"]["ndcg@20"]["mean"]
+        assert result["models"]["textbook"]["ndcg@20"]["mean"] == pytest.approx(alone)
+    for params in ablation.PARTS.values():
+        Recommender(**params)  # would raise
+
+
+def test_dials_are_measured_beside_the_model_as_it_is(report):
+    for result in report["dials"].values():
+        models = result["models"]
+        assert list(models) == ["item2vec", *dials.SETTINGS]
+        distances = [models[name]["intra_list_distance@10"]["mean"]
+                     for name in ("item2vec", "diversity 0.2", "diversity 0.6")]  # fmt: skip
+        assert distances == sorted(distances)
+
+
+def test_less_popularity_gives_more_novel_lists(sample):
+    params = BRIEF | {"popularity_weight": 0.5, "stale_popularity_weight": 2.0}
+    report = evaluate(sample, params=params, against=(), studies=["dials"], ks=[10])
+    for result in report["dials"].values():
+        bits = [result["models"][name]["novelty@10"]["mean"]
+                for name in ("popularity 0", "item2vec", "popularity 4")]  # fmt: skip
+        assert bits == sorted(bits, reverse=True)
+
+
+# ---- new users
+
+
+def test_the_curve_of_new_users_is_that_of_their_lists(sample, report):
+    curve = report["new_users"]
+    assert list(curve) == ["1", "2", "5", "10", "20"]
+    split = split_by_time(sample)
+    model = Recommender(**BRIEF).fit(split.train)
+    later = split.validation.iloc[order_events(split.validation)[0]]
+    later = later[~later["user_id"].isin(split.train["user_id"])]
+    recalls, unserved = {n: [] for n in curve}, dict.fromkeys(curve, 0)
+    for _, items in later.groupby("user_id")["item_id"]:
+        first, targets = items[:20].tolist(), set(items[20:]) - set(items[:20])
+        for n in curve if targets else ():
+            known = np.intersect1d(first[: int(n)], model.items)
+            unserved[n] += len(known) == 0
+            found = model.recommend_for(first[: int(n)], 20, block=first) if len(known) else []
+            recalls[n].append(len(targets & {one.item_id for one in found}) / len(targets))
+    assert unserved["1"] > 0
+    for n, result in curve.items():
+        assert result["n_users"] == len(recalls[n]) > 10
+        assert list(result["models"]) == ["item2vec", *FEW]
+        ours = result["models"]["item2vec"]
+        assert ours["recall@20"]["mean"] == pytest.approx(np.mean(recalls[n]), abs=1e-9)
+        assert ours["n_users_unserved"] == unserved[n]
+        # What needs no history says the same after any number of items.
+        assert result["models"]["popularity"] == curve["1"]["models"]["popularity"]
+
+
+# ---- user to user
+
+
+def last_item_vectors(histories):
+    """User vectors of two dimensions: an angle of 10 degrees an item, of the last item alone."""
+    angles = np.radians(10 * histories.codes[histories.offsets[1:] - 1])
+    return np.column_stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
+
+
+def test_the_nearest_users_vote_for_what_they_watched_by_how_near_they_are():
+    # User vectors at 10, 20, 80 and, with no history, none; asked for one at 30 degrees.
+    train = sequences([[0, 0, 1], [0, 2], [5, 8], []], 9)
+    asked, cosine = sequences([[3]], 9), np.cos(np.radians([20, 10, 50]))
+    [one] = nearest_users(train, last_item_vectors, n_neighbours=1)(asked)
+    assert_allclose(one, [cosine[1], 0, cosine[1], 0, 0, 0, 0, 0, 0], rtol=1e-6)
+    [two] = nearest_users(train, last_item_vectors, n_neighbours=2)(asked)
+    assert_allclose(two[:3], [cosine[0] + cosine[1], cosine[0], cosine[1]], rtol=1e-6)
+    assert two[3:].tolist() == [0] * 6
+    [everybody] = nearest_users(train, last_item_vectors, n_neighbours=500)(asked)
+    assert_allclose(everybody[[5, 8]], [cosine[2]] * 2, rtol=1e-6)
+
+
+def test_users_vote_by_the_models_vectors_and_their_number_is_chosen_in_the_training_part(
+    sample, report, monkeypatch
+):
+    train = split_by_time(sample).train
+    where = Slice.of(Events.of(train), None)
+    earlier = Recommender(**BRIEF).fit(calibration_split(Events.of(train)).train)
+    user_vectors = {user: earlier.user_vector(user) for user in earlier.users}
+
+    def vectors(histories):  # of the training part by name, of the others as the model pools
+        if len(histories) == len(user_vectors):
+            return np.array(list(user_vectors.values()))
+        return earlier._model.pool_all(histories)
+
+    recalls = {
+        n: where.recall(nearest_users(where.train.sequences, vectors, n_neighbours=n))
+        for n in user_to_user.NEIGHBOURS
+    }
+    assert len(set(recalls.values())) > 3
+    best = max(recalls, key=lambda n: recalls[n])
+    monkeypatch.setattr(user_to_user, "NEIGHBOURS", (best,))
+    given = evaluate(sample, params=BRIEF, against=(), studies=["user-to-user"], ks=KS)
+    assert given["user_to_user"] == report["user_to_user"]
+    for result in report["user_to_user"].values():
+        assert list(result["models"]) == ["item2vec", "user-to-user"]
+
+
+# ---- leak
+
+
+def test_a_random_split_asks_for_what_it_holds_out(sample):
+    events = Events.of(check_ratings(sample))
+    split = split_at_random(events, 4_000, None)
+    train = split.train.to_frame()
+    held = sample.merge(train, how="left", indicator=True)
+    held = held[held["_merge"] == "left_only"]
+    assert (len(train), len(held), split.cutoff) == (16_000, 4_000, None)
+    # all times are held out alike, and not the latest
+    assert held["timestamp"].median() < sample["timestamp"].quantile(0.6)
+    warm = split.protocols["warm"]
+    watched, later = (frame.groupby("user_id")["item_id"].agg(set) for frame in (train, held))
+    targets = {user: later[user] - watched[user] for user in later.index if user in watched.index}
+    assert {user: set(items) for user, items in item_sets(warm.targets).items()} == {
+        user: items for user, items in targets.items() if items
+    }
+    for user, items in list(item_sets(warm.histories).items())[:20]:
+        of_user = train[train["user_id"] == user]
+        assert items == of_user["item_id"].tolist()
+        assert of_user["timestamp"].is_monotonic_increasing
+    assert not warm.staleness.any()
+
+
+def test_a_random_split_is_seeded_and_does_not_depend_on_the_order_of_rows(sample):
+    shuffled = sample.sample(frac=1, random_state=0)
+    one, again, other = (
+        split_at_random(Events.of(check_ratings(ratings)), 4_000, 4.0, seed=seed)
+        for ratings, seed in ((sample, 1), (shuffled, 1), (sample, 2))
+    )
+    assert_array_equal(one.train.sequences.codes, again.train.sequences.codes)
+    assert item_sets(one.protocols["warm"].targets) != item_sets(other.protocols["warm"].targets)
+    liked = sample[sample["rating"] >= 4].groupby("user_id")["item_id"].agg(set)
+    warm = one.protocols["warm"]
+    assert all(set(items) <= liked[user] for user, items in item_sets(warm.targets).items())
+    assert len(warm.watched.codes) > len(warm.histories.codes)
+
+
+@pytest.mark.slow
+def test_a_random_split_inflates_recall(ml_100k):
+    report = evaluate(ml_100k, params=TINY, studies=["leak"])
+    by_time, leak = report["protocols"]["warm"], report["leak"]
+    assert list(leak["models"]) == list(by_time["models"])
+    for name in ("item-knn", "svd", "ease", "markov"):
+        low = leak["models"][name]["recall@20"]["ci95"][0]
+        assert low > 1.3 * by_time["models"][name]["recall@20"]["mean"]
+    assert leak["n_users"] > 900
+
+
+# ---- update
+
+
+def test_an_update_is_compared_on_the_same_users_and_leaks_nothing(sample, report):
+    found, split = report["update"], report["update"]["split"]
+    assert split["n_old"] + split["n_news"] == report["split"]["n_train"]
+    for protocol, result in found["protocols"].items():
+        assert list(result["models"]) == ["item2vec", "old", "retrained"]
+        assert set(result["differences"]) == {"old", "retrained"}
+        assert result["n_users"] == report["protocols"][protocol]["n_users"]
+    assert len({values["mrr"]["mean"] for values in result["models"].values()}) == 3
+    assert found["drift"]["item2vec"]["n_new_events"] == split["n_news"]
+    assert found["drift"]["retrained"]["similar"] < found["drift"]["item2vec"]["similar"]
+    # Whatever lies after the cutoff moves no model: the drifts, and who is old, are the same.
+    late = (sample["timestamp"] >= pd.Timestamp(report["split"]["cutoff"])).to_numpy()
+    items = np.where(late, 10**6 + np.arange(len(sample)), sample["item_id"])
+    changed = sample.assign(item_id=items)
+    again = evaluate(changed, params=BRIEF, against=(), studies=["update"])
+    assert again["update"]["drift"] == found["drift"]
+
+
+# ---- cold items
+
+
+def test_cold_items_are_all_that_training_has_never_seen(report, sample):
+    split = split_by_time(sample)
+    unseen = set(split.validation["item_id"]) - set(split.train["item_id"])
+    for protocol, found in report["cold_items"].items():
+        without_vector = report["protocols"][protocol]["n_targets_without_vector"]
+        assert found["n_targets"] == without_vector > 0
+        assert found["n_cold_items"] >= len(unseen)
+        assert 0 < found["n_users"] <= found["others"]["n_users"]
+        # What is known is found as in the main table, where nobody has a cold item to find.
+        main_table = report["protocols"][protocol]["models"]["item2vec"]["recall@5"]["mean"]
+        without, beside = (found["others"][n]["recall@5"]["mean"] for n in ("without", "with"))
+        assert main_table < without < main_table * 1.1
+        difference = found["others"]["difference"]["recall@5"]["mean"]
+        assert difference == pytest.approx(beside - without)
+
+
+def test_cold_items_are_found_above_the_random_floor(report):
+    found = report["cold_items"]["fold-in"]
+    models = found["alone"]["models"]
+    assert list(models) == ["item2vec", "random", "genre-popularity", "own-genres"]
+    assert found["alone"]["differences"]["random"]["recall@5"]["ci95"][0] > 0
+    share = 5 / found["n_cold_items"]
+    assert models["random"]["recall@5"]["mean"] == pytest.approx(share, abs=0.12)
+    for name, values in models.items():
+        for k in KS:
+            low, high = values[f"recall@{k}"]["ci95"]
+            whole = found["whole"]["models"][name][f"recall@{k}"]["mean"]
+            assert low <= values[f"recall@{k}"]["mean"] <= high
+            assert whole <= values[f"recall@{k}"]["mean"]
+
+
+def test_a_cold_item_that_the_table_lacks_is_a_miss(report, sample, sample_items):
+    split = split_by_time(sample)
+    late = split.validation[~split.validation["item_id"].isin(split.train["item_id"])]
+    lacking = late["item_id"].value_counts().index[0]
+    table = sample_items[sample_items["item_id"] != lacking]
+    options = {"params": BRIEF, "against": (), "studies": ["cold-items"], "ks": KS}
+    every, fewer = report["cold_items"], evaluate(sample, table, **options)["cold_items"]
+    every, fewer = every["fold-in"], fewer["fold-in"]
+    assert fewer["n_targets"] == every["n_targets"]
+    assert fewer["n_cold_items"] == every["n_cold_items"] - 1
+    recalls = [found["alone"]["models"]["item2vec"]["recall@20"]["mean"]
+               for found in (every, fewer)]  # fmt: skip
+    assert recalls[0] > recalls[1] > 0
+    known = sample_items[sample_items["item_id"].isin(split.train["item_id"])]
+    with pytest.raises(DataError, match="no cold items"):
+        evaluate(sample, known, **options)
+
+
+@pytest.mark.slow
+def test_every_part_of_the_ablation_is_trained(sample):
+    report = evaluate(sample, params=TINY, against=(), studies=["ablation"])
+    for result in report["ablation"].values():
+        assert list(result["differences"]) == list(ablation.PARTS)
