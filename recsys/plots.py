@@ -105,11 +105,11 @@ def item_map(
         ax.scatter(x, y, s=34, color="none", edgecolors="black", zorder=4)
     named = [(*place, text, "black") for text, place in (users or {}).items()]
     named += [(*points[row], text, "black") for row, text in (labels or {}).items()]
-    _write_names(ax, named)
     ax.set(xticks=[], yticks=[])
     if groups is not None:
         ax.legend(fontsize=TICK, markerscale=1.6, loc="upper center", ncols=4,
                   bbox_to_anchor=(0.5, -0.06), frameon=False, handletextpad=0.1)  # fmt: skip
+    _write_names(ax, named)
     return ax
 
 
@@ -396,6 +396,7 @@ def _axes(
 
 def _write_names(ax: Axes, named: list[tuple[float, float, str, str]]) -> None:
     """Write each (x, y, name, colour) at the first place beside its point that is free."""
+    ax.figure.draw_without_rendering()  # limits and layout are not settled before
     frame, scale = ax.get_window_extent(), ax.figure.dpi / 72
     points = [ax.transData.transform((x, y)) for x, y, *_ in named]
     taken = [(x - 4 * scale, y - 4 * scale, x + 4 * scale, y + 4 * scale) for x, y in points]

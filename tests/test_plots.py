@@ -110,12 +110,20 @@ def test_item_map_draws_every_item_once_and_names_those_asked_for():
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["others", "Horror", "Drama"]
 
 
-def test_names_on_a_map_do_not_cover_each_other():
-    points = np.array([[0.0, 0.0], [0.01, 0.01], [0.02, 0.0], [1.0, 1.0], [-1.0, -1.0]])
-    ax = plots.item_map(points, labels={0: "Alien", 1: "Aliens", 2: "Alien 3"})
+def assert_names_apart(ax) -> None:
     ax.figure.draw_without_rendering()
     boxes = [text.get_bbox_patch().get_window_extent() for text in ax.texts]
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_names_do_not_cover_each_other():
+    points = np.array([[0.0, 0.0], [0.01, 0.01], [0.02, 0.0], [1.0, 1.0], [-1.0, -1.0]])
+    assert_names_apart(plots.item_map(points, labels={0: "Alien", 1: "Aliens", 2: "Alien 3"}))
+    costs = [82, 112, 181, 380, 127, 135, 205, 398, 245, 210, 297, 499]
+    shares = [0.48, 0.74, 0.92, 1, 0.735, 0.83, 0.975, 1, 0.952, 0.952, 0.99, 1]
+    table = pd.DataFrame({"microseconds_per_query": costs, "recall_vs_exact": shares})
+    table = table.assign(n_trees=np.repeat([5, 20, 50], 4), search_k=[100, 300, 1000, 3000] * 3)
+    assert_names_apart(plots.ann_tradeoff(table))
 
 
 def test_ann_tradeoff_joins_the_points_of_a_series_by_cost():
