@@ -1,11 +1,33 @@
-"""Real data and a fitted model, made once for all tests."""
+"""Real data, a fitted model and an evaluation, made once for all tests."""
 
 from __future__ import annotations
 
+import json
+import signal
+
 import pytest
+from filelock import FileLock
 
 from recsys import DownloadError, Recommender, load_items, load_ratings
 from tests import counts
+
+
+def pytest_configure():
+    """Let children be interrupted, even if this is a background job, which ignores SIGINT."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionfinish(session):
+    """In a worker of pytest-xdist, send what was counted to the process that prints it."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["counts"] = counts.totals()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    for kind, n in getattr(node, "workeroutput", {}).get("counts", {}).items():
+        counts.count(kind, n)
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -35,6 +57,23 @@ def ml_100k():
 @pytest.fixture(scope="session")
 def ml_100k_items(ml_100k):
     return load_items("ml-100k")
+
+
+@pytest.fixture(scope="session")
+def ml_100k_report(ml_100k, ml_100k_items, tmp_path_factory, request):
+    """The report of `evaluate` on ml-100k; with pytest-xdist one worker makes it for all."""
+    from recsys.evaluate import evaluate
+
+    def made():
+        return json.dumps(evaluate(ml_100k, ml_100k_items, name="ml-100k"), allow_nan=False)
+
+    if not hasattr(request.config, "workerinput"):
+        return json.loads(made())
+    path = tmp_path_factory.getbasetemp().parent / "ml-100k.json"  # this run's, of all workers
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            path.write_text(made())
+        return json.loads(path.read_text())
 
 
 @pytest.fixture(scope="session")
