@@ -7,9 +7,14 @@ import signal
 
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 from recsys import DownloadError, Recommender, load_items, load_ratings
 from tests import counts
+
+# However busy the machine is, only what is wrong may fail.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 def pytest_configure():

@@ -121,19 +121,21 @@ def test_wrong_usage_is_exit_2(words):
 
 def test_ctrl_c_while_training_is_exit_130_and_leaves_nothing(tmp_path):
     folder = tmp_path / "model"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "recsys", "train", "--data", "sample", "--epochs", "5000",
-         "--model", str(folder)],
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    for line in process.stderr:
-        if "titles" in line or "items" in line:
-            break
-    time.sleep(2)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 130
-    assert "Traceback" not in process.stderr.read()
-    process.stderr.close()
+    words = ["train", "--data", "sample", "--epochs", "5000", "--model", str(folder)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "recsys", *words], stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            for line in process.stderr:
+                if "titles" in line or "items" in line:
+                    break
+            time.sleep(2)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert "Traceback" not in said
     assert not folder.exists()
 
 
@@ -192,6 +194,7 @@ def test_version_and_help_read_well():
         assert "usage" in recsys(verb, "--help").stdout
 
 
+@pytest.mark.slow
 def test_help_answers_at_once():
     def seconds(*words):
         started = time.perf_counter()
@@ -205,11 +208,10 @@ def test_help_answers_at_once():
 
 def test_a_reader_that_stops_early_is_no_failure(trained):
     user_id = Recommender.load(trained).users[0]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "recsys", "recommend", str(user_id), "--model", str(trained)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    process.stdout.close()
-    assert process.stderr.read() == b""
-    process.stderr.close()
-    assert process.wait(30) == 0
+    ) as process:  # fmt: skip
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0

@@ -1,104 +1,77 @@
-"""A model folder under stress: damage by the thousand, and `recsys train` killed, starved and raced.
+"""A model folder under stress: thousands of damages, and `recsys train` killed, starved, raced.
 
 Each kind of damage, and a kill at every step of a save, are in test_storage.py.
 """
 
 from __future__ import annotations
 
-import json
-from itertools import combinations
-
 import numpy as np
 import pytest
 
 from recsys.model import storage
 from tests.counts import count
-from tests.test_storage import (
-    DAMAGES, check, fitted, only_the_model_is_in, outcomes, posix, run, run_all, run_of, saved, tiny
-)  # fmt: skip
+from tests.test_storage import DAMAGES, check, outcomes, posix, run, run_all, run_of, saved, tiny
 
 __all__ = ["saved", "tiny"]  # fixtures
 pytestmark = [pytest.mark.slow, posix]
 
 
-def files_of(folder):
-    """Every file of a model by its path in the folder, the pointer too."""
-    return ["current", *sorted(str(path.relative_to(folder)) for path in run_of(folder).iterdir())]
-
-
-def random_flip(rng, file, size):
-    return {"file": file, "how": "flip", "place": int(rng.integers(size)), "bit": int(rng.integers(8))}
-
-
-def test_random_damage_to_any_file_is_named_or_the_index_rebuilt(saved, tmp_path):
-    fitted(1, 79).save(tmp_path / "other")  # the same files, of other sizes and content
-    rng, cases = np.random.default_rng(0), []
-    for file, other in zip(files_of(saved), files_of(tmp_path / "other"), strict=True):
-        data = (saved / file).read_bytes()
-        sizes = sorted({0, len(data) - 1, *rng.integers(0, len(data), 48).tolist()})
-        cases += [{"file": file, "how": "cut", "size": size} for size in sizes]
-        cases += [random_flip(rng, file, len(data)) for _ in range(200)]
-        cases += [{"file": file, "how": how} for how in DAMAGES]
-        if file != "current" and data != (tmp_path / "other" / other).read_bytes():
-            cases += [{"file": file, "how": "copy", "from": str(tmp_path / "other" / other)}]
-    check(outcomes(saved, cases, tmp_path))
+def flips(rng, file, size, n, first=0):
+    return [{"file": file, "how": "flip", "place": first + int(place), "bit": n % 8}
+            for n, place in enumerate(rng.integers(0, size, n))]  # fmt: skip
 
 
 @pytest.mark.parametrize("verify", [True, False])
-def test_swapped_and_damaged_arrays_that_the_manifest_vouches_for_never_crash(
-    verify, saved, tmp_path
-):
-    arrays, cases = [file for file in files_of(saved) if file.endswith(".npy")], []
-    for one, other in combinations(arrays, 2):
-        cases += [{"file": one, "how": "copy", "from": str(saved / other), "seal": True}]
-        cases += [{"file": other, "how": "copy", "from": str(saved / one), "seal": True}]
-    kinds = ("half", "empty", "pickle", "array of objects")
-    cases += [{"file": file, "how": how, "seal": True} for file in arrays for how in kinds]
-    for case, outcome, message in outcomes(saved, cases, tmp_path, verify=verify):
-        assert case["how"] == "copy" or outcome == "ModelError", (case, message)
-
-
-def test_bits_flipped_in_unverified_files_never_crash(saved, tmp_path):
-    """Annoy alone would crash, or circle for ever, on some; a header is where numpy reads."""
+def test_no_damage_to_any_file_crashes_and_none_goes_unnoticed(verify, saved, tmp_path):
+    """Unverified, numbers may be wrong; yet numpy opens headers, and Annoy alone would crash."""
     rng, cases = np.random.default_rng(0), []
-    for file in files_of(saved)[1:]:
-        size = (saved / file).stat().st_size
-        cases += [random_flip(rng, file, min(size, 80) if n % 2 else size) for n in range(50)]
-        if file.endswith("index.ann"):  # the numbers of children begin each of its nodes
+    files = {str(path.relative_to(saved)): path for path in sorted(run_of(saved).iterdir())}
+    for file, path in {"current": saved / "current", **files}.items():
+        data = path.read_bytes()
+        cases += flips(rng, file, len(data), 100) + flips(rng, file, min(len(data), 80), 50)
+        cuts = {0, len(data) - 1, *rng.integers(0, len(data), 48).tolist()}
+        cases += [{"file": file, "how": "cut", "size": size} for size in sorted(cuts)]
+        cases += [{"file": file, "how": how} for how in DAMAGES]
+        if file.endswith("index.ann"):  # where each of its nodes says which are its children
             width = 4 * (storage.load(saved).columns["readout"].shape[1] + 4)
-            for _ in range(1000):
-                case = random_flip(rng, file, 12)
-                cases += [case | {"place": case["place"] + width * int(rng.integers(size // width))}]
-    found = outcomes(saved, cases, tmp_path, verify=False)
-    rebuilt = [outcome for _, outcome, message in found if "the index is rebuilt" in message]
-    assert len(rebuilt) > 100
-    assert set(rebuilt) == {"right"}
+            for node in rng.integers(0, len(data) // width, 300).tolist():
+                cases += flips(rng, file, 12, 3, first=node * width)
+        for other in files.values() if file != "current" else ():
+            if data != other.read_bytes():
+                cases += [{"file": file, "how": "copy", "from": str(other)}]
+        for how in ("half", "empty", "pickle", "array of objects") if file.endswith(".npy") else ():
+            cases += [{"file": file, "how": how, "seal": True}]
+    cases += [case | {"seal": True} for case in cases
+              if case["how"] == "copy" and case["file"].endswith(".npy")]  # fmt: skip
+    found = outcomes(saved, cases, tmp_path, verify=verify)
+    if verify:
+        check([one for one in found if "seal" not in one[0]])
+    for case, outcome, message in found:
+        assert outcome == "ModelError" or "seal" not in case or case["how"] == "copy", message
+        assert outcome == "right" or "the index is rebuilt" not in message, (case, message)
 
 
 def test_forged_indexes_that_the_manifest_vouches_for_are_rebuilt(saved, tmp_path):
     """What Annoy does with these: circles for ever, or reads far outside of the file."""
     pytest.importorskip("annoy")
-    index = files_of(saved)[["index.ann" in file for file in files_of(saved)].index(True)]
+    path, cases = run_of(saved) / "index.ann", []
     n_items, d = storage.load(saved).columns["readout"].shape
-    nodes = np.fromfile(saved / index, dtype=np.int32).reshape(-1, d + 4)
-    inner = np.flatnonzero(nodes[:, 0] > d + 3)
-    (first, *_) = np.flatnonzero((nodes[:, 0] > 1) & (nodes[:, 0] <= d + 3))
+    nodes = np.fromfile(path, dtype=np.int32).reshape(-1, d + 4)
+    (inner,) = np.nonzero(nodes[:, 0] > d + 3)
+    (lists,) = np.nonzero((nodes[:, 0] > 1) & (nodes[:, 0] <= d + 3))
     children = nodes[inner, 1:3].ravel()
-    cases = []
+    forgeries = [nodes[:n_items], nodes[:0]]
     for row, column, value in [
         (inner[0], 1, inner[0]), (inner[0], 2, len(nodes) - 1), (inner[-1], 1, -5),
-        (inner, [[1], [2]], len(nodes) + 10**6), (first, 1, n_items),
+        (inner, 1, len(nodes) + 10**6), (lists[0], 1, n_items),
         (children[children < n_items][0], 0, 2**30), (-1, 0, 2**31 - 1),
-        (slice(n_items, None), slice(None), None), (slice(None), slice(None), None),
     ]:  # fmt: skip
-        forged = nodes.copy()
-        if value is None:
-            forged = np.delete(forged, row, axis=0)
-        else:
-            forged[(row if np.isscalar(column) else row[None, :]), column] = value
-        path = tmp_path / f"forged {len(cases)}"
-        forged.tofile(path)
-        cases += [{"file": index, "how": "copy", "from": str(path), "seal": True}]
+        forgeries.append(nodes.copy())
+        forgeries[-1][row, column] = value
+    for n, forged in enumerate(forgeries):
+        forged.tofile(tmp_path / f"forged {n}")
+        file, source = str(path.relative_to(saved)), str(tmp_path / f"forged {n}")
+        cases += [{"file": file, "how": "copy", "from": source, "seal": True}]
     for verify in (True, False):
         found = outcomes(saved, cases, tmp_path, verify=verify)
         check(found)
@@ -108,13 +81,12 @@ def test_forged_indexes_that_the_manifest_vouches_for_are_rebuilt(saved, tmp_pat
 # A driver has imported everything and forks a child for each training, so that hundreds fit in a
 # minute. The same seed gives the same run, by whose name a model is known.
 DRIVER = """
-import contextlib, io, json, os, random, resource, signal, sys, time
-from pathlib import Path
-from recsys import Recommender
+import contextlib, io, random, resource, time
 from recsys.__main__ import main
 data, folder, n = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+told, stop = folder.with_name("told"), folder.with_name("stop")
 
-def train(seed, folder=folder):
+def train(seed):
     words = ["--epochs", "2", "--vector-size", "8", "--seed", str(seed), "--alpha", "0.2"]
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as e:
         status = main(["train", "--data", data, "--model", str(folder), *words])
@@ -135,28 +107,29 @@ def wait(*pids):
     for pid in pids:
         assert os.waitpid(pid, 0)[1] == 0
 
-def answers(model):
-    return [[list(row) for row in model.recommend(user, k=5)] for user in model.users[:20]]
+def loaded(expected):
+    # Return the seed of the model in use; loading it has compared every checksum.
+    model = Recommender.load(folder)
+    seed = str(model.params["seed"])
+    answers = [[list(row) for row in model.recommend(user, k=5)] for user in model.users[:20]]
+    assert answers == expected.setdefault(seed, answers), seed
+    return int(seed)
 
 def whole():
-    # Return the seed of the model in use; loading it has compared every checksum.
-    model, run = Recommender.load(folder), (folder / "current").read_text()
-    seed = model.params["seed"]
-    assert (answers(model), run) == EXPECTED[seed]
+    # The same, and whether the run is the one that this seed makes, and nothing else is there.
+    seed = loaded(EXPECTED)
+    run = (folder / "current").read_text()
+    assert run == RUNS.setdefault(seed, run)
     return seed
-
-def only_the_model():
-    names = {path.name for path in folder.iterdir()} - {".lock", "current"}
-    assert names == {(folder / "current").read_text().strip()}, names
-
-EXPECTED = {}
-for seed in (1, 2, 3):
+"""
+LEARN = """
+EXPECTED, RUNS = {}, {}
+for seed in (1, 2, 3, 1):
     train(seed)
-    EXPECTED[seed] = answers(Recommender.load(folder)), (folder / "current").read_text()
-train(1)
+    assert whole() == seed
 """
 
-KILLED = DRIVER + """
+KILLED = DRIVER + LEARN + """
 def train_and_tell(seed, tell):
     def hook(event, args):
         if event == "os.mkdir" and str(args[0]).endswith(".tmp-run"):
@@ -171,89 +144,79 @@ def start(seed):
     os.close(tell)
     return pid, hear
 
-def seconds():
-    started, (pid, hear) = time.perf_counter(), start(1)
-    times = [os.read(hear, 1) and time.perf_counter() for _ in "SE"]
-    wait(pid)
-    return times[0] - started, times[1] - times[0]
-
-def kill(seed, in_the_save):
-    pid, hear = start(seed)
+started, (pid, hear) = time.perf_counter(), start(1)
+training, save = (os.read(hear, 1) and time.perf_counter() - started for _ in "SE")
+wait(pid)
+random.seed(7)
+killed = {"training": 0, "save": 0}
+while min(killed.values()) < n:
+    old = whole()
+    new, in_the_save = old % 3 + 1, killed["training"] >= n or random.random() < 0.5
+    pid, hear = start(new)
     seen = os.read(hear, 1) if in_the_save else b""
-    time.sleep(longest[in_the_save] * random.random())
+    time.sleep((save - training if in_the_save else training) * random.random())
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     seen += os.read(hear, 9)
     os.close(hear)
-    return "finished" if b"E" in seen else "save" if b"S" in seen else "training"
-
-random.seed(7)
-longest = [sorted(times)[1] for times in zip(*(seconds() for _ in range(3)))]
-landed = {"training": 0, "save": 0, "finished": 0}
-while landed["training"] < n or landed["save"] < n:
-    old = whole()
-    new = old % 3 + 1
-    where = kill(new, landed["training"] >= n or random.random() < 0.5)
-    landed[where] += 1
-    assert whole() in {"training": [old], "save": [old, new], "finished": [new]}[where]
+    if b"E" in seen:
+        assert whole() == new
+    elif b"S" in seen:
+        assert whole() in (old, new)
+        killed["save"] += 1
+    else:
+        assert whole() == old
+        killed["training"] += 1
     if random.random() < 0.3:  # else the next child finds what this one has left
         wait(fork(train, old))
         assert whole() == old
-        only_the_model()
+        assert only_the_model_is_in(folder)
 wait(fork(train, 1))
-print(json.dumps(landed))
+assert only_the_model_is_in(folder)
+print(sum(killed.values()))
 """  # fmt: skip
 
-FULL_DISK = DRIVER + """
-limits = sorted({0, 20, *(path.stat().st_size - 1 for path in folder.glob("run-*/*"))})
-hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-
+FULL_DISK = DRIVER + LEARN + """
 def starved(limit):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     status, said = train(2)
     assert status == 1 and said.splitlines()[-1].startswith("recsys: "), said
     assert "Traceback" not in said, said
 
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+limits = {0, 20, *(path.stat().st_size - 1 for path in folder.glob("run-*/*"))}
 for limit in limits:
     wait(fork(starved, limit))
     assert whole() == 1
-    only_the_model()
+    assert only_the_model_is_in(folder)
 wait(fork(train, 2))
 assert whole() == 2
 print(len(limits))
 """  # fmt: skip
 
-RACE = DRIVER + """
-told, stop = folder.with_name("told"), folder.with_name("stop")
+RACE = DRIVER + LEARN + """
 told.with_name("new").write_text(json.dumps(EXPECTED))
 told.with_name("new").rename(told)
 try:
     for _ in range(n):
         wait(fork(train, 1), fork(train, 2))
         whole()
-        only_the_model()
+        assert only_the_model_is_in(folder)
 finally:
     stop.touch()
 """  # fmt: skip
 
-READ = """
-import json, os, sys, time
-from pathlib import Path
-from recsys import Recommender
-folder, loads, seen, parent = Path(sys.argv[1]), 0, set(), os.getppid()
-told, stop = folder.with_name("told"), folder.with_name("stop")
+READ = DRIVER + """
+loads, seen, parent = 0, set(), os.getppid()
 while not told.exists() and os.getppid() == parent:
     time.sleep(0.01)
 expected = json.loads(told.read_text())
 while not stop.exists() and os.getppid() == parent:
-    model = Recommender.load(folder)
-    seed = str(model.params["seed"])
-    assert [[list(row) for row in model.recommend(user, k=5)] for user in model.users[:20]] == \\
-        expected[seed][0], seed
+    seen.add(loaded(expected))
     loads += 1
-    seen.add(seed)
-print(loads, len(seen))
-"""
+assert len(expected) == 3 and len(seen) > 1, seen
+print(loads)
+"""  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -266,20 +229,14 @@ def data(sample, tmp_path_factory):
 
 
 def test_killed_at_any_moment_of_train_the_model_is_the_old_or_the_new_one(data, tmp_path):
-    landed = json.loads(run(KILLED, data, tmp_path / "model", 100))
-    count("kills survived", landed["training"] + landed["save"])
-    assert only_the_model_is_in(tmp_path / "model")
+    count("kills survived", int(run(KILLED, data, tmp_path / "model", 100)))
 
 
 def test_on_a_full_disk_train_says_so_in_one_line_and_the_old_model_stays(data, tmp_path):
     assert int(run(FULL_DISK, data, tmp_path / "model", 0)) > 5
 
 
-def test_readers_never_notice_that_the_model_is_replaced(data, tmp_path):
-    """By several trainings at once, of which one is the last."""
+def test_readers_never_notice_that_the_model_is_replaced_by_two_trainings(data, tmp_path):
     folder = tmp_path / "model"
-    _, *read = run_all((RACE, data, folder, 25), *[(READ, folder)] * 3)
-    loads, seen = zip(*(map(int, line.split()) for line in read), strict=True)
-    count("loads while the model was replaced", sum(loads))
-    assert min(loads) > 0
-    assert max(seen) > 1
+    _, *loads = run_all((RACE, data, folder, 25), *[(READ, data, folder, 0)] * 3)
+    count("loads while the model was replaced", sum(map(int, loads)))
