@@ -592,13 +592,17 @@ def test_a_missing_model_names_the_command_that_makes_one(tmp_path):
 
 
 @pytest.mark.parametrize("rows", [[3, 100], [-1, 3], [0.5]])
-def test_columns_and_parameters_that_do_not_fit_together_are_refused(rows, folder):
+def test_columns_and_parameters_that_do_not_fit_or_were_edited_are_refused(rows, folder):
     pytest.importorskip("annoy")
     with pytest.raises(ModelError, match="does not fit together: longest does not point at items"):
         Recommender.load(with_column(folder, "longest", np.array(rows)))
     seal(folder, {**manifest_of(folder), "params": {"windoww": 3}})
     with pytest.raises(ModelError, match="windoww"):
         Recommender.load(folder)
+    edited = run_of(folder) / "manifest.json"
+    edited.write_text(edited.read_text().replace("windoww", "window"))
+    with pytest.raises(ModelError, match=r"manifest\.json' is damaged"):
+        Recommender.load(folder, verify=False)
 
 
 # ---- the index

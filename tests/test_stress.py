@@ -28,15 +28,15 @@ def test_no_damage_to_any_file_crashes_and_none_goes_unnoticed(verify, saved, tm
     files = {str(path.relative_to(saved)): path for path in sorted(run_of(saved).iterdir())}
     for file, path in {"current": saved / "current", **files}.items():
         data = path.read_bytes()
-        cases += flips(rng, file, len(data), 100) + flips(rng, file, min(len(data), 80), 50)
-        cuts = {0, len(data) - 1, *rng.integers(0, len(data), 48).tolist()}
+        cases += flips(rng, file, len(data), 60) + flips(rng, file, min(len(data), 80), 30)
+        cuts = {0, len(data) - 1, *rng.integers(0, len(data), 24).tolist()}
         cases += [{"file": file, "how": "cut", "size": size} for size in sorted(cuts)]
         cases += [{"file": file, "how": how} for how in DAMAGES]
         if file.endswith("index.ann"):  # where each of its nodes says which are its children
             width = 4 * (storage.load(saved).columns["readout"].shape[1] + 4)
             for node in rng.integers(0, len(data) // width, 300).tolist():
                 cases += flips(rng, file, 12, 3, first=node * width)
-        for other in files.values() if file != "current" else ():
+        for other in rng.choice(list(files.values()), 4) if file != "current" else ():
             if data != other.read_bytes():
                 cases += [{"file": file, "how": "copy", "from": str(other)}]
         for how in ("half", "empty", "pickle", "array of objects") if file.endswith(".npy") else ():
@@ -48,7 +48,8 @@ def test_no_damage_to_any_file_crashes_and_none_goes_unnoticed(verify, saved, tm
         check([one for one in found if "seal" not in one[0]])
     for case, outcome, message in found:
         assert outcome == "ModelError" or "seal" not in case or case["how"] == "copy", message
-        assert outcome == "right" or "the index is rebuilt" not in message, (case, message)
+        if "the index is rebuilt" in message and "seal" not in case:
+            assert outcome == "right", (case, message)
 
 
 def test_forged_indexes_that_the_manifest_vouches_for_are_rebuilt(saved, tmp_path):
