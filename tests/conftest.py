@@ -7,15 +7,32 @@ import signal
 
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 from recsys import DownloadError, Recommender, load_items, load_ratings
 from tests import counts
+
+# However busy the machine is, only what is wrong may fail.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 def pytest_configure():
     """Let children be interrupted, even if this is a background job, which ignores SIGINT."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionfinish(session):
+    """In a worker of pytest-xdist, send what was counted to the process that prints it."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["counts"] = counts.totals()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    for kind, n in getattr(node, "workeroutput", {}).get("counts", {}).items():
+        counts.count(kind, n)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -24,8 +24,12 @@ def count(kind: str, n: int = 1) -> None:
     _COUNTS[kind] += n
 
 
+def totals() -> dict[str, int]:
+    return dict(_COUNTS)
+
+
 def lines() -> list[str]:
-    """Lay out the counts, one a line; none where no test of this run counts anything."""
+    """Format the counts, one a line; empty if no test of this run counts anything."""
     if not any(_COUNTS.values()):
         return []
     width = max(map(len, KINDS))

@@ -49,8 +49,8 @@ ROWS = "1,10,4,881250949\n2,10,3,881250950\n1,20,5,881250951\n"
 
 # Rows that are tested where the machinery for them is; a test below looks that they exist.
 ELSEWHERE = {
-    41: "test_survival: test_killed_at_any_moment_of_train_the_model_is_the_old_or_the_new_one",
-    42: "test_survival: test_readers_never_notice_that_the_model_is_replaced",
+    41: "test_stress: test_killed_at_any_moment_of_train_the_model_is_the_old_or_the_new_one",
+    42: "test_stress: test_readers_never_notice_that_the_model_is_replaced_by_two_trainings",
     43: "test_cli: test_ctrl_c_while_training_is_exit_130_and_leaves_nothing",
     44: "test_datasets: test_a_zip_that_is_unsafe_or_none_is_refused",
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -538,9 +537,11 @@ def test_killed_at_any_moment_of_update_the_model_is_the_old_or_the_new_one(
     for _ in range(KILLS):
         old.save(folder)
         child = begin()
-        time.sleep(longest * draw.uniform(0.3, 1))
-        child.send_signal(signal.SIGKILL)
-        child.wait()
+        try:
+            time.sleep(longest * draw.uniform(0.3, 1))
+        finally:
+            child.kill()
+            child.wait()
         found = Recommender.load(folder)
         is_old = differing(found, old) == set() if len(found.users) == len(old.users) else False
         assert is_old or differing(found, updated) == set()

@@ -1,35 +1,32 @@
-"""Keep a model in a folder: saved whole or not at all, checked before it is used.
+"""Save a model to a folder in one atomic step; load it only if every file is intact.
 
 MODEL/
-  current           the name of the run in use; replaced in one atomic step
-  run-<hash>/       named by its content
-    manifest.json   parameters, versions, data, and size and sha256 of every other file
+  current           the name of the run in use; replaced atomically
+  run-<hash>/       named by the hash of its manifest
+    manifest.json   parameters, versions, data, and the size and sha256 of every other file
     *.npy           arrays, mapped read-only
-    index.ann       the Annoy index: a cache, rebuilt from the arrays where it does not fit
+    index.ann       the Annoy index: a cache, rebuilt from the arrays if it does not fit them
   .lock             held while saving
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
 import re
 import stat
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from recsys.data.columns import TextColumn
 from recsys.errors import ModelError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    import numpy.typing as npt
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +34,11 @@ FORMAT = 3
 CURRENT, LOCK, MANIFEST, INDEX = "current", ".lock", "manifest.json", "index.ann"
 RUN = re.compile("run-[0-9a-f]{16}")
 FILE = re.compile(r"\w+(\.\w+)*\.npy|index\.ann", re.ASCII)
-MADE, REPLACED, POINTER = TEMPORARIES = (".tmp-run", ".tmp-replaced", ".tmp-current")
-MANIFEST_LIMIT = 1 << 20
+NEW_RUN, REPLACED, POINTER = TEMPORARIES = (".tmp-run", ".tmp-replaced", ".tmp-current")
+MANIFEST_LIMIT = 1 << 20  # bytes
 AGAIN = "train again with `recsys train`"
+
+WriteIndex = Callable[[Path], None] | None
 
 
 @dataclass(frozen=True)
@@ -55,28 +54,28 @@ def save(
     folder: Path,
     columns: Mapping[str, Any],
     manifest: Mapping[str, Any],
-    write_index: Callable[[Path], None] | None = None,
+    write_index: WriteIndex = None,
 ) -> None:
     """Write a model beside the old one, then switch to it in one atomic step.
 
-    Whatever fails on the way, the old model stays the one in use.
+    If anything fails before the switch, the old model stays in use.
 
     Parameters
     ----------
     folder : Path
-        Made if needed. A folder that holds anything but a model is refused.
+        Created if needed. A folder that holds anything but a model is refused.
     columns : mapping of name -> array or TextColumn
     manifest : mapping
-        JSON-able; the files' sizes and checksums are added.
+        JSON-able; sizes and checksums of the files are added.
     write_index : callable, optional
         Writes the Annoy file to the path it is given.
 
     Raises
     ------
     ModelError
-        The folder is not empty and no model.
+        The folder is not empty and holds no model.
     OSError
-        The disk is full, or the like.
+        A file cannot be written, for example because the disk is full.
     """
     from filelock import FileLock
 
@@ -84,125 +83,21 @@ def save(
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / LOCK, timeout=600):
         _sweep(folder)
-        made = folder / MADE
-        made.mkdir()
+        new = folder / NEW_RUN
+        new.mkdir()
         try:
-            name = _write_run(made, columns, manifest, write_index)
-            if not _intact(folder / name):
-                if (folder / name).exists():
-                    (folder / name).rename(folder / REPLACED)
-                made.rename(folder / name)
-            _switch(folder, name)
+            run = folder / _write_run(new, columns, manifest, write_index)
+            if not _is_intact(run):  # else readers may be using this very run: keep it
+                if run.exists():
+                    run.rename(folder / REPLACED)
+                new.rename(run)
+            pointer = folder / POINTER
+            pointer.write_text(run.name + "\n", encoding="utf-8", newline="\n")
+            _flush(pointer)
+            os.replace(pointer, folder / CURRENT)
+            _flush(folder)
         finally:
             _sweep(folder)
-
-
-def versions() -> dict[str, str | None]:
-    """Return the versions of the packages that a model depends on; None if not installed."""
-    from importlib import metadata
-
-    from recsys import __version__
-
-    found: dict[str, str | None] = {"recsys": __version__}
-    for name in ("gensim", "annoy", "numpy"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = None
-    return found
-
-
-def _write_run(
-    made: Path,
-    columns: Mapping[str, Any],
-    manifest: Mapping[str, Any],
-    write_index: Callable[[Path], None] | None,
-) -> str:
-    """Write every file, the manifest last, all of it to the disk; return the run's name."""
-    for name, column in columns.items():
-        if isinstance(column, TextColumn):
-            np.save(made / f"{name}.text.npy", column.data, allow_pickle=False)
-            np.save(made / f"{name}.ends.npy", column.ends, allow_pickle=False)
-        else:
-            np.save(made / f"{name}.npy", column, allow_pickle=False)
-    if write_index is not None:
-        write_index(made / INDEX)
-    files = {p.name: {"size": p.stat().st_size, "sha256": _sha256(p)} for p in made.iterdir()}
-    text = json.dumps({"format": FORMAT, **manifest, "files": files}, indent=1, sort_keys=True)
-    (made / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
-    for path in [*made.iterdir(), made]:
-        _sync(path)
-    return f"run-{_sha256(made / MANIFEST)[:16]}"
-
-
-def _switch(folder: Path, name: str) -> None:
-    pointer = folder / POINTER
-    pointer.write_text(name + "\n", encoding="utf-8", newline="\n")
-    _sync(pointer)
-    os.replace(pointer, folder / CURRENT)
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    """Have the disk hold what was written, so that a power cut cannot undo it."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _refuse_foreign(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise ModelError(f"'{folder}' is a file, not a folder to save a model in")
-    names = {path.name for path in folder.iterdir()} if folder.exists() else set()
-    if names - {CURRENT, LOCK, *TEMPORARIES} and not any(map(RUN.fullmatch, names)):
-        raise ModelError(f"'{folder}' is not empty and holds no model: it is left as it is")
-
-
-def _sweep(folder: Path) -> None:
-    """Remove runs that are not in use and what killed saves have left; under the lock."""
-    import shutil
-
-    try:
-        keep = _read_pointer(folder)
-    except ModelError:
-        keep = None  # then any run may be the model: a new one has to be in use first
-    for path in folder.iterdir():
-        old = keep is not None and RUN.fullmatch(path.name) and path.name != keep
-        if old or path.name in TEMPORARIES:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-
-
-def _intact(run: Path) -> bool:
-    """Say whether this very run is there already, whole: then readers may be using it."""
-    try:
-        files = _load_manifest(run)["files"]
-        for name, entry in files.items():
-            _check_file(run / name, entry, verify=True)
-    except ModelError:
-        return False
-    return True
-
-
-def stamp(folder: Path) -> tuple[int, ...]:
-    """Identify the model in use cheaply: it differs after every save.
-
-    Raises
-    ------
-    ModelError
-        There is no model.
-    """
-    try:
-        status = os.stat(folder / CURRENT)
-    except OSError as error:
-        raise ModelError(
-            f"no model in '{folder}': make one with `recsys train` ({error.strerror})"
-        ) from None
-    return status.st_mtime_ns, status.st_ino, status.st_size
 
 
 def load(folder: Path, *, verify: bool = True) -> Stored:
@@ -217,124 +112,199 @@ def load(folder: Path, *, verify: bool = True) -> Stored:
     Raises
     ------
     ModelError
-        There is no model, or a file of it is missing, damaged, or of a newer format.
+        There is no model, or one of its files is missing, damaged, or of another format version.
     """
     while True:
         before = stamp(folder)
         try:
             return _load_run(folder / _read_pointer(folder), verify=verify)
         except ModelError:
-            # Another process may have replaced the model meanwhile: then read the new one.
+            # If another process has replaced the model meanwhile, read the new one.
             if stamp(folder) == before:
                 raise
+
+
+def stamp(folder: Path) -> tuple[int, ...]:
+    """Identify the model in use cheaply: the stamp differs after every save.
+
+    Raises
+    ------
+    ModelError
+        There is no model.
+    """
+    try:
+        status = os.stat(folder / CURRENT)
+    except OSError as error:
+        remedy = f"make one with `recsys train` ({error.strerror})"
+        raise ModelError(f"no model in '{folder}': {remedy}") from None
+    return status.st_mtime_ns, status.st_ino, status.st_size
+
+
+def versions() -> dict[str, str | None]:
+    """Return the versions of the packages that a model depends on; None if not installed."""
+    from importlib import metadata
+
+    from recsys import __version__
+
+    found = {name: metadata.distributions(name=name) for name in ("gensim", "annoy", "numpy")}
+    others = {name: next((one.version for one in ones), None) for name, ones in found.items()}
+    return {"recsys": __version__, **others}
+
+
+def _write_run(
+    new: Path, columns: Mapping[str, Any], manifest: Mapping[str, Any], write_index: WriteIndex
+) -> str:
+    """Write every file, the manifest last, and flush all to disk; return the run's name."""
+    for name, column in columns.items():
+        is_text = isinstance(column, TextColumn)
+        arrays = {".text": column.data, ".ends": column.ends} if is_text else {"": column}
+        for part, array in arrays.items():
+            np.save(new / f"{name}{part}.npy", array, allow_pickle=False)
+    if write_index is not None:
+        write_index(new / INDEX)
+    files = {p.name: {"size": p.stat().st_size, "sha256": _sha256(p)} for p in new.iterdir()}
+    text = json.dumps({"format": FORMAT, **manifest, "files": files}, indent=1, sort_keys=True)
+    (new / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
+    for path in [*new.iterdir(), new]:
+        _flush(path)
+    return _run_name(text.encode())
+
+
+def _flush(path: Path) -> None:
+    """Flush a file or folder to disk, so that a power cut cannot undo it."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ModelError(f"refusing to save a model in '{folder}': it is a file")
+    names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if names - {CURRENT, LOCK, *TEMPORARIES} and not any(map(RUN.fullmatch, names)):
+        raise ModelError(f"refusing to save in '{folder}': it is not empty and holds no model")
+
+
+def _sweep(folder: Path) -> None:
+    """Remove unused runs and the remains of killed saves; only while holding the lock."""
+    import shutil
+
+    try:
+        keep = _read_pointer(folder)
+    except ModelError:
+        keep = None  # any run may be the model: keep all until a new one is in use
+    for path in folder.iterdir():
+        unused = keep is not None and RUN.fullmatch(path.name) and path.name != keep
+        if unused or path.name in TEMPORARIES:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def _is_intact(run: Path) -> bool:
+    try:
+        files = _read_manifest(run)["files"]
+    except ModelError:
+        return False
+    return not any(_damage(run / name, entry, verify=True) for name, entry in files.items())
 
 
 def _read_pointer(folder: Path) -> str:
     """Return the name of the run in use."""
     path = folder / CURRENT
-    try:
-        name = _read_small(path).decode("ascii", "replace").strip()
-    except OSError as error:
-        raise ModelError(f"'{path}' cannot be read: {error.strerror}") from None
+    name = _read_small(path).decode("ascii", "replace").strip()
     if not RUN.fullmatch(name):
         raise ModelError(f"'{path}' is damaged: {AGAIN}")
     return name
 
 
 def _read_small(path: Path) -> bytes:
-    _regular_size(path)
-    with path.open("rb") as file:
-        return file.read(MANIFEST_LIMIT)
+    try:
+        _check_regular(path)
+        with path.open("rb") as file:
+            return file.read(MANIFEST_LIMIT)
+    except OSError as error:
+        raise ModelError(f"'{path}' cannot be read: {error.strerror}: {AGAIN}") from None
 
 
-def _regular_size(path: Path) -> int:
-    """Return the size of a plain file; a link, a folder or a device is none."""
+def _check_regular(path: Path) -> os.stat_result:
+    """Return a file's status; OSError for a link, folder or device, which is never opened."""
     status = os.lstat(path)
     if not stat.S_ISREG(status.st_mode):
-        raise ModelError(f"'{path}' is not a plain file: the model is damaged")
-    return status.st_size
+        raise OSError(0, "not a regular file")
+    return status
 
 
 def _load_run(run: Path, *, verify: bool) -> Stored:
-    manifest = _load_manifest(run)
+    manifest = _read_manifest(run)
     columns: dict[str, Any] = {}
     index = None
     for name, entry in sorted(manifest["files"].items()):
-        try:
-            _check_file(run / name, entry, verify=verify)
-        except ModelError as error:
-            if name != INDEX:
-                raise ModelError(f"{error}: {AGAIN}") from None
-            logger.warning("%s; the index is rebuilt from the vectors", error)
-            continue
-        if name == INDEX:
+        damage = _damage(run / name, entry, verify=verify)
+        if damage and name != INDEX:
+            raise ModelError(f"{damage}: {AGAIN}")
+        if damage:
+            logger.warning("%s; the index is rebuilt from the vectors", damage)
+        elif name == INDEX:
             index = run / name
         else:
             columns[name.removesuffix(".npy")] = _open_array(run / name)
-    for name in [name for name in columns if name.endswith(".text")]:
-        stem = name.removesuffix(".text")
+    for stem in [name.removesuffix(".text") for name in columns if name.endswith(".text")]:
         if f"{stem}.ends" not in columns:
-            raise ModelError(f"'{run / name}.npy' is of no use without '{stem}.ends.npy'")
-        columns[stem] = TextColumn(columns.pop(name), columns.pop(f"{stem}.ends"))
+            raise ModelError(f"'{run / stem}.text.npy' has no '{stem}.ends.npy': {AGAIN}")
+        columns[stem] = TextColumn(columns.pop(f"{stem}.text"), columns.pop(f"{stem}.ends"))
     return Stored(columns, manifest, index)
 
 
-def _load_manifest(run: Path) -> dict[str, Any]:
+def _read_manifest(run: Path) -> dict[str, Any]:
     path = run / MANIFEST
     damaged = ModelError(f"'{path}' is damaged: {AGAIN}")
-    try:
-        content = _read_small(path)
-    except OSError as error:
-        raise ModelError(f"'{path}' cannot be read: {error.strerror}: {AGAIN}") from None
+    content = _read_small(path)
     try:
         manifest = json.loads(content)
         version = manifest["format"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise damaged from None
     if version != FORMAT:
-        raise ModelError(
-            f"'{run.parent}' has format version {version!r} and this recsys reads {FORMAT}: "
-            "use the version of recsys that saved it, or train again with `recsys train`"
-        )
-    import hashlib
-
-    vouched_for = run.name == "run-" + hashlib.sha256(content).hexdigest()[:16]
-    if not vouched_for or not _lists_files(manifest.get("files")):
+        found = f"'{path}' has format version {version!r:.40} and this recsys reads {FORMAT}"
+        raise ModelError(f"{found}: use the recsys that saved it, or {AGAIN}")
+    files = manifest.get("files")
+    well_formed = isinstance(files, dict) and all(  # a name may not lead to another folder
+        FILE.fullmatch(name) and isinstance(entry, dict) and entry.keys() == {"size", "sha256"}
+        for name, entry in files.items()
+    )
+    if run.name != _run_name(content) or not well_formed:
         raise damaged
     return dict(manifest)
 
 
-def _lists_files(files: Any) -> bool:
-    """Say whether a manifest's list of files is one, of plain names that lead nowhere else."""
-    return isinstance(files, dict) and all(
-        FILE.fullmatch(name)
-        and isinstance(entry, dict)
-        and {name: type(value) for name, value in entry.items()} == {"size": int, "sha256": str}
-        for name, entry in files.items()
-    )
-
-
-def _check_file(path: Path, entry: Mapping[str, Any], *, verify: bool) -> None:
+def _damage(path: Path, entry: Mapping[str, Any], *, verify: bool) -> str | None:
+    """Say what is wrong with a file by its entry in the manifest; None if it is intact."""
     try:
-        size = _regular_size(path)
-        damaged = size != entry["size"] or (verify and _sha256(path) != entry["sha256"])
+        size = _check_regular(path).st_size
+        if size == entry["size"] and not (verify and _sha256(path) != entry["sha256"]):
+            return None
     except OSError as error:
-        raise ModelError(f"'{path}' cannot be read: {error.strerror}") from None
-    if damaged:
-        raise ModelError(f"'{path}' is damaged (its size or checksum is not the manifest's)")
+        return f"'{path}' cannot be read: {error.strerror}"
+    return f"'{path}' is damaged (its size or checksum differs from the manifest)"
 
 
-def _open_array(path: Path) -> npt.NDArray[Any]:
+def _open_array(path: Path) -> np.ndarray[Any, Any]:
     try:
         # As a plain array: slicing a memmap costs ten times as much.
         return np.asarray(np.lib.format.open_memmap(path, mode="r"))
-    # All of these come from numpy where the header is damaged (and not verified).
+    # numpy raises any of these for a damaged header (possible with verify=False).
     except (ValueError, OSError, TypeError, OverflowError, SyntaxError, TokenError):
         raise ModelError(f"'{path}' is not an array: {AGAIN}") from None
 
 
-def _sha256(path: Path) -> str:
-    import hashlib
+def _run_name(manifest: bytes) -> str:
+    return f"run-{hashlib.sha256(manifest).hexdigest()[:16]}"
 
+
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
