@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_data import put
+from tests.test_reading import put
 from tests.test_storage import ROOT, names_in
 
 WATCHED = """
