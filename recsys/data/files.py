@@ -158,24 +158,11 @@ def one_line_errors(source: str | os.PathLike[str]) -> Iterator[None]:
 
 @contextmanager
 def replace_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Write a file aside, then put it in place of another in one step, or not at all.
+    """Write a file aside, then put it in place of `path` in one step, or not at all.
 
-    Parameters
-    ----------
-    path : str or path
-        The file to make or to replace; its folder must exist.
-
-    Yields
-    ------
-    Path
-        A new, empty file in the same folder. At the end of the `with` block it becomes `path`; if
-        anything fails, it is removed and `path` is unchanged. A killed process leaves it behind,
-        as `.recsys-*.part`.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written or put in place.
+    Yields the path of a new, empty file in the same folder. At the end of the `with` block that
+    file is synced to disk and becomes `path`; if anything fails, it is removed and `path` is
+    unchanged. A killed process leaves it behind, as `.recsys-*.part`.
     """
     path = Path(path).absolute()
     made = path.with_name(f".recsys-{secrets.token_hex(8)}.part")

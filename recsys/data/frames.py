@@ -347,9 +347,11 @@ def _drop_repeats(ratings: pd.DataFrame, source: str) -> pd.DataFrame:
     if (later | ((user[1:] == user[:-1]) & (item[1:] > item[:-1]))).all():
         return ratings  # in the order of MovieLens' files, no row can be there twice
     hashes = _hash(columns)
-    ascending = np.sort(hashes)  # takes half the time of `Series.duplicated`
+    ascending = np.sort(hashes)
     again = ascending[1:][ascending[1:] == ascending[:-1]]
-    alike = np.flatnonzero(pd.Series(hashes).isin(again)) if len(again) else slice(0)
+    marked = np.zeros(2**22, dtype=bool)
+    marked[again >> 10] = True
+    alike = np.flatnonzero(marked[hashes >> 10])  # one in hundreds at 10 million rows
     repeats = np.zeros(len(ratings), dtype=bool)
     repeats[alike] = ratings.iloc[alike].duplicated()
     if not repeats.any():
@@ -358,15 +360,18 @@ def _drop_repeats(ratings: pd.DataFrame, source: str) -> pd.DataFrame:
     return ratings[~repeats].reset_index(drop=True)
 
 
-def _hash(columns: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.uint64]:
-    """Hash rows of columns (n_rows,): a sum, modulo 2**64, of an odd multiple of each."""
-    hashes = np.empty(len(columns[0]), dtype=np.uint64)
+def _hash(columns: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.uint32]:
+    """Hash rows of columns (n_rows,): the upper half of a sum of odd multiples modulo 2**64.
+
+    To sort these takes a third of the time of `Series.duplicated` on 10 million whole sums.
+    """
+    hashes = np.empty(len(columns[0]), dtype=np.uint32)
     for start in range(0, len(hashes), _BLOCK):
-        block = hashes[start : start + _BLOCK]
-        block[:] = 0
+        total: Any = np.uint64(0)
         for power, column in enumerate(columns, 1):
             part = column[start : start + _BLOCK]
-            block += part.view(f"u{part.itemsize}") * np.uint64(pow(_ODD, power, 2**64))
+            total = total + part.view(f"u{part.itemsize}") * np.uint64(pow(_ODD, power, 2**64))
+        hashes[start : start + _BLOCK] = total >> np.uint64(32)
     return hashes
 
 

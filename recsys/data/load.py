@@ -273,7 +273,7 @@ def _recall(identity: list[Any], *, with_notices: bool) -> tuple[pd.DataFrame, l
             if found != identity or (with_notices and notices is None):
                 return None
             notices = [str(notice) for notice in notices or []]
-            table = file.read()
+            table = file.read(use_threads=False)  # which do not pay
         names = table.column_names
         if (
             names != [name for name in _CACHED if name in (USER, ITEM, *names)]

@@ -100,22 +100,32 @@ def read_columns(
     A row with too many or too few fields, or one that is not UTF-8, is a `DataError`.
     """
     now = {str(position): kind for position, kind in kinds.items()}
-    chunks: dict[str, list[pa.Array]] = {position: [] for position in now}
+    numbers = {place: np.empty(0, kind.to_pandas_dtype()) for place, kind in now.items()
+               if kind != pa.string()}  # fmt: skip
+    texts: dict[str, list[pa.Array]] = {place: [] for place in now}
+    n_rows = 0
     for table in _tables(file, layout, now):
-        for position, kind in now.items():
-            values = table[position].combine_chunks()
-            numbers = values if kind == pa.string() else _as_numbers(values, kind)
-            if numbers is None:
-                now[position] = pa.string()
-                chunks[position] = [chunk.cast(pa.string()) for chunk in chunks[position]]
-            chunks[position].append(values if numbers is None else numbers)
-    return {int(position): _series(chunks.pop(position)) for position in now}
-
-
-def _series(chunks: list[pa.Array]) -> pd.Series:
-    if chunks[0].type == pa.string():
-        return pd.Series(pa.chunked_array(chunks).to_pandas(), dtype="str")
-    return pd.Series(np.concatenate([chunk.to_numpy() for chunk in chunks]), copy=False)
+        end = n_rows + len(table)
+        for place, kind in now.items():
+            values = table[place].combine_chunks()
+            found = None if kind == pa.string() else _as_numbers(values, kind)
+            if found is not None:
+                if end > len(numbers[place]):  # which moves the pages and copies nothing, on Linux
+                    numbers[place].resize(max(end, 9 * n_rows // 8), refcheck=False)
+                numbers[place][n_rows:end] = found
+                continue
+            if kind != pa.string():
+                now[place] = pa.string()
+                texts[place].append(pa.array(numbers.pop(place)[:n_rows]).cast(pa.string()))
+            texts[place].append(values)
+        n_rows = end
+    for column in numbers.values():
+        column.resize(n_rows, refcheck=False)
+    columns = {int(place): pd.Series(column, copy=False) for place, column in numbers.items()}
+    for place in now.keys() - numbers.keys():
+        whole = pa.chunked_array(texts.pop(place)).to_pandas()
+        columns[int(place)] = pd.Series(whole, dtype="str")
+    return columns
 
 
 def _tables(file: File, layout: Layout, kinds: Mapping[str, pa.DataType]) -> Iterator[pa.Table]:
