@@ -1,0 +1,302 @@
+"""Read delimited text: tell how it is written, and turn it into columns block by block.
+
+Ratings go through pyarrow's reader and not through pandas', which with `usecols` accepts a row of
+too many or too few fields without a word.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import IO
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pa_compute
+import pyarrow.csv as pa_csv
+
+from recsys.data.files import File
+from recsys.data.frames import ITEM, RATING, TIMESTAMP, USER
+from recsys.errors import DataError
+
+_DELIMITERS = ("\t", "::", ";", "|", ",")
+_PART = "\x1f"  # stands in for `::`, since pyarrow wants one character
+_BLOCK = 2**18  # bytes read at a time; no line may be longer
+_MAX_BYTES = 2**28  # of a file that is read as a whole, unpacked
+_NUMBER = r"\s*[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?\s*"
+_TYPED = r"^(.+):(?:token|float)(?:_seq)?$"  # a column in the header of a RecBole file
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a text file of ratings is written."""
+
+    delimiter: str
+    quoted: bool
+    names: list[str]
+    n_skip: int  # lines before the first row
+
+
+def sniff(file: File) -> Layout:
+    """Tell delimiter and columns from the first two lines that are not blank."""
+    with file.open() as stream:
+        written = ((n, line) for n, line in enumerate(_lines(stream, file)) if line.strip())
+        head = list(itertools.islice(written, 2))
+    if not head:
+        raise DataError(f"no ratings in {file}")
+    header, *rows = [line.decode("utf-8-sig", "replace").rstrip("\r\n") for _, line in head]
+    if "\ufffd" in header or "\0" in header:
+        raise _not_utf8(file, head[0][0] + 1)
+    delimiter = _delimiter(header)
+    quoted = delimiter != "::" and not file.name.endswith(".inter")
+    names = [re.sub(_TYPED, r"\1", name) for name in _split(header, delimiter)]
+    filled = [name for name in names if name.strip()]
+    if len(filled) > 1 and all(re.fullmatch(_NUMBER, name) for name in filled):
+        usual = [USER, ITEM, RATING, TIMESTAMP][: len(filled)]
+        return Layout(delimiter, quoted, usual + [""] * (len(names) - len(usual)), n_skip=0)
+    if not rows:
+        raise DataError(f"no ratings in {file}")
+    # A delimiter at the end of every row makes one more column, with no name and no values.
+    names += [field for field in _split(rows[0], delimiter)[len(names) :] if not field]
+    return Layout(delimiter, quoted, names, n_skip=head[0][0] + 1)
+
+
+def _lines(stream: IO[bytes], file: File) -> Iterator[bytes]:
+    """Go through the lines; one without end, as in a zip bomb, would fill the memory."""
+    number = 0
+    while line := stream.readline(_BLOCK + 1):
+        number += 1
+        if len(line) > _BLOCK:
+            raise DataError(f"{file}, line {number}: longer than {_BLOCK:,} bytes; not a table")
+        yield line
+
+
+def _delimiter(header: str) -> str:
+    return max(_DELIMITERS, key=lambda delimiter: len(_split(header, delimiter)))
+
+
+def _split(line: str, delimiter: str) -> list[str]:
+    if delimiter == "::":
+        return line.split("::")
+    return next(csv.reader([line], delimiter=delimiter), [])
+
+
+def _not_utf8(file: File, line: int) -> DataError:
+    hint = "it may be in UTF-16 or latin-1: save it as UTF-8"
+    return DataError(f"{file}, line {line}: not text in UTF-8; {hint}")
+
+
+def read_columns(
+    file: File, layout: Layout, kinds: Mapping[int, pa.DataType]
+) -> dict[int, pd.Series]:
+    """Read columns by position: as these kinds of numbers if all values are such, else as text.
+
+    A row with too many or too few fields, or one that is not UTF-8, is a `DataError`.
+    """
+    now = {str(position): kind for position, kind in kinds.items()}
+    numbers = {place: np.empty(0, kind.to_pandas_dtype()) for place, kind in now.items()
+               if kind != pa.string()}  # fmt: skip
+    texts: dict[str, list[pa.Array]] = {place: [] for place in now}
+    n_rows = 0
+    for table in _tables(file, layout, now):
+        end = n_rows + len(table)
+        for place, kind in now.items():
+            values = table[place].combine_chunks()
+            found = None if kind == pa.string() else _as_numbers(values, kind)
+            if found is not None:
+                if end > len(numbers[place]):  # which moves the pages and copies nothing, on Linux
+                    numbers[place].resize(max(end, 9 * n_rows // 8), refcheck=False)
+                numbers[place][n_rows:end] = found
+                continue
+            if kind != pa.string():
+                now[place] = pa.string()
+                texts[place].append(pa.array(numbers.pop(place)[:n_rows]).cast(pa.string()))
+            texts[place].append(values)
+        n_rows = end
+    for column in numbers.values():
+        column.resize(n_rows, refcheck=False)
+    columns = {int(place): pd.Series(column, copy=False) for place, column in numbers.items()}
+    for place in now.keys() - numbers.keys():
+        whole = pa.chunked_array(texts.pop(place)).to_pandas()
+        columns[int(place)] = pd.Series(whole, dtype="str")
+    return columns
+
+
+def _tables(file: File, layout: Layout, kinds: Mapping[str, pa.DataType]) -> Iterator[pa.Table]:
+    """Read columns block by block: as the kinds that they have by then, or else as text.
+
+    pyarrow is handed blocks that are its own, never the stream: its threads read ahead, and one
+    that still reads from a Python object when an error has ended the rest crashes the interpreter
+    (https://github.com/apache/arrow/issues/43604).
+    """
+    parts = layout.delimiter == "::"
+    delimiter = _PART if parts else layout.delimiter
+    plain, quoted = (
+        pa_csv.ParseOptions(delimiter=delimiter, quote_char=q and '"', newlines_in_values=q)
+        for q in (False, True)
+    )
+    # pyarrow knows which row is wrong only without threads.
+    names = [str(position) for position in range(len(layout.names))]
+    read = pa_csv.ReadOptions(use_threads=False, block_size=4 * _BLOCK, column_names=names)
+    texts = dict.fromkeys(kinds, pa.string())
+
+    def parse(rows: bytes, kinds: Mapping[str, pa.DataType]) -> pa.Table:
+        stream, pool = pa.BufferReader(owned(rows)), pa.system_memory_pool()
+        how = quoted if layout.quoted and b'"' in rows else plain  # which is faster
+        to = pa_csv.ConvertOptions(include_columns=[*kinds], column_types=kinds, null_values=[])
+        return pa_csv.read_csv(stream, read, how, to, memory_pool=pool)
+
+    n_rows = 0
+    with file.open(progress=True) as stream:
+        for _ in range(layout.n_skip):
+            stream.readline()
+        for block in _blocks(stream, file, layout):
+            rows = block.replace(b"::", _PART.encode()) if parts else block
+            table = None
+            if _is_plain(rows, delimiter):
+                with suppress(pa.ArrowInvalid):
+                    table = parse(rows, kinds)
+            try:
+                table = table or parse(rows, texts)
+            except pa.ArrowInvalid as error:
+                raise _bad_row(error, file, layout, n_rows) from error
+            n_rows += len(table)
+            yield table
+
+
+def owned(data: bytes) -> pa.Buffer:
+    """Copy bytes into memory of pyarrow's own, of the pool that gives it back when done."""
+    own = pa.allocate_buffer(len(data), memory_pool=pa.system_memory_pool())
+    pa.FixedSizeBufferWriter(own).write(data)
+    return own
+
+
+def _is_plain(rows: bytes, delimiter: str) -> bool:
+    """Tell that no number is written as ` 7`, 007 or 0x1f, which pyarrow reads as 7, 7 and 31."""
+    if rows[:1] == b"0" or b" " in rows or (b"\t" in rows and delimiter != "\t"):
+        return False
+    if delimiter in ";|":  # the other delimiters sort before the digits
+        rows = rows.replace(delimiter.encode(), b",")
+    text = np.frombuffer(rows, np.uint8)
+    for start in (0, 1):  # pairs of bytes: a zero after what sorts before `.` and the digits
+        pairs = np.frombuffer(rows, "<u2", (len(rows) - start) // 2, start)
+        ends = 2 * np.flatnonzero(pairs - np.uint16(0x3000) < ord(".")) + start + 2
+        after = text.take(ends, mode="clip")
+        if ((after - np.uint8(48) < 10) | ((after | 32) == ord("x"))).any():
+            return False
+    return True
+
+
+def _blocks(stream: IO[bytes], file: File, layout: Layout) -> Iterator[bytes]:
+    """Cut a stream into blocks of whole rows, up to 3 * _BLOCK bytes each."""
+    rest = b""
+    while data := stream.read(2 * _BLOCK):
+        block = rest + data
+        end = _end_of_rows(block, layout)
+        rows = block[:end]
+        if rows and not rows.isspace():
+            yield rows
+        rest = block[end:]
+        if len(rest) > _BLOCK:
+            problem = f"has a row longer than {_BLOCK:,} bytes; is a quote never closed?"
+            raise DataError(f"{file} {problem}")
+    if rest.strip():
+        yield rest
+
+
+def _end_of_rows(block: bytes, layout: Layout) -> int:
+    """Return where the last whole row ends: after a line end that is not inside quotes."""
+    end = block.rfind(b"\n") + 1
+    if not layout.quoted or block.count(b'"', 0, end) % 2 == 0:
+        return end
+    # A quote opens a field only at its start; elsewhere it is a character like any other.
+    before = re.escape(f"\n\r{layout.delimiter}").encode()
+    end = outside = 0
+    for field in re.finditer(rb'(?:\A|(?<=[%b]))"(?:[^"]|"")*("|\Z)' % before, block):
+        end = block.rfind(b"\n", outside, field.start()) + 1 or end
+        outside = field.end()
+    return block.rfind(b"\n", outside) + 1 or end
+
+
+def _bad_row(error: Exception, file: File, layout: Layout, n_before: int) -> DataError:
+    # pyarrow can call back with the row too, but not where that is not UTF-8.
+    row = re.search(r"Row #(\d+):(?: Expected (\d+) columns, got (\d+))?", str(error))
+    line = line_of(file, layout, n_before + int(row[1]) - 1) if row else 0
+    if row and row[2]:
+        return DataError(f"{file}, line {line}: {row[3]} fields where there should be {row[2]}")
+    if row and "UTF8" in str(error):
+        return _not_utf8(file, line)
+    reason = " ".join(str(error).split())
+    return DataError(f"{file} cannot be split into rows; is a quote never closed? ({reason})")
+
+
+def line_of(file: File, layout: Layout, position: int) -> int:
+    """Count again up to the line of a row, past blank lines and line ends in quotes."""
+    n_rows = n_quotes = 0
+    with file.open() as stream:
+        for number, line in enumerate(_lines(stream, file), 1):
+            inside = n_quotes % 2 == 1
+            if number <= layout.n_skip or (not inside and not line.strip(b"\r\n")):
+                continue
+            n_rows += not inside
+            if n_rows > position:
+                return number
+            n_quotes += line.count(b'"') if layout.quoted else 0
+    return layout.n_skip + position + 1
+
+
+def _as_numbers(values: pa.Array, kind: pa.DataType) -> pa.Array | None:
+    """Turn text into numbers; None if one is no number or would lose its zeros."""
+    try:
+        numbers = values.cast(kind)
+    except pa.ArrowInvalid:
+        return None
+    if kind == pa.int64() and values.type != kind:  # pyarrow reads 007 as 7, and 0x1f as 31
+        odd = pa_compute.any(pa_compute.match_substring_regex(values, "^-?0")).as_py()
+        if odd and not numbers.cast(pa.string()).equals(values):
+            return None
+    return numbers
+
+
+def read_rows(
+    file: File, *, delimiter: str | None = None, width: int | None = None
+) -> tuple[list[int], list[list[str]]]:
+    """Read a small table as a whole: the line of each row, from 1, and its fields as text.
+
+    A delimiter is given for the old layouts, which have no header and may be in latin-1; otherwise
+    it is recognised. Every row must have `width` fields, by default as many as the first.
+    """
+    with file.open() as stream:
+        data = stream.read(_MAX_BYTES + 1)
+    if len(data) > _MAX_BYTES:
+        raise DataError(f"{file} is larger than {_MAX_BYTES:,} bytes; not a table of items")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        if delimiter is None:
+            raise _not_utf8(file, data.count(b"\n", 0, error.start) + 1) from error
+        text = data.decode("latin-1")
+    sign = delimiter or _delimiter(text.partition("\n")[0])
+    if file.name.endswith(".csv") and sign != "::":
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=sign)
+        numbered = [(reader.line_num, row) for row in reader if row]
+    else:
+        written = enumerate(text.split("\n"), 1)
+        numbered = [(n, line.rstrip("\r").split(sign)) for n, line in written if line.strip()]
+    if not numbered:
+        raise DataError(f"no items in {file}")
+    if delimiter is None:
+        header = numbered[0][1]
+        header[:] = [re.sub(_TYPED, r"\1", name) for name in header]
+    width = width or len(numbered[0][1])
+    for line, row in numbered:
+        if len(row) < width or any(row[width:]):
+            fields = f"{len(row)} fields where there should be {width}"
+            raise DataError(f"{file}, line {line}: {fields}")
+    return [line for line, _ in numbered], [row[:width] for _, row in numbered]
