@@ -40,7 +40,7 @@ ELSEWHERE = {
     41: "def test_killed_at_any_moment_of_train_the_model_is_the_old_or_the_new_one",
     42: "def test_readers_never_notice_that_the_model_is_replaced",
     43: "def test_ctrl_c_while_training_is_exit_130_and_leaves_nothing",
-    44: "def test_a_zip_that_is_unsafe_or_none_is_refused_even_with_the_right_checksum",
+    44: "def test_a_zip_that_is_unsafe_or_none_is_refused",
 }
 
 
@@ -182,7 +182,7 @@ def test_28_a_filter_that_removes_everything(tmp_path, failing):
     line = failing(*words, "--min-count", 9)
     assert re.match("too little data.*0 of 2 items after min_count=9", line)
     line = failing(*words, "--min-rating", 9)
-    assert line == "too little data: 0 of 3 ratings are left after min_rating=9.0"
+    assert line == "too little data: 0 of 3 ratings are left after min_rating=9"
     assert not (tmp_path / "model").exists()
 
 
