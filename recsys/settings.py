@@ -60,7 +60,7 @@ class Setting:
             numbers += (float, np.floating)
         if not isinstance(value, numbers):
             return False
-        return math.isfinite(value) and self.low <= value <= self.high
+        return bool(abs(value) <= 2**63 and self.low <= value <= self.high)
 
     def _wanted(self) -> str:
         if self.kind is str:
