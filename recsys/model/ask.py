@@ -113,7 +113,7 @@ class Model:
             # Models saved before walks became a study hold these settings too.
             walks = [params.pop(name, None) for name in ("sequences", "p", "q")]
             if walks[0] == "walks":
-                raise ValueError("it was trained on random walks, which are no longer supported")
+                raise ValueError(f"it was trained on random walks; {storage.AGAIN}")
             ann = stored.manifest.get("ann", {})
             about = {name: stored.manifest[name] for name in KEPT}
             tables = Tables.from_columns(stored.columns, deep=verify)

@@ -14,6 +14,7 @@ import numpy as np
 from recsys.data.columns import TextColumn, find, id_array
 from recsys.errors import DataError
 from recsys.search.exact import unit_length
+from recsys.search.threads import one_blas_thread
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -178,9 +179,9 @@ def add_cold_items(tables: Tables, items: pd.DataFrame, *, unit: bool) -> Tables
             f"in at least {MIN_ITEMS} items with a vector"
         )
     useful = watched.getnnz(axis=1) > 0
-    predicted = regress(
-        watched[useful], tables.counts[learned[useful]], tables.numbers[learned[useful]], new
-    )
+    rows = learned[useful]
+    with one_blas_thread():
+        predicted = regress(watched[useful], tables.counts[rows], tables.numbers[rows], new)
     if unit:
         d = tables.vectors.shape[1]
         predicted[:, -d - 2 : -2] = unit_length(predicted[:, :d])
