@@ -158,6 +158,19 @@ def check_settings(params: Mapping[str, Any]) -> None:
         raise ValueError("hs=1 trains no output vectors: use it with scoring='cosine'")
 
 
+def complete_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a model's settings, checked, as plain values; other names are left out."""
+    params = {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in given.items()
+        if name in SETTINGS
+    }
+    check_settings(params)
+    params["negative"] *= not params["hs"]  # hierarchical softmax draws no noise
+    params["ridge"] *= params["scoring"] != "cosine"
+    return params
+
+
 def word2vec_params(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that `train_item2vec` takes."""
     return {name: params[name] for name in WORD2VEC}
