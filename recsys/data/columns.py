@@ -193,9 +193,8 @@ class Lists(Sequence[tuple[str, ...]]):
         """Tell which lists hold a text, bool array (n,)."""
         mask, code = np.zeros(len(self), bool), find(self.words, word)
         if code is not None:
-            mask[np.searchsorted(self.ends, np.flatnonzero(self.codes == code), side="right")] = (
-                True
-            )
+            entries = np.flatnonzero(self.codes == code)
+            mask[np.searchsorted(self.ends, entries, side="right")] = True
         return mask
 
 

@@ -73,11 +73,6 @@ def item_features(items: pd.DataFrame) -> list[dict[str, float]]:
 def feature_matrices(watched: pd.DataFrame, new: pd.DataFrame) -> tuple[csr_matrix, csr_matrix]:
     """Lay out the features that MIN_ITEMS of the watched items have, MAX_FEATURES at most.
 
-    Parameters
-    ----------
-    watched, new : DataFrame
-        In the form of `recsys.data.frames.check_items`.
-
     Returns
     -------
     csr_matrix, csr_matrix, shapes (n_watched, n_features) and (n_new, n_features)
@@ -104,13 +99,9 @@ def regress(
 
     An item that was watched n times weighs n ** 0.5, since its vectors are more certain.
 
-    The features, the weights, the penalty and the method were chosen inside the first 80% of the
-    ratings of ml-100k and ml-latest-small, at several cutoffs, by the recall@20 among the cold
-    items alone. The regression found .051 on ml-latest-small (303 `fold-in` users, counted once a
-    cutoff) and .189 and .259 on ml-100k (815 in `fold-in`, 328 in `warm`); the mean of the 10 to
-    100 nearest items at best .035, .210 and .193. A penalty of 30 found no more and cost the other
-    items of ml-latest-small .008 of their recall; to raise the predicted popularity found no more
-    over all items.
+    Features, weights and penalty were chosen inside the first 80% of the ratings of ml-100k and
+    ml-latest-small, by the recall@20 among the cold items alone: .189 and .051 of `fold-in`, where
+    the mean of the 10 to 100 nearest items found at best .210 and .035 (`warm`: .259 to .193).
 
     Parameters
     ----------
@@ -144,20 +135,10 @@ def _with_ones(features: csr_matrix) -> Any:
 
 
 def add_cold_items(tables: Tables, items: pd.DataFrame, *, unit: bool) -> Tables:
-    """Add items to what a model knows, with all their numbers predicted from their metadata.
+    """Add a checked table of items to what a model knows, see `recsys.Recommender.add_items`.
 
-    Parameters
-    ----------
-    tables : Tables
-    items : DataFrame
-        Checked; none of them has a vector.
-    unit : bool
-        Whether items answer with their input vector at length 1 (`scoring="cosine"`).
-
-    Raises
-    ------
-    DataError
-        See `recsys.Recommender.add_items`.
+    All their numbers are predicted from their metadata. `unit` tells whether items answer with
+    their input vector at length 1 (`scoring="cosine"`).
     """
     import pandas as pd
 

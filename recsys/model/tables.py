@@ -237,13 +237,8 @@ class Tables:
     ) -> Tables:
         """Return the tables with more items, which nobody has watched.
 
-        Parameters
-        ----------
-        item_ids : integer or str array, shape (n_new,)
-            Of the kind of the ids that are there, and none of them.
-        predicted : float32 array, shape (n_new, width of `numbers`)
-        items : DataFrame
-            What is known of all items, in the form of `check_items`.
+        Their ids are new ones of the same kind, `predicted` holds their `numbers`, and `items` what
+        is known of all items, old and new (`recsys.data.frames.check_items`).
         """
         old, n_new = take(self.item_ids), len(item_ids)
         everything = np.concatenate([old, item_ids])
