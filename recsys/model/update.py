@@ -172,6 +172,7 @@ def with_context(histories: Sequences, new: npt.NDArray[np.bool_], window: int) 
 
     Examples
     --------
+    >>> from recsys.data.sequences import Sequences
     >>> one = Sequences(np.array([7]), np.arange(6), np.arange(6, dtype=np.int32), np.array([0, 6]))
     >>> with_context(one, np.arange(6) == 4, 2).codes
     array([2, 3, 4, 5], dtype=int32)
