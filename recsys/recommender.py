@@ -14,7 +14,7 @@ from recsys.data.columns import find, take
 from recsys.errors import ColdUserError, ModelError, NotFittedError, UnknownUserError
 from recsys.model import storage
 from recsys.model.ask import NO_ROWS, Model, check_count, check_dials
-from recsys.settings import SETTINGS, check_settings, describe_in
+from recsys.settings import complete_settings, describe_in
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -60,39 +60,17 @@ class Recommender:
     def __init__(
         self,
         *,
-        sg: int = 0,
-        hs: int = 0,
-        negative: int = 20,
-        vector_size: int = 256,
-        window: int = 10,
-        epochs: int | None = None,
-        alpha: float = 0.05,
-        sample: float = 1e-3,
-        ns_exponent: float = 0.0,
-        min_count: int = 1,
-        shrink_windows: bool = True,
-        seed: int = 42,
-        workers: int = 1,
-        calibrate: bool = True,
-        scoring: str = "input-output",
-        ridge: float = 0.5,
-        discount: float = 0.25,
-        half_life: float | None = None,
-        popularity_weight: float | None = None,
-        stale_popularity_weight: float | None = None,
-        popularity_days: float | None = None,
-        min_rating: float | None = None,
+        sg: int = 0, hs: int = 0, negative: int = 20, vector_size: int = 256, window: int = 10,
+        epochs: int | None = None, alpha: float = 0.05, sample: float = 1e-3,
+        ns_exponent: float = 0.0, min_count: int = 1, shrink_windows: bool = True,
+        seed: int = 42, workers: int = 1,
+        calibrate: bool = True, scoring: str = "input-output", ridge: float = 0.5,
+        discount: float = 0.25, half_life: float | None = None,
+        popularity_weight: float | None = None, stale_popularity_weight: float | None = None,
+        popularity_days: float | None = None, min_rating: float | None = None,
         index: str = "annoy",
-    ) -> None:
-        given = {
-            name: value.item() if isinstance(value, np.generic) else value
-            for name, value in locals().items()
-            if name in SETTINGS
-        }
-        check_settings(given)
-        given["negative"] *= not hs  # hierarchical softmax draws no noise
-        given["ridge"] *= scoring != "cosine"
-        self._given = given
+    ) -> None:  # fmt: skip
+        self._given = complete_settings(locals())
         self._model: Model | None = None
 
     @property
@@ -222,12 +200,9 @@ class Recommender:
         from recsys.model.fit import with_index
 
         model = fitted(self)
-        gone = [model.tables.item_row(item_id) for item_id in item_ids]
-        left = np.setdiff1d(np.arange(len(model.tables.item_ids)), gone)
-        if len(left) == 0:
-            raise ValueError("at least one item has to stay in the model")
-        if gone:
-            self._model = with_index(replace(model, tables=model.tables.take_items(left)))
+        tables = model.tables.without_items(item_ids)
+        if tables is not model.tables:
+            self._model = with_index(replace(model, tables=tables))
         return self
 
     # ---- save, load
@@ -305,10 +280,8 @@ class Recommender:
 
         Raises
         ------
-        UnknownUserError
-            The user was not in the ratings.
-        ColdUserError
-            None of the user's items has a vector.
+        UnknownUserError, ColdUserError
+            The user was not in the ratings, or none of their items has a vector.
         ValueError
             k is not a whole number above 0, an unknown fallback, a filter that cannot be read, or
             a dial out of range.
@@ -333,19 +306,10 @@ class Recommender:
         )  # fmt: skip
 
     def recommend_for(
-        self,
-        history: Ids = (),
-        k: int = 10,
-        *,
-        liked: Ids = (),
-        disliked: Ids = (),
-        block: Ids | None = None,
-        allow: Ids | None = None,
-        where: str | pd.Series | None = None,
-        popularity: float = 1.0,
-        diversity: float = 0.0,
-        reasons: bool = False,
-    ) -> Recommendations:
+        self, history: Ids = (), k: int = 10, *, liked: Ids = (), disliked: Ids = (),
+        block: Ids | None = None, allow: Ids | None = None, where: str | pd.Series | None = None,
+        popularity: float = 1.0, diversity: float = 0.0, reasons: bool = False,
+    ) -> Recommendations:  # fmt: skip
         """Recommend to somebody who is not in the model, without training.
 
         Items in the history, liked or disliked are excluded; ids without a vector are skipped.
@@ -382,18 +346,10 @@ class Recommender:
         )  # fmt: skip
 
     def recommend_many(
-        self,
-        k: int = 10,
-        *,
-        users: Ids | None = None,
-        watched: bool = False,
-        block: Ids | None = None,
-        allow: Ids | None = None,
-        where: str | pd.Series | None = None,
-        popularity: float = 1.0,
-        diversity: float = 0.0,
-        threads: int = 1,
-    ) -> pd.DataFrame:
+        self, k: int = 10, *, users: Ids | None = None, watched: bool = False,
+        block: Ids | None = None, allow: Ids | None = None, where: str | pd.Series | None = None,
+        popularity: float = 1.0, diversity: float = 0.0, threads: int = 1,
+    ) -> pd.DataFrame:  # fmt: skip
         """Recommend k items to each of many users; always by exact search.
 
         Parameters
@@ -421,13 +377,9 @@ class Recommender:
             user_rows, k, watched=watched, left=model.left(NO_ROWS, block, allow, where),
             popularity=popularity, diversity=diversity, threads=threads,
         )  # fmt: skip
+        users, items = take(model.tables.user_ids, who), take(model.tables.item_ids, rows)
         return pd.DataFrame(
-            {
-                "user_id": take(model.tables.user_ids, who),
-                "rank": place + 1,
-                "item_id": take(model.tables.item_ids, rows),
-                "score": scores,
-            }
+            {"user_id": users, "rank": place + 1, "item_id": items, "score": scores}
         )
 
     def popular(self, k: int = 10) -> Recommendations:

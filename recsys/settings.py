@@ -57,7 +57,7 @@ class Setting:
         number: Any = Integral if self.kind is int else Real  # numpy's numbers too
         if not isinstance(value, number):
             return False
-        return math.isfinite(value) and self.low <= value <= self.high
+        return bool(abs(value) <= 2**63 and self.low <= value <= self.high)
 
     def _wanted(self) -> str:
         if self.kind is str:
@@ -153,6 +153,19 @@ def check_settings(params: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} must be above 0, got {params[name]!r}")
     if hs and params.get("scoring", "cosine") != "cosine":
         raise ValueError("hs=1 trains no output vectors: use it with scoring='cosine'")
+
+
+def complete_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a model's settings, checked, as plain values; other names are left out."""
+    params = {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in given.items()
+        if name in SETTINGS
+    }
+    check_settings(params)
+    params["negative"] *= not params["hs"]  # hierarchical softmax draws no noise
+    params["ridge"] *= params["scoring"] != "cosine"
+    return params
 
 
 def word2vec_params(params: Mapping[str, Any]) -> dict[str, Any]:

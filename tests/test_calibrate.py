@@ -6,66 +6,79 @@ import numpy as np
 import pytest
 
 from recsys import Recommender
-from recsys.data.frames import check_ratings
+from recsys.data.events import Events
 from recsys.data.splits import calibration_split
 from recsys.evaluation.measure import contender_of_model, recall_of
+from recsys.recommender import fitted
 from recsys.vectors import calibrate as module
 from recsys.vectors.calibrate import DEFAULTS, GRID, calibrate, default_epochs
 
 SMALL = {"vector_size": 16, "negative": 5}
 
 
-def small_grid(monkeypatch, **changes):
-    monkeypatch.setattr(
-        module, "GRID", GRID | {"epochs": (2, 5), "half_life": (1.0, 4.0)} | changes
-    )
+def params(**given):
+    return Recommender(**SMALL, **given).params
+
+
+@pytest.fixture(autouse=True)
+def small_grid(monkeypatch):
+    monkeypatch.setattr(module, "GRID", GRID | {"epochs": (2, 5), "half_life": (1.0, 4.0)})
 
 
 @pytest.fixture(scope="module")
-def choice(sample):
-    with pytest.MonkeyPatch.context() as patch:
-        small_grid(patch)
-        return calibrate(check_ratings(sample), Recommender(**SMALL).params)
+def events(sample):
+    return Events.of(sample)
 
 
-def mean_recall(row):
-    return np.mean(list(row["recall@20"].values()))
-
-
-def test_it_takes_the_best_of_what_it_tried(choice):
+def test_it_takes_the_best_of_what_it_tried_and_reports_the_recall_of_evaluation(events):
+    choice = calibrate(events, params())
     assert len(choice["tried"]) == 2 * 2 * 3
-    best = max(choice["tried"], key=mean_recall)
+    best = max(choice["tried"], key=lambda row: np.mean(list(row["recall@20"].values())))
     assert choice["chosen"] == {name: best[name] for name in GRID}
     assert choice["recall@20"] == best["recall@20"]
     assert list(choice["users"]) == ["warm", "fold-in"]
-
-
-def test_the_recall_it_reports_is_what_evaluation_measures(choice, sample):
-    train, cases, _ = calibration_split(check_ratings(sample))
-    model = Recommender(**SMALL, **choice["chosen"], index="exact").fit(train)
-    for protocol, case in cases.items():
+    split = calibration_split(events)
+    model = Recommender(**SMALL, **choice["chosen"], index="exact").fit(split.train)
+    for protocol, case in split.protocols.items():
         recall = recall_of(contender_of_model(model, 20), case, 20)
         assert recall.mean() == pytest.approx(choice["recall@20"][protocol], abs=2e-4)
 
 
-def test_what_is_given_is_kept_and_the_rest_chosen(sample, monkeypatch):
-    small_grid(monkeypatch, popularity_weight=(0.0, 1.0))
-    model = Recommender(**SMALL, epochs=3, half_life=7.0, popularity_days=14).fit(sample)
-    given = {"epochs": 3, "half_life": 7.0, "popularity_days": 14, "calibrate": False}
+def test_what_is_given_is_kept_and_the_chosen_settings_give_the_same_model(sample):
+    given = {"epochs": 3, "half_life": 7.0, "popularity_days": 14}
+    model = Recommender(**SMALL, **given).fit(sample)
     assert {name: model.params[name] for name in given} == given
-    assert set(model.calibration["chosen"]) == {"popularity_weight", "stale_popularity_weight"}
-    assert "half_life" in model.calibration["tried"][0]
+    calibration = model.about["calibration"]
+    assert set(calibration["chosen"]) == {"popularity_weight", "stale_popularity_weight"}
+    assert {row["half_life"] for row in calibration["tried"]} == {7.0}
+    again = Recommender(**model.params).fit(sample)
+    assert again.params == model.params
+    assert again.about["calibration"] == {}
+    assert np.array_equal(fitted(again).tables.readout, fitted(model).tables.readout)
 
 
-def test_nothing_is_tried_where_everything_is_given(sample, monkeypatch):
+def test_a_second_fit_chooses_again_and_keeps_nothing_of_the_first(sample, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        "recsys.vectors.calibrate.calibrate",
+        lambda events, params, train: (
+            calls.append(dict(params)) or {"chosen": {"half_life": 1.0 + len(calls)}}
+        ),
+    )
+    model = Recommender(vector_size=4, epochs=1)
+    assert [model.fit(sample).params["half_life"] for _ in range(2)] == [2.0, 3.0]
+    assert [given["half_life"] for given in calls] == [None, None]
+
+
+def test_nothing_is_tried_where_everything_is_given(events, monkeypatch):
     monkeypatch.setattr(module, "calibration_split", None)  # would fail if it were called
-    model = Recommender(**SMALL, **(DEFAULTS | {"popularity_days": 7})).fit(sample)
-    assert model.calibration == {"chosen": {}, "skipped": "every setting was given"}
+    choice = calibrate(events, params(**DEFAULTS | {"popularity_days": 7}))
+    assert choice == {"chosen": {}, "skipped": "every setting was given"}
 
 
 def test_too_little_data_gets_the_defaults_and_the_reason(sample):
-    few = check_ratings(sample).iloc[:2]
-    choice = calibrate(few, Recommender(**SMALL).params)
+    few = sample.iloc[:2]
+    choice = calibrate(Events.of(few), params())
     assert choice["chosen"] == DEFAULTS
     assert "too little data" in choice["skipped"]
     assert Recommender(**SMALL).fit(few).params["epochs"] == DEFAULTS["epochs"]
@@ -73,19 +86,17 @@ def test_too_little_data_gets_the_defaults_and_the_reason(sample):
 
 def test_without_calibration_none_is_off(sample):
     model = Recommender(**SMALL, calibrate=False, discount=0).fit(sample)
-    assert model.calibration == {}
+    assert model.about["calibration"] == {}
     assert model.params["epochs"] == DEFAULTS["epochs"]
     assert model.params["half_life"] is None
-    user_id = model.users[0]
-    rows = model._tables.histories.items_of(0)
+    user_id, rows = model.users[0], fitted(model).tables.histories.items_of(0)
     vectors = np.array([model.item_vector(i) for i in model.items[rows]])
     np.testing.assert_allclose(model.user_vector(user_id), vectors.mean(axis=0), rtol=1e-4)
     assert not model.explain(user_id, model.items[0]).query("item_id.isna()")["share"].any()
 
 
-def test_without_times_the_last_event_decides_and_popularity_is_all_time(sample, monkeypatch):
-    small_grid(monkeypatch)
-    choice = calibrate(check_ratings(sample.drop(columns="timestamp")), Recommender(**SMALL).params)
+def test_without_times_the_last_event_decides_and_popularity_is_all_time(events):
+    choice = calibrate(Events(events.sequences, None, events.ratings), params())
     assert list(choice["users"]) == ["last-out"]
     chosen = choice["chosen"]
     assert chosen["popularity_days"] is None
@@ -98,16 +109,14 @@ def test_of_equally_good_weights_the_smallest_is_taken():
     assert choose((0.0, 1.0, 2.0), [0.1, 0.19, 0.2], "warm") == (2.0, {"warm": 0.2})
 
 
-def test_on_large_data_some_users_stand_for_all_and_the_epochs_follow_the_rule(sample, monkeypatch):
-    small_grid(monkeypatch)
+def test_on_large_data_some_users_stand_for_all_and_the_epochs_follow_the_rule(events, monkeypatch):
     monkeypatch.setattr(module, "MAX_EVENTS", 12_000)
     monkeypatch.setitem(DEFAULTS, "epochs", 5)
-    ratings = check_ratings(sample)
-    choice = calibrate(ratings, Recommender(**SMALL).params)
+    choice = calibrate(events, params())
     assert 5_000 < choice["n_train"] < 12_000
     assert {row["epochs"] for row in choice["tried"]} == {5}
-    assert choice["chosen"]["epochs"] == default_epochs(len(ratings)) == 4
-    given = calibrate(ratings, Recommender(**SMALL, epochs=2).params)
+    assert choice["chosen"]["epochs"] == default_epochs(len(events)) == 4
+    given = calibrate(events, params(epochs=2))
     assert {row["epochs"] for row in given["tried"]} == {2}
     assert "epochs" not in given["chosen"]
 
@@ -120,22 +129,14 @@ def test_the_epochs_fall_with_the_data_from_a_million_ratings_on_and_never_jump(
     assert epochs[-1] == module.FEWEST_EPOCHS
 
 
-def test_the_chosen_parameters_give_the_same_model_without_calibration(sample, monkeypatch):
-    small_grid(monkeypatch)
-    first = Recommender(**SMALL).fit(sample)
-    again = Recommender(**first.params).fit(sample)
-    assert again.params == first.params
-    assert np.array_equal(again._tables.readout, first._tables.readout)
+def test_cosines_are_never_mixed_with_popularity_and_other_training_is_taken(events):
+    seen = []
 
+    def train(sequences, given):
+        seen.append(given["epochs"])
+        return module.train_vectors(sequences, given)
 
-def test_one_user_with_more_than_all_events_wanted_is_still_drawn(sample, monkeypatch):
-    monkeypatch.setattr(module, "MAX_EVENTS", 1)
-    assert module._some_users(check_ratings(sample))["user_id"].nunique() == 1
-
-
-def test_cosines_are_never_mixed_with_popularity(sample, monkeypatch):
-    small_grid(monkeypatch)
-    params = Recommender(**SMALL, scoring="cosine").params
-    choice = calibrate(check_ratings(sample), params)
+    choice = calibrate(events, params(scoring="cosine"), train=train)
     assert {row["popularity_weight"] for row in choice["tried"]} == {0}
     assert {row["stale_popularity_weight"] for row in choice["tried"]} == {0}
+    assert seen == [2, 5]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 
@@ -12,7 +13,6 @@ import pytest
 from recsys.data.columns import TextColumn
 from recsys.data.frames import check_items
 from recsys.model.catalogue import Catalogue
-from recsys.model.where import Lists, matching
 
 ITEMS = pd.DataFrame(
     {
@@ -104,6 +104,10 @@ def test_what_is_no_filter_is_refused(where: str, message: str, catalogue: Catal
 
 def test_the_frame_comes_back(catalogue: Catalogue) -> None:
     items = check_items(ITEMS)
+    assert items.columns.tolist() == list(ITEMS.columns)
+    assert items["tags"].tolist() == [("dark", "snow"), (), (), ("snow",)]
+    assert items["studio"].tolist() == ["A", "", "B", "A"]
+    assert items["price"].fillna(-1).tolist() == [9.5, -1, 0, 12]
     back = catalogue.to_frame(np.array([10, 20, 30, 40, 50]))
     pd.testing.assert_frame_equal(back.iloc[:4], items)
     taken = catalogue.take(np.array([3, 0])).to_frame(np.array([40, 10]))
@@ -114,11 +118,15 @@ def test_the_frame_comes_back(catalogue: Catalogue) -> None:
     assert texts.to_frame(TextColumn.of("bd"))["title"].tolist() == ["Star Wars", "Naïve\t'Film'"]
 
 
-def test_masks_are_kept_but_not_for_ever(catalogue: Catalogue) -> None:
+def test_masks_are_kept_but_not_for_ever_and_a_catalogue_can_be_sent_elsewhere(
+    catalogue: Catalogue,
+) -> None:
     assert catalogue.mask("year > 1990") is catalogue.mask("year > 1990")
     for year in range(200):
         catalogue.mask(f"year > {year}")
-    assert len(catalogue._masks) <= 64
+    assert catalogue.mask.cache_info().currsize <= 64
+    sent = pickle.loads(pickle.dumps(catalogue))
+    assert sent.mask("year > 1990").tolist() == catalogue.mask("year > 1990").tolist()
 
 
 @pytest.mark.parametrize("broken", ["codes", "ends", "rows", "gone"])
@@ -142,19 +150,3 @@ def test_a_filter_needs_no_pandas() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
-
-
-def test_lists_of_nothing() -> None:
-    empty = Lists.of([])
-    assert len(empty) == 0
-    assert matching("'x' in genres", {"genres": Lists.of([(), ()])}).tolist() == [False, False]
-
-
-def test_further_columns_of_items_are_kept() -> None:
-    items = check_items(ITEMS)
-    assert items.columns.tolist() == list(ITEMS.columns)
-    assert items["price"].tolist()[0] == 9.5
-    assert np.isnan(items["price"][1])
-    assert items["tags"].tolist() == [("dark", "snow"), (), (), ("snow",)]
-    assert items["studio"].tolist() == ["A", "", "B", "A"]
-    pd.testing.assert_frame_equal(check_items(items), items)

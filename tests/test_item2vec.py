@@ -10,9 +10,12 @@ import pandas as pd
 import pytest
 from tqdm import tqdm
 
-from recsys.data.sequences import Sequences, build_sequences, offsets_from
+from recsys.data.events import build_sequences
+from recsys.data.sequences import Sequences, offsets_from
 from recsys.errors import DataError
 from recsys.vectors.item2vec import MAX_SENTENCE, _Corpus, train_item2vec
+
+QUICK = {"vector_size": 8, "window": 3, "epochs": 5, "sample": 0}
 
 
 def two_groups(n_users: int = 200, length: int = 8) -> Sequences:
@@ -22,7 +25,8 @@ def two_groups(n_users: int = 200, length: int = 8) -> Sequences:
     return build_sequences(pd.DataFrame(views, columns=["user_id", "item_id"]))
 
 
-QUICK = {"vector_size": 8, "window": 3, "epochs": 5, "sample": 0}
+def one_user(*items) -> Sequences:
+    return build_sequences(pd.DataFrame({"user_id": [1] * len(items), "item_id": items}))
 
 
 @pytest.mark.parametrize("sg", [0, 1])
@@ -32,15 +36,6 @@ def test_items_watched_together_get_near_vectors_and_large_inner_products(sg):
         scores = left @ right.T
         same = np.arange(20)[:, None] // 10 == np.arange(20) // 10
         assert scores[same].mean() > scores[~same].mean() + 0.5
-
-
-def test_rows_follow_item_ids_whatever_gensim_sorts_by():
-    # gensim sorts by count; item "b" is the most frequent and comes second here all the same.
-    views = pd.DataFrame({"user_id": [1] * 6, "item_id": list("bbbbca")})
-    trained = train_item2vec(build_sequences(views), epochs=1, vector_size=4)
-    assert trained.item_ids.tolist() == ["a", "b", "c"]
-    assert trained.vectors.shape == trained.contexts.shape == (3, 4)
-    assert trained.vectors.dtype == trained.contexts.dtype == np.float32
 
 
 def test_vectors_are_those_of_bare_gensim_on_the_same_corpus():
@@ -58,29 +53,25 @@ def test_vectors_are_those_of_bare_gensim_on_the_same_corpus():
     assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.95
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_others():
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(capfd):
     first, again, other = (train_item2vec(two_groups(), seed=s, **QUICK) for s in (1, 1, 2))
     assert np.array_equal(first.vectors, again.vectors)
     assert np.array_equal(first.contexts, again.contexts)
     assert not np.array_equal(first.vectors, other.vectors)
+    assert capfd.readouterr().err == ""  # no progress bar where stderr is no terminal
 
 
-def test_rare_items_get_no_vector():
-    views = pd.DataFrame({"user_id": [1] * 5, "item_id": [1, 1, 2, 2, 3]})
-    trained = train_item2vec(build_sequences(views), min_count=2, epochs=1, vector_size=4)
+def test_rows_follow_item_ids_and_rare_items_get_no_vector():
+    # gensim sorts by count; item "b" is the most frequent and comes second here all the same.
+    trained = train_item2vec(one_user(*"bbbbca"), epochs=1, vector_size=4)
+    assert trained.item_ids.tolist() == ["a", "b", "c"]
+    assert trained.vectors.shape == trained.contexts.shape == (3, 4)
+    assert trained.vectors.dtype == trained.contexts.dtype == np.float32
+    trained = train_item2vec(one_user(1, 1, 2, 2, 3), min_count=2, epochs=1, vector_size=4)
     assert trained.item_ids.tolist() == [1, 2]
-
-
-def test_nothing_left_after_min_count_is_an_error_that_counts():
-    views = pd.DataFrame({"user_id": [1, 2], "item_id": [1, 2]})
-    with pytest.raises(DataError, match="2 users, 0 of 2 items after min_count=5"):
-        train_item2vec(build_sequences(views), min_count=5)
-
-
-def test_one_user_with_one_item_trains():
-    views = pd.DataFrame({"user_id": [1], "item_id": [1]})
-    trained = train_item2vec(build_sequences(views), vector_size=4)
-    assert np.isfinite(trained.vectors).all()
+    with pytest.raises(DataError, match="1 users, 0 of 2 items after min_count=5"):
+        train_item2vec(one_user(1, 2), min_count=5)
+    assert np.isfinite(train_item2vec(one_user(1), vector_size=4).vectors).all()
 
 
 def test_hierarchical_softmax_has_no_output_vectors():
@@ -101,32 +92,6 @@ def test_a_history_longer_than_gensims_limit_is_trained_on_to_its_end():
     trained = train_item2vec(sequences, vector_size=8, sample=0, epochs=10)
     untrained = np.abs(trained.contexts).sum(axis=1) == 0  # output vectors start at zero
     assert not untrained.any()
-
-
-def test_the_corpus_shares_one_text_per_item():
-    tokens = [token for sentence in _Corpus(two_groups()) for token in sentence]
-    assert len(tokens) == 1600
-    assert len({id(token) for token in tokens}) == 20
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("window", 0), ("window", -1), ("vector_size", 0), ("epochs", 0), ("negative", 0),
-        ("negative", -5), ("min_count", 0), ("workers", 0), ("sg", 2), ("hs", -1), ("alpha", 0),
-        ("alpha", float("nan")), ("alpha", float("inf")), ("sample", -1e-3), ("sample", 2),
-        ("ns_exponent", float("inf")), ("window", 2.5), ("epochs", "5"), ("seed", -1),
-        ("seed", 2**32), ("shrink_windows", 2), ("vector_size", None),
-    ],
-)  # fmt: skip
-def test_parameters_that_gensim_would_hang_on_or_misread_are_refused(name, value):
-    with pytest.raises(ValueError, match=f"{name} must be a"):
-        train_item2vec(two_groups(4), **{name: value})
-
-
-def test_training_says_nothing_on_stderr_where_it_is_no_terminal(capfd):
-    train_item2vec(two_groups(4), **QUICK)
-    assert capfd.readouterr().err == ""
 
 
 def test_the_progress_bar_counts_every_event_of_every_epoch(sample, monkeypatch):

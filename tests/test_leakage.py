@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import recsys.evaluate as module
 from recsys import Recommender, split_by_time
-from recsys.data.splits import Cases, TimeSplit, time_cases
+from recsys.data.events import Events
+from recsys.data.splits import Cases, time_cases
 from recsys.evaluate import evaluate
-from recsys.evaluation import run as trial
 from recsys.evaluation.measure import measure
 from tests.test_storage import snapshot
 
@@ -27,7 +29,7 @@ def footprint(ratings: pd.DataFrame, folder: Path) -> dict[str, object]:
 
     def spy_on_fit(self, *args, **kwargs):
         model = fit(self, *args, **kwargs)
-        fitted.append(self)  # what calibration fits on the way ends before
+        fitted.append(self)
         return model
 
     def spy_on_measure(cases, contenders, train, ks):
@@ -45,11 +47,12 @@ def footprint(ratings: pd.DataFrame, folder: Path) -> dict[str, object]:
         patch.setattr(Recommender, "fit", spy_on_fit)
         patch.setattr("recsys.evaluation.run.measure", spy_on_measure)
         report = evaluate(ratings, params=PARAMS)
-    fitted[-1].save(folder)
+    (model,) = fitted
+    model.save(folder)
     found["model"] = snapshot(folder)
-    found["popular"] = list(fitted[-1].popular(k=10**6))
-    found["calibration"] = json.dumps(report["calibration"], sort_keys=True)
-    found["opponents"] = json.dumps(report["opponents"], sort_keys=True)
+    found["popular"] = list(model.popular(k=10**6))
+    for part in ("calibration", "opponents"):
+        found[part] = json.dumps(report[part], sort_keys=True)
     found["params"] = report["params"]
     found["cutoff"] = report["split"]["cutoff"]
     return found
@@ -104,7 +107,7 @@ def test_the_oracle_is_in_no_vocabulary_and_counts_as_a_miss(before, sample):
     late = ratings[later_rows(ratings)]
     assert (late["item_id"] == ORACLE).sum() == late["user_id"].nunique()
     assert ORACLE not in set(split_by_time(ratings).train["item_id"])
-    asked = time_cases(ratings, split_by_time(ratings).cutoff)["fold-in"].targets
+    asked = time_cases(Events.of(ratings), split_by_time(ratings).cutoff)["fold-in"].targets
     assert (asked.item_ids[asked.codes] == ORACLE).sum() > len(asked) / 2
     for name, items in before.items():
         assert not name.startswith("items") or ORACLE not in items
@@ -113,13 +116,8 @@ def test_the_oracle_is_in_no_vocabulary_and_counts_as_a_miss(before, sample):
 @pytest.mark.slow
 def test_a_leak_would_be_noticed(before, sample, monkeypatch, tmp_path):
     """Train on everything, as a careless split would: each kind of footprint tells."""
-    real = trial.split_by_time
-
-    def leaky(ratings: pd.DataFrame, **options: float) -> TimeSplit:
-        split = real(ratings, **options)
-        return TimeSplit(ratings, split.validation, split.cutoff)
-
-    ratings = altered(sample)
-    monkeypatch.setattr(trial, "split_by_time", leaky)
-    found = differences(before, footprint(ratings, tmp_path / "model"))
+    real = module.time_split
+    monkeypatch.setattr(module, "time_split", lambda events, *given: replace(
+        real(events, *given), train=events))  # fmt: skip
+    found = differences(before, footprint(altered(sample), tmp_path / "model"))
     assert {"model", "popular", "popularity", "scores of item2vec", "scores of ease"} <= set(found)

@@ -12,21 +12,19 @@ TITLED = Recommendations(np.array([7, 1198]), SCORES, ["Heat", "Raiders <of> the
 PLAIN = Recommendations(np.array(["a", "bb"], dtype=object), SCORES)
 
 
-def test_it_is_a_sequence_of_named_tuples_ranked_from_1():
+def test_it_is_a_sequence_of_named_tuples_of_python_values_ranked_from_1():
     assert list(TITLED) == [
         Recommendation(1, 7, "Heat", 1.5, None),
         Recommendation(2, 1198, "Raiders <of> the Lost Ark", -0.25, None),
     ]
-    assert TITLED[-1].rank == 2
-    assert TITLED[1:] == [TITLED[1]]
-    assert len(PLAIN) == 2
+    assert TITLED[1:] == [TITLED[-1]]
+    assert [type(value) for value in TITLED[0][:4]] == [int, int, str, float]
+    assert (len(PLAIN), type(PLAIN[0].item_id)) == (2, str)
     with pytest.raises(IndexError):
         TITLED[2]
-
-
-def test_ids_come_out_as_python_values():
-    assert type(TITLED[0].item_id) is int
-    assert type(PLAIN[0].item_id) is str
+    frame = TITLED.to_frame()
+    assert list(frame.columns) == ["rank", "item_id", "title", "score", "reason"]
+    assert frame["item_id"].tolist() == [7, 1198]
 
 
 def test_it_prints_as_an_aligned_table():
@@ -36,9 +34,6 @@ def test_it_prints_as_an_aligned_table():
         "   2     1198  Raiders <of> the Lost Ark  -0.2500"
     )
     assert repr(PLAIN) == ("rank  item_id    score\n   1        a   1.5000\n   2       bb  -0.2500")
-
-
-def test_an_empty_list_prints_its_header():
     assert repr(Recommendations(np.array([], dtype=int), SCORES[:0])) == "rank  item_id  score"
 
 
@@ -46,9 +41,3 @@ def test_it_renders_as_an_escaped_html_table():
     html = TITLED._repr_html_()
     assert "<td>Raiders &lt;of&gt; the Lost Ark</td>" in html
     assert html.count("<tr>") == 3
-
-
-def test_a_frame_is_made_when_asked_for():
-    frame = TITLED.to_frame()
-    assert list(frame.columns) == ["rank", "item_id", "title", "score", "reason"]
-    assert frame["item_id"].tolist() == [7, 1198]

@@ -8,175 +8,149 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.data.sequences import sort_events
+from recsys.data.events import Events
 from recsys.data.splits import (
+    MAX_USERS,
     Cases,
     calibration_split,
-    curve_cases,
+    draw,
+    draw_users,
     last_out,
-    liked,
+    new_user_cases,
     split_by_time,
     time_cases,
 )
 from recsys.errors import DataError
+from tests import test_events
+
+DAY = 86_400
 
 
 def frame(rows):
-    made = pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "timestamp"])
-    made["timestamp"] = pd.to_datetime(made["timestamp"], unit="s", utc=True).dt.as_unit("s")
-    return made
+    return test_events.frame(rows, ("user_id", "item_id", "rating", "timestamp"))
 
 
-def seconds(moment: int) -> pd.Timestamp:
-    return pd.Timestamp(moment, unit="s", tz="UTC")
+def events_of(rows):
+    return Events.of(frame(rows))
 
 
 def as_dict(cases: Cases) -> dict:
     """Lay cases out as user -> (history, watched, targets), in item ids."""
-
-    def items(sequences, row):
-        return sequences.item_ids[sequences.items_of(row)].tolist()
-
-    return {
-        user_id: (
-            items(cases.histories, row),
-            items(cases.watched, row),
-            sorted(items(cases.targets, row)),  # a set
-        )
-        for row, user_id in enumerate(cases.targets.user_ids.tolist())
-    }
+    histories, watched, targets = map(
+        test_events.items_by_user, (cases.histories, cases.watched, cases.targets)
+    )
+    return {user: (histories[user], watched[user], sorted(targets[user])) for user in targets}
 
 
 # user 1: known, one new and one re-watched item later; user 2: known, nothing later;
 # user 3: brand new with three events; user 4: brand new with one event; cutoff at 100.
-RATINGS = frame(
-    [
-        (1, 10, 5, 10), (1, 20, 1, 20), (1, 10, 5, 110), (1, 30, 4, 120),
-        (2, 10, 3, 30),
-        (3, 20, 5, 100), (3, 40, 2, 130), (3, 10, 5, 140),
-        (4, 20, 5, 150),
-    ]
-)  # fmt: skip
+ROWS = [
+    (1, 10, 5, 10), (1, 20, 1, 20), (1, 10, 5, 110), (1, 30, 4, 120),
+    (2, 10, 3, 30),
+    (3, 20, 5, 100), (3, 40, 2, 130), (3, 10, 5, 140),
+    (4, 20, 5, 150),
+]  # fmt: skip
+RATINGS = frame(ROWS)
 
 
-def test_warm_asks_known_users_for_items_new_to_them():
-    assert as_dict(time_cases(RATINGS, seconds(100))["warm"]) == {1: ([10, 20], [10, 20], [30])}
-
-
-def test_fold_in_knows_the_earlier_half_of_the_later_events_rounded_up():
-    assert as_dict(time_cases(RATINGS, seconds(100))["fold-in"]) == {
+def test_warm_asks_for_what_is_new_and_fold_in_knows_the_earlier_half_rounded_up():
+    cases = time_cases(events_of(ROWS), 100)
+    assert as_dict(cases["warm"]) == {1: ([10, 20], [10, 20], [30])}
+    assert as_dict(cases["fold-in"]) == {
         # 2 later events: the first (a re-watch) joins the history, the second is asked for.
         1: ([10, 20, 10], [10, 20, 10], [30]),
         # 3 later events: ceil(3 / 2) = 2 are known. User 4 has one event only and is left out.
         3: ([20, 40], [20, 40], [10]),
     }
+    assert as_dict(time_cases(events_of(ROWS), pd.Timestamp(100, unit="s", tz="UTC"))["warm"]) == (
+        as_dict(cases["warm"])
+    )
 
 
-def test_fold_in_drops_users_whose_rest_is_in_the_history():
-    ratings = frame([(1, 10, 5, 100), (1, 10, 5, 110), (2, 10, 5, 10)])
-    assert as_dict(time_cases(ratings, seconds(100))["fold-in"]) == {}
-
-
-def test_a_target_that_comes_twice_is_asked_for_once():
-    ratings = frame([(1, 10, 5, 10), (1, 20, 5, 100), (1, 20, 5, 110)])
-    assert as_dict(time_cases(ratings, seconds(100))["warm"]) == {1: ([10], [10], [20])}
+def test_who_has_nothing_left_is_dropped_and_no_target_is_asked_for_twice():
+    only_repeats = events_of([(1, 10, 5, 100), (1, 10, 5, 110), (2, 10, 5, 10)])
+    assert as_dict(time_cases(only_repeats, 100)["fold-in"]) == {}
+    twice = events_of([(1, 10, 5, 10), (1, 20, 5, 100), (1, 20, 5, 110)])
+    assert as_dict(time_cases(twice, 100)["warm"]) == {1: ([10], [10], [20])}
 
 
 def test_min_rating_bounds_history_and_targets_but_not_what_is_watched():
-    cases = time_cases(RATINGS, seconds(100), min_rating=4)
+    cases = time_cases(events_of(ROWS), 100, min_rating=4)
     assert as_dict(cases["warm"]) == {1: ([10], [10, 20], [30])}
     assert as_dict(cases["fold-in"]) == {
         1: ([10, 10], [10, 20, 10], [30]),
         3: ([20], [20, 40], [10]),
     }
-
-
-def test_min_rating_leaves_out_warm_users_without_a_liked_history():
-    ratings = frame([(1, 10, 1, 10), (1, 20, 5, 100), (2, 10, 5, 10), (2, 20, 5, 100)])
-    assert list(as_dict(time_cases(ratings, seconds(100), min_rating=4)["warm"])) == [2]
+    no_liked_history = [(1, 10, 1, 10), (1, 20, 5, 100), (2, 10, 5, 10), (2, 20, 5, 100)]
+    assert list(as_dict(time_cases(events_of(no_liked_history), 100, min_rating=4)["warm"])) == [2]
 
 
 def test_last_out_asks_for_the_last_event_and_trains_without_the_last_two():
-    ratings = frame([(1, 10, 5, 1), (1, 20, 5, 2), (1, 30, 5, 3), (2, 10, 5, 1), (2, 20, 5, 2)])
-    train, cases = last_out(ratings)
-    assert train[["user_id", "item_id"]].to_numpy().tolist() == [[1, 10]]
-    assert as_dict(cases) == {1: ([10, 20], [10, 20], [30]), 2: ([10], [10], [20])}
-
-
-def test_last_out_keeps_a_repeated_last_item_as_a_sure_miss():
-    _, cases = last_out(frame([(1, 10, 5, 1), (1, 20, 5, 2), (1, 10, 5, 3)]))
-    assert as_dict(cases) == {1: ([10, 20], [10, 20], [10])}
+    rows = [(1, 10, 5, 1), (1, 20, 5, 2), (1, 30, 5, 3), (2, 10, 5, 1), (2, 20, 5, 2)]
+    split = last_out(events_of(rows))
+    assert split.train.to_frame()[["user_id", "item_id"]].to_numpy().tolist() == [[1, 10]]
+    cases = as_dict(split.protocols["last-out"])
+    assert cases == {1: ([10, 20], [10, 20], [30]), 2: ([10], [10], [20])}
+    repeated = last_out(events_of([(1, 10, 5, 1), (1, 20, 5, 2), (1, 10, 5, 3)]))
+    assert as_dict(repeated.protocols["last-out"]) == {1: ([10, 20], [10, 20], [10])}  # a miss
 
 
 def test_last_out_with_min_rating_looks_at_liked_events():
     rows = [(1, 10, 5, 1), (1, 20, 5, 2), (1, 30, 1, 3), (1, 40, 5, 4), (1, 50, 1, 5)]
-    train, cases = last_out(frame(rows), min_rating=4)
-    assert as_dict(cases) == {1: ([10, 20], [10, 20, 30], [40])}
-    assert train["item_id"].tolist() == [10]
+    split = last_out(events_of(rows), min_rating=4)
+    assert as_dict(split.protocols["last-out"]) == {1: ([10, 20], [10, 20, 30], [40])}
+    assert split.train.to_frame()["item_id"].tolist() == [10]
 
 
 def test_last_out_takes_the_row_order_where_there_are_no_times():
-    ratings = pd.DataFrame({"user_id": list("aabab"), "item_id": [3, 1, 7, 2, 8]})
-    train, cases = last_out(ratings)
-    assert as_dict(cases) == {"a": ([3, 1], [3, 1], [2]), "b": ([7], [7], [8])}
-    assert train["item_id"].tolist() == [3]
+    views = pd.DataFrame({"user_id": list("aabab"), "item_id": [3, 1, 7, 2, 8]})
+    split = last_out(Events.of(views))
+    assert as_dict(split.protocols["last-out"]) == {
+        "a": ([3, 1], [3, 1], [2]),
+        "b": ([7], [7], [8]),
+    }
+    assert split.train.to_frame()["item_id"].tolist() == [3]
 
 
-def test_last_out_of_users_with_two_events_has_nothing_to_train_on():
+def test_what_cannot_be_split_is_refused():
     with pytest.raises(DataError, match="none of 1 users has three events"):
-        last_out(frame([(1, 10, 5, 1), (1, 20, 5, 2)]))
-
-
-def test_a_split_by_time_without_times_names_last_out():
+        last_out(events_of(ROWS[:2]))
     with pytest.raises(DataError, match="--split last-out"):
         split_by_time(RATINGS.drop(columns="timestamp"))
-
-
-def test_a_single_second_cannot_be_split():
     with pytest.raises(DataError, match="too little data"):
-        split_by_time(RATINGS.assign(timestamp=seconds(5)))
+        split_by_time(RATINGS.assign(timestamp=RATINGS["timestamp"].iloc[0]))
+    for fraction in (0, 1, -0.1, 2):
+        with pytest.raises(ValueError, match="validation_fraction"):
+            split_by_time(RATINGS, validation_fraction=fraction)
 
 
-@pytest.mark.parametrize("fraction", [0, 1, -0.1, 2])
-def test_the_fraction_must_leave_both_parts(fraction):
-    with pytest.raises(ValueError, match="validation_fraction"):
-        split_by_time(RATINGS, validation_fraction=fraction)
-
-
-def test_min_rating_without_ratings_or_above_all_of_them_is_an_error():
-    with pytest.raises(DataError, match="needs a rating column"):
-        liked(RATINGS.drop(columns="rating"), 4)
-    with pytest.raises(DataError, match="0 of 9 ratings are left after min_rating=6"):
-        liked(RATINGS, 6)
-
-
-events = st.lists(
+rows_of_ratings = st.lists(
     st.tuples(st.integers(0, 4), st.integers(0, 6), st.integers(1, 5), st.integers(1, 30)),
     min_size=2, max_size=60,
 )  # fmt: skip
 
 
-@given(events, st.sampled_from([0.1, 0.2, 0.5, 0.9]))
+@given(rows_of_ratings, st.sampled_from([0.1, 0.2, 0.5, 0.9]))
 def test_training_lies_before_the_cutoff_and_validation_from_it_on(rows, fraction):
     ratings = frame(rows)
-    cutoff = np.quantile([row[3] for row in rows], 1 - fraction, method="lower")
-    if (ratings["timestamp"] >= seconds(int(cutoff))).all():
+    second = np.quantile([row[3] for row in rows], 1 - fraction, method="lower")
+    cutoff = pd.Timestamp(int(second), unit="s", tz="UTC")
+    if (ratings["timestamp"] >= cutoff).all():
         return
     split = split_by_time(ratings, validation_fraction=fraction)
-    assert split.cutoff == seconds(int(cutoff))
+    assert split.cutoff == cutoff
     assert split.train["timestamp"].max() < split.cutoff <= split.validation["timestamp"].min()
     assert len(split.train) + len(split.validation) == len(ratings)
 
 
-@given(events, st.sampled_from([None, 3]))
+@given(rows_of_ratings, st.sampled_from([None, 3]))
 def test_cases_agree_with_a_plain_reading_of_their_definition(rows, min_rating):
-    ratings = frame([*rows, (9, 9, 5, 31)])  # at least one that reaches min_rating
-    cutoff = seconds(int(np.median([row[3] for row in rows])))
-    ordered = sort_events(ratings)
+    events = events_of([*rows, (9, 9, 5, 31)])  # at least one that reaches min_rating
+    cutoff = int(np.median([row[3] for row in rows]))
     bar = min_rating or 0
     warm, fold_in = {}, {}
-    for user, mine in ordered.groupby("user_id"):
-        late = (mine["timestamp"] >= cutoff).tolist()
+    for user, mine in events.to_frame().groupby("user_id"):
+        late = (mine["timestamp"] >= pd.Timestamp(cutoff, unit="s", tz="UTC")).tolist()
         seen = list(zip(mine["item_id"], mine["rating"] >= bar, strict=True))
         early = [pair for pair, is_late in zip(seen, late, strict=True) if not is_late]
         later = [pair for pair, is_late in zip(seen, late, strict=True) if is_late]
@@ -191,80 +165,90 @@ def test_cases_agree_with_a_plain_reading_of_their_definition(rows, min_rating):
             enough = history if cases is warm else len(later) >= 2
             if targets and enough:
                 cases[user] = (history, watched, targets)
-    found = time_cases(ratings, cutoff, min_rating=min_rating)
+    found = time_cases(events, cutoff, min_rating=min_rating)
     assert as_dict(found["warm"]) == warm
     assert as_dict(found["fold-in"]) == fold_in
 
 
+def test_targets_are_counted_with_those_that_no_model_knows():
+    cases = time_cases(events_of([(1, 10, 5, 1), (1, 20, 5, 100), (1, 30, 5, 101)]), 100)["warm"]
+    known = cases.recode(np.array([10, 30]))
+    assert as_dict(known) == {1: ([10], [10], [30])}
+    assert known.n_targets.tolist() == known.take_users(np.array([0])).n_targets.tolist() == [2]
+
+
 def test_real_ratings_have_the_known_numbers_of_users(ml_100k):
-    cases = time_cases(ml_100k, split_by_time(ml_100k).cutoff)
+    events = Events.of(ml_100k)
+    cutoff = int(split_by_time(ml_100k).cutoff.timestamp())
+    cases = time_cases(events, cutoff)
     assert {name: len(found) for name, found in cases.items()} == {"warm": 109, "fold-in": 291}
-    assert len(last_out(ml_100k)[1]) == 943
+    assert len(last_out(events).protocols["last-out"]) == 943
+    late = events.times >= cutoff
+    new = np.setdiff1d(*(events.sequences.user_rows[part] for part in (late, ~late)))
+    enough = new[events.sequences.lengths[new] > 20]
+    for n, found in new_user_cases(events, cutoff, (1, 5, 20)).items():
+        assert found.targets.user_ids.tolist() == events.sequences.user_ids[enough].tolist()
+        assert set(found.histories.lengths) == {n}
+        assert (found.targets.lengths + 20 == events.sequences.lengths[enough]).all()
 
 
 def test_staleness_is_the_days_from_the_last_event_of_the_history_to_the_end_of_training():
-    day = 86_400
     days = [(1, 1, 5, 0), (1, 2, 1, 2), (2, 3, 5, 5), (1, 4, 5, 10), (1, 5, 5, 11), (2, 6, 5, 12),
             (2, 7, 5, 13)]  # fmt: skip
-    ratings = frame([(user, item, rating, d * day) for user, item, rating, d in days])
-    cutoff = seconds(10 * day)
-    cases = time_cases(ratings, cutoff)
+    events = events_of([(user, item, rating, d * DAY) for user, item, rating, d in days])
+    cases = time_cases(events, 10 * DAY)
     assert cases["warm"].staleness.tolist() == [3, 0]
     assert cases["fold-in"].staleness.tolist() == [0, 0]
     assert cases["warm"].take_users(np.array([1])).staleness.tolist() == [0]
-    assert time_cases(ratings, cutoff, min_rating=3)["warm"].staleness.tolist() == [5, 0]
+    assert time_cases(events, 10 * DAY, min_rating=3)["warm"].staleness.tolist() == [5, 0]
 
 
 def test_calibration_takes_both_protocols_where_each_has_enough_users(sample):
-    train, cases, cutoff = calibration_split(sample)
-    assert list(cases) == ["warm", "fold-in"]
-    assert train["timestamp"].max() < cutoff
+    split = calibration_split(Events.of(sample))
+    assert list(split.protocols) == ["warm", "fold-in"]
+    assert split.train.now < split.cutoff
     few = sample[sample["user_id"].isin(sample["user_id"].unique()[:40])]
     for ratings in (few, sample.drop(columns="timestamp")):
-        train, cases, cutoff = calibration_split(ratings)
-        assert (list(cases), cutoff) == (["last-out"], None)
-        assert len(train) == len(ratings) - 2 * ratings["user_id"].nunique()
+        split = calibration_split(Events.of(ratings))
+        assert (list(split.protocols), split.cutoff) == (["last-out"], None)
+        assert len(split.train) == len(ratings) - 2 * ratings["user_id"].nunique()
 
 
-def test_the_curve_asks_new_users_for_the_same_after_more_and_more_items():
-    ratings = frame(
-        [
-            # user 1 was here before, user 2 has nothing left to be asked for.
-            (1, 10, 5, 10), *((1, item, 5, 100 + item) for item in (11, 12, 13, 14)),
-            *((2, item, 5, 100 + item) for item in (11, 12, 13)), (2, 11, 5, 190),
-            # user 3 comes back to an item, and is asked for one twice.
-            *((3, item, 5, 200 + place) for place, item in enumerate([20, 10, 20, 30, 10, 40, 30])),
-        ]
-    )  # fmt: skip
-    curve = curve_cases(ratings, seconds(100), sizes=(1, 2, 3))
-    assert {n: as_dict(cases) for n, cases in curve.items()} == {
+def test_users_are_drawn_at_random_and_always_the_same(sample):
+    rows, sequences = np.arange(5000), Events.of(sample).sequences
+    assert draw(rows[:9], 9).tolist() == rows[:9].tolist()
+    drawn = draw(rows, MAX_USERS)
+    assert drawn.tolist() == np.unique(draw(rows, MAX_USERS)).tolist()
+    assert (len(drawn), drawn[-1] > 4900) == (MAX_USERS, True)
+    users = draw_users(sequences, 6000)
+    assert users.tolist() == np.unique(draw_users(sequences, 6000)).tolist()
+    assert 5500 < sequences.lengths[users].sum() <= 6000
+    assert len(draw_users(sequences, 1)) == 1  # at least one, however many events they have
+
+
+def test_new_users_are_asked_for_the_same_after_more_and_more_items():
+    rows = [
+        # user 1 was here before, user 2 has nothing left to be asked for.
+        (1, 10, 5, 10), *((1, item, 5, 100 + item) for item in (11, 12, 13, 14)),
+        *((2, item, 5, 100 + item) for item in (11, 12, 13)), (2, 11, 5, 190),
+        # user 3 comes back to an item, and is asked for one twice.
+        *((3, item, 5, 200 + place) for place, item in enumerate([20, 10, 20, 30, 10, 40, 30])),
+    ]  # fmt: skip
+    found = new_user_cases(events_of(rows), 100, (1, 2, 3))
+    assert {n: as_dict(cases) for n, cases in found.items()} == {
         1: {3: ([20], [20, 10, 20], [30, 40])},
         2: {3: ([20, 10], [20, 10, 20], [30, 40])},
         3: {3: ([20, 10, 20], [20, 10, 20], [30, 40])},
     }
-    assert curve[1].staleness.tolist() == [0]
+    assert found[1].staleness.tolist() == [0]
 
 
-def test_the_curve_counts_liked_items_and_never_ranks_what_was_watched_among_them():
-    ratings = frame(
-        [(1, 10, 5, 1), *((2, item, stars, 100 + item) for item, stars in
-         [(10, 1), (20, 4), (30, 1), (40, 5), (50, 1), (60, 4), (70, 1)])]
-    )  # fmt: skip
-    curve = curve_cases(ratings, seconds(50), min_rating=4, sizes=(1, 2))
+def test_items_of_new_users_are_counted_if_liked_and_excluded_if_watched():
+    items = [(10, 1), (20, 4), (30, 1), (40, 5), (50, 1), (60, 4), (70, 1)]
+    rows = [(1, 10, 5, 1), *((2, item, stars, 100 + item) for item, stars in items)]
     # What is disliked after the second liked item is already part of the rest, and no target.
-    assert {n: as_dict(cases) for n, cases in curve.items()} == {
+    found = new_user_cases(events_of(rows), 50, (1, 2), min_rating=4)
+    assert {n: as_dict(cases) for n, cases in found.items()} == {
         1: {2: ([20], [10, 20, 30, 40], [60])},
         2: {2: ([20, 40], [10, 20, 30, 40], [60])},
     }
-
-
-def test_the_curve_on_real_ratings_has_the_known_number_of_users(ml_100k):
-    cutoff = split_by_time(ml_100k).cutoff
-    curve = curve_cases(ml_100k, cutoff)
-    late = ml_100k["timestamp"] >= cutoff
-    new = ml_100k[late & ~ml_100k["user_id"].isin(ml_100k.loc[~late, "user_id"])]
-    events = new.groupby("user_id").size()
-    for n, cases in curve.items():
-        assert cases.targets.user_ids.tolist() == events.index[events > 20].tolist()
-        assert set(cases.histories.lengths) == {n}
-        assert (cases.targets.lengths + 20 == events[events > 20].to_numpy()).all()

@@ -7,48 +7,60 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.data.sequences import Sequences, build_sequences, offsets_from
+from recsys.data.events import build_sequences
 from recsys.errors import ColdUserError
-from recsys.vectors.users import history_weights, user_vector, user_vectors
+from recsys.vectors.users import averages_before, history_matrix, history_weights, user_vectors
+from tests.test_events import sequences_of
 
-VECTORS = np.random.default_rng(0).standard_normal((7, 4)).astype(np.float32)
-
-
-def sequences_of(lists) -> Sequences:
-    codes = np.array([code for items in lists for code in items], dtype=np.int32)
-    return Sequences(np.arange(len(lists)), np.arange(7), codes, offsets_from([*map(len, lists)]))
+RNG = np.random.default_rng(0)
+VECTORS = RNG.standard_normal((7, 4)).astype(np.float32)
+WEIGHTS = (RNG.random(7) + 0.1).astype(np.float32)
 
 
-def test_without_a_half_life_it_is_the_plain_mean():
-    found = user_vectors(sequences_of([[0, 1, 5], [2]]), VECTORS)
-    np.testing.assert_allclose(found, [VECTORS[[0, 1, 5]].mean(axis=0), VECTORS[2]], rtol=1e-5)
-
-
-def test_an_item_one_half_life_back_weighs_half():
-    weights = history_weights(np.array([0, 3]), half_life=1)
-    np.testing.assert_allclose(weights, [1 / 7, 2 / 7, 4 / 7], rtol=1e-6)
-
-
-def test_a_repeated_item_counts_each_time():
-    found = user_vectors(sequences_of([[3, 1, 3]]), VECTORS, half_life=1)
-    np.testing.assert_allclose(found[0], (5 * VECTORS[3] + 2 * VECTORS[1]) / 7, rtol=1e-5)
+def average(items, half_life, item_weights=None):
+    """The definition, in numpy."""
+    weights = 0.5 ** (np.arange(len(items))[::-1] / (half_life or np.inf))
+    if item_weights is not None:
+        weights = weights * item_weights[items]
+    return np.average(VECTORS[items], axis=0, weights=weights)
 
 
 @given(
     st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=9), min_size=1, max_size=5),
     st.sampled_from([None, 0.01, 1, 3.5, 1e12]),
+    st.sampled_from([None, WEIGHTS]),
 )
-def test_all_users_at_once_agree_with_numpy_one_by_one_and_to_the_bit_with_user_vector(
-    lists, half_life
-):
-    found = user_vectors(sequences_of(lists), VECTORS, half_life=half_life)
-    for items, vector in zip(lists, found, strict=True):
-        back = np.arange(len(items))[::-1]
-        weights = 0.5 ** (back / (half_life or np.inf))
-        np.testing.assert_allclose(
-            vector, np.average(VECTORS[items], axis=0, weights=weights), rtol=1e-4, atol=1e-6
+def test_all_users_at_once_agree_with_numpy_one_by_one(lists, half_life, item_weights):
+    options = {"half_life": half_life, "item_weights": item_weights}
+    found = user_vectors(sequences_of(lists), VECTORS, **options)
+    expected = [average(items, half_life, item_weights) for items in lists]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    matrix = history_matrix(sequences_of(lists), **options)
+    np.testing.assert_allclose(matrix.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(matrix @ VECTORS, expected, rtol=1e-4, atol=1e-6)
+
+
+@given(st.lists(st.lists(st.integers(0, 6), max_size=9), min_size=1, max_size=5))
+def test_before_each_event_the_average_is_that_of_the_shorter_history(lists):
+    for half_life in (None, 2.0):
+        found, steps = averages_before(
+            sequences_of(lists), VECTORS, half_life=half_life, item_weights=WEIGHTS
         )
-        assert np.array_equal(vector, user_vector(np.array(items), VECTORS, half_life=half_life))
+        expected = [average(items[:step], half_life, WEIGHTS)
+                    for items in lists for step in range(1, len(items))]  # fmt: skip
+        np.testing.assert_allclose(found, np.reshape(expected, (-1, 4)), rtol=1e-4, atol=1e-6)
+        firsts = np.cumsum([0, *map(len, lists)])
+        assert steps.tolist() == sorted(set(range(firsts[-1])) - set(firsts.tolist()))
+
+
+def test_an_item_one_half_life_back_weighs_half_and_a_repeat_counts_each_time():
+    weights = history_weights(np.array([0, 3]), half_life=1)
+    np.testing.assert_allclose(weights, [1 / 7, 2 / 7, 4 / 7], rtol=1e-6)
+    found = user_vectors(sequences_of([[3, 1, 3]]), VECTORS, half_life=1)
+    np.testing.assert_allclose(found[0], (5 * VECTORS[3] + 2 * VECTORS[1]) / 7, rtol=1e-5)
+    factors = np.array([4.0, 1.0, 7.0])
+    weights = history_weights(np.array([0, 2, 2, 3]), half_life=1, item_weights=factors)
+    np.testing.assert_allclose(weights, [2 / 3, 1 / 3, 1])  # (4 * 0.5, 1) / 3 and 1
 
 
 def test_weights_of_a_very_long_history_still_sum_to_one():
@@ -62,22 +74,10 @@ def test_an_empty_history_is_an_error_and_never_zeros():
         user_vectors(sequences_of([[0], []]), VECTORS)
 
 
-def test_item_weights_multiply_the_weights_of_recency():
-    weights = history_weights(
-        np.array([0, 2, 2, 3]), half_life=1, item_weights=np.array([4.0, 1.0, 7.0])
-    )
-    np.testing.assert_allclose(weights, [2 / 3, 1 / 3, 1])  # (4 * 0.5, 1) / 3 and 1
-    vectors = np.array([[3.0, 0], [0, 3.0]], np.float32)
-    rows = np.array([0, 1])
-    averaged = user_vector(rows, vectors, half_life=1, item_weights=np.array([4.0, 1.0]))
-    np.testing.assert_allclose(averaged, [2, 1], rtol=1e-6)
-
-
 def test_users_averaged_block_by_block_are_to_the_bit_those_averaged_at_once(sample, monkeypatch):
     histories = build_sequences(sample)
-    rng = np.random.default_rng(0)
-    vectors = rng.standard_normal((len(histories.item_ids), 8)).astype(np.float32)
-    options = {"half_life": 3, "item_weights": rng.random(len(vectors)) + 0.1}
+    vectors = RNG.standard_normal((len(histories.item_ids), 8)).astype(np.float32)
+    options = {"half_life": 3, "item_weights": RNG.random(len(vectors)) + 0.1}
     at_once = user_vectors(histories, vectors, **options)
     for size in (1, 100, 3000):
         monkeypatch.setattr("recsys.vectors.users.BLOCK", size)

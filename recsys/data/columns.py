@@ -117,7 +117,7 @@ def find_all(column: Ids | TextColumn, wanted: Iterable[Any]) -> Rows:
     elif isinstance(column, TextColumn):
         row_of = {text: row for row, text in enumerate(column)}
         rows = [row_of.get(one) for one in ids if isinstance(one, str)]
-    elif column.dtype == np.int64 and _all_int64(ids):
+    elif len(column) and column.dtype == np.int64 and _all_int64(ids):
         at = np.minimum(np.searchsorted(column, ids), len(column) - 1)
         return np.asarray(at[column[at] == ids], dtype=np.int64)
     else:
@@ -193,9 +193,8 @@ class Lists(Sequence[tuple[str, ...]]):
         """Tell which lists hold a text, bool array (n,)."""
         mask, code = np.zeros(len(self), bool), find(self.words, word)
         if code is not None:
-            mask[np.searchsorted(self.ends, np.flatnonzero(self.codes == code), side="right")] = (
-                True
-            )
+            entries = np.flatnonzero(self.codes == code)
+            mask[np.searchsorted(self.ends, entries, side="right")] = True
         return mask
 
 

@@ -86,15 +86,7 @@ class Sequences:
         return self.renumber(rows_of(self.item_ids, item_ids), item_ids)
 
     def renumber(self, rows: npt.NDArray[np.integer], item_ids: npt.NDArray[Any]) -> Sequences:
-        """Give each item another code; drop the events of items whose code is -1.
-
-        Parameters
-        ----------
-        rows : integer array, shape (n_items,)
-            New code of each item.
-        item_ids : array
-            The vocabulary that the new codes point into.
-        """
+        """Give each item another code, (n_items,), a row of `item_ids`; -1 drops its events."""
         codes = rows[self.codes]
         kept = codes >= 0
         offsets = self.offsets if kept.all() else self.where(kept).offsets

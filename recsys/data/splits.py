@@ -231,17 +231,14 @@ def new_user_cases(
 
     Parameters
     ----------
-    events : Events
-        Training and validation together, with times.
-    cutoff : second since 1970
+    events, cutoff, min_rating
+        As in `time_cases`.
     sizes : ascending whole numbers above 0
-    min_rating : float
-        Events below it are watched, but are neither history nor target, and are not counted.
+        How many liked items are known.
 
     Returns
     -------
     dict of size -> Cases
-        In that order. `watched` and `targets` are the same for all.
     """
     users, late = events.sequences.user_rows, _times(events) >= cutoff
     new = np.bincount(users[~late], minlength=len(events.sequences))[users] == 0
@@ -260,11 +257,7 @@ def last_out(events: Events, *, min_rating: float | None = None) -> Split:
     before (which papers tune on). Since every user ends at another time, the training part
     holds other users' future. A last item that was watched before stays, as a sure miss.
 
-    Parameters
-    ----------
-    events : Events
-    min_rating : float
-        "Last" means the last event that reaches it.
+    With `min_rating`, "last" means the last event that reaches it.
 
     Raises
     ------
@@ -291,24 +284,17 @@ def calibration_split(events: Events, *, min_rating: float | None = None) -> Spl
     `warm` and `fold-in` on the last 20%; `last-out` where either has fewer than 50 users, or
     where there are no times. At most MAX_USERS users each, drawn at random, the same every time.
 
-    Parameters
-    ----------
-    events : Events
-        What may be trained on.
-    min_rating : float
-
     Raises
     ------
     DataError
         Too little data for either.
     """
-    split = None
-    if events.times is not None:
-        try:
-            split = time_split(events, 0.2, min_rating)
-        except DataError:
-            split = None  # one second holds everything: there is an order only
-    if split is None or min(map(len, split.protocols.values())) < ENOUGH_USERS:
+    try:
+        split = time_split(events, 0.2, min_rating)
+        enough = min(map(len, split.protocols.values())) >= ENOUGH_USERS
+    except DataError:  # there are no times, or one second holds everything
+        enough = False
+    if not enough:
         split = last_out(events, min_rating=min_rating)
     sampled = {
         name: cases.take_users(draw(np.arange(len(cases)), MAX_USERS))

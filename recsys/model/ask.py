@@ -113,7 +113,7 @@ class Model:
             # Models saved before walks became a study hold these settings too.
             walks = [params.pop(name, None) for name in ("sequences", "p", "q")]
             if walks[0] == "walks":
-                raise ValueError("it was trained on random walks, which are no longer supported")
+                raise ValueError(f"it was trained on random walks; {storage.AGAIN}")
             ann = stored.manifest.get("ann", {})
             about = {name: stored.manifest[name] for name in KEPT}
             tables = Tables.from_columns(stored.columns, deep=verify)
@@ -132,12 +132,7 @@ class Model:
     # ---- histories to queries
 
     def history_of(self, user_id: Any) -> Rows:
-        """Return the rows of a user's items, oldest first; never empty.
-
-        Raises
-        ------
-        UnknownUserError, ColdUserError
-        """
+        """Return the rows of a user's items, oldest first, or raise Unknown- or ColdUserError."""
         rows = self.tables.histories.items_of(self.tables.user_row(user_id))
         if len(rows) == 0:
             raise ColdUserError(
@@ -149,11 +144,8 @@ class Model:
     def taste(self, history: Rows, liked: Rows = NO_ROWS, disliked: Rows = NO_ROWS) -> Taste:
         """Return the rows that a user vector is made of, and what each weighs.
 
-        Parameters
-        ----------
-        history : rows, oldest first
-        liked : rows; each counts like the newest of the history
-        disliked : rows; their average is subtracted, at `DISLIKED` times its weight
+        The history is oldest first; each liked item counts like its newest; the average of the
+        disliked ones is subtracted, at `DISLIKED` times its weight.
         """
         rarities = self.item_weights
         weights = rarities[history]
@@ -183,13 +175,7 @@ class Model:
         return np.asarray(taken.sum(axis=0))
 
     def pool_all(self, histories: Sequences) -> Vectors:
-        """Return the user vectors of many histories, float32 (n_users, d).
-
-        Parameters
-        ----------
-        histories : Sequences
-            Over the items of the model; none is empty.
-        """
+        """Return the user vectors of histories over the model's items, float32 (n_users, d)."""
         return user_vectors(
             histories,
             self.tables.vectors,
@@ -228,10 +214,8 @@ class Model:
         ----------
         histories : Sequences
             Over the items of the model; none is empty.
-        staleness : float64 array, shape (n_users,), days
-            Since the last event of each; None = all are present now.
-        popularity : float
-            As in `recsys.Recommender.recommend`.
+        staleness, popularity
+            As in `rank`.
         """
         averaged = self.pool_all(histories)
         weights = self.popularity_weights(
@@ -266,19 +250,10 @@ class Model:
         diversity: float = 0.0,
         reasons: bool = False,
     ) -> Recommendations:
-        """Recommend to one taste.
+        """Recommend to one taste what is left, or, if that is None, all but what was seen.
 
-        Parameters
-        ----------
-        taste : (rows, weights)
-        k : int
-        seen : rows that are not recommended
-        left : bool array, shape (n_items,), or None
-            The items to choose from, without `seen`; None = all but `seen`.
-        user_row : int or None
-            Whose staleness counts; None is somebody present now.
-        popularity, diversity, reasons
-            As in `recsys.Recommender.recommend`.
+        The staleness of `user_row` counts; None is somebody present now. `popularity`, `diversity`
+        and `reasons` are those of `recsys.Recommender.recommend`.
         """
         weight = popularity * self.popularity_weight(user_row)
         query = self.query(taste, weight)
@@ -360,9 +335,8 @@ class Model:
         Parameters
         ----------
         user_rows : integer array, shape (n,), or None
-        k : int
-        watched : bool
-            Whether items that a user watched may come again.
+        k, watched
+            As in `recsys.Recommender.recommend_many`.
         given : keywords of `rank`
 
         Returns

@@ -58,17 +58,18 @@ class Catalogue:
         find_items = functools.partial(matching, columns=self.columns)
         return functools.lru_cache(KEPT_FILTERS)(find_items)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"columns": self.columns}  # what is kept of filters cannot be pickled
+
     def take(self, rows: npt.NDArray[np.integer]) -> Catalogue:
         """Return the items of these rows."""
-        kinds = self.columns.items()
-        return Catalogue(
-            {
-                name: column[rows]
-                if isinstance(column, np.ndarray)
-                else type(column).of([column[row] for row in rows.tolist()])
-                for name, column in kinds
-            }
-        )
+        taken: dict[str, Column] = {}
+        for name, column in self.columns.items():
+            if isinstance(column, np.ndarray):
+                taken[name] = column[rows]
+            else:
+                taken[name] = type(column).of([column[row] for row in rows.tolist()])
+        return Catalogue(taken)
 
     def to_frame(self, item_ids: npt.NDArray[Any] | TextColumn) -> pd.DataFrame:
         """Return a frame in the form of `check_items`, one row an item, for ids in this order."""

@@ -14,6 +14,7 @@ import numpy as np
 from recsys.data.columns import TextColumn, find, id_array
 from recsys.errors import DataError
 from recsys.search.exact import unit_length
+from recsys.search.threads import one_blas_thread
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -72,11 +73,6 @@ def item_features(items: pd.DataFrame) -> list[dict[str, float]]:
 def feature_matrices(watched: pd.DataFrame, new: pd.DataFrame) -> tuple[csr_matrix, csr_matrix]:
     """Lay out the features that MIN_ITEMS of the watched items have, MAX_FEATURES at most.
 
-    Parameters
-    ----------
-    watched, new : DataFrame
-        In the form of `recsys.data.frames.check_items`.
-
     Returns
     -------
     csr_matrix, csr_matrix, shapes (n_watched, n_features) and (n_new, n_features)
@@ -103,13 +99,9 @@ def regress(
 
     An item that was watched n times weighs n ** 0.5, since its vectors are more certain.
 
-    The features, the weights, the penalty and the method were chosen inside the first 80% of the
-    ratings of ml-100k and ml-latest-small, at several cutoffs, by the recall@20 among the cold
-    items alone. The regression found .051 on ml-latest-small (303 `fold-in` users, counted once a
-    cutoff) and .189 and .259 on ml-100k (815 in `fold-in`, 328 in `warm`); the mean of the 10 to
-    100 nearest items at best .035, .210 and .193. A penalty of 30 found no more and cost the other
-    items of ml-latest-small .008 of their recall; to raise the predicted popularity found no more
-    over all items.
+    Features, weights and penalty were chosen inside the first 80% of the ratings of ml-100k and
+    ml-latest-small, by the recall@20 among the cold items alone: .189 and .051 of `fold-in`, where
+    the mean of the 10 to 100 nearest items found at best .210 and .035 (`warm`: .259 to .193).
 
     Parameters
     ----------
@@ -143,20 +135,10 @@ def _with_ones(features: csr_matrix) -> Any:
 
 
 def add_cold_items(tables: Tables, items: pd.DataFrame, *, unit: bool) -> Tables:
-    """Add items to what a model knows, with all their numbers predicted from their metadata.
+    """Add a checked table of items to what a model knows, see `recsys.Recommender.add_items`.
 
-    Parameters
-    ----------
-    tables : Tables
-    items : DataFrame
-        Checked; none of them has a vector.
-    unit : bool
-        Whether items answer with their input vector at length 1 (`scoring="cosine"`).
-
-    Raises
-    ------
-    DataError
-        See `recsys.Recommender.add_items`.
+    All their numbers are predicted from their metadata. `unit` tells whether items answer with
+    their input vector at length 1 (`scoring="cosine"`).
     """
     import pandas as pd
 
@@ -178,9 +160,9 @@ def add_cold_items(tables: Tables, items: pd.DataFrame, *, unit: bool) -> Tables
             f"in at least {MIN_ITEMS} items with a vector"
         )
     useful = watched.getnnz(axis=1) > 0
-    predicted = regress(
-        watched[useful], tables.counts[learned[useful]], tables.numbers[learned[useful]], new
-    )
+    rows = learned[useful]
+    with one_blas_thread():
+        predicted = regress(watched[useful], tables.counts[rows], tables.numbers[rows], new)
     if unit:
         d = tables.vectors.shape[1]
         predicted[:, -d - 2 : -2] = unit_length(predicted[:, :d])

@@ -26,20 +26,10 @@ if TYPE_CHECKING:
 def split_scores(
     tables: Tables, taste: Taste, rows: Rows, popularity_weight: float, *, cosine: bool
 ) -> tuple[Rows, npt.NDArray[np.float64]]:
-    """Split the scores of some items.
+    """Split the scores of some rows, (n,), for a taste; `cosine` tells whether they are cosines.
 
     The weights of a taste sum to what its query holds for the level of an item, so that the level
     is a part of what each watched item says.
-
-    Parameters
-    ----------
-    tables : Tables
-    taste : (rows, weights)
-    rows : integer array, shape (n,)
-        The items whose scores are split.
-    popularity_weight : float
-    cosine : bool
-        Whether scores are cosines.
 
     Returns
     -------

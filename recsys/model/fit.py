@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,22 +89,9 @@ def learn(
     *,
     train: Train = train_vectors,
 ) -> tuple[Tables, dict[str, float]]:
-    """Train on the events and read the vectors out.
+    """Train on compact events with settings of which none is left to be chosen; see `fit_model`.
 
-    Parameters
-    ----------
-    events : Events
-        Compact.
-    items, train
-        As in `fit_model`.
-    params : dict
-        None left to be chosen.
-
-    Returns
-    -------
-    tables : Tables
-    seconds : dict
-        How long each step took: train, readout.
+    Returns the tables, and how many seconds each step took.
     """
     started = time.perf_counter()
     likes = events.liked(params["min_rating"])
@@ -117,22 +105,18 @@ def learn(
         of_all = liked.recent_counts(days, now or 0)
         recent = of_all[np.isin(events.sequences.item_ids, trained.item_ids)]
     popularity = log_popularity(histories.counts(), recent)
-    kept = events if params["min_rating"] is not None else _without_ratings(events)
+    if params["min_rating"] is None:  # then a model never looks at ratings again
+        events = replace(events, ratings=None)
     tables = Tables.of(
         trained,
         np.column_stack([columns, popularity]),
         histories,
-        histories if liked is events else events.sequences.recode(trained.item_ids),
+        histories if likes.all() else events.sequences.recode(trained.item_ids),
         liked.days_before(now),
         items,
-        kept,
+        events,
     )
     return tables, {"train": read - started, "readout": time.perf_counter() - read}
-
-
-def _without_ratings(events: Events) -> Events:
-    """Drop what a model without `min_rating` never looks at again."""
-    return type(events)(events.sequences, events.times)
 
 
 def with_index(model: Model) -> Model:

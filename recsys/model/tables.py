@@ -126,7 +126,8 @@ class Tables:
             columns |= self.catalogue.to_columns()
         sequences = self.events.sequences
         if sequences.codes is not self.watched.codes:
-            columns["event_item_ids"] = _as_column(sequences.item_ids)
+            ids = sequences.item_ids
+            columns["event_item_ids"] = ids if isinstance(ids, TextColumn) else to_column(ids)
             columns["event_codes"] = sequences.codes
             columns["event_offsets"] = sequences.offsets
         return {name: column for name, column in columns.items() if column is not None}
@@ -158,30 +159,27 @@ class Tables:
         given |= {name: columns.get(name) for name in ("contexts", "cold")}
         catalogue = Catalogue.from_columns(columns, n_items) if "catalogue" in columns else None
         events = _events(columns, watched, n_users)
-        tables = cls(
+        d = columns["vectors"].size // max(n_items, 1)
+        for name, shape, kind in (
+            ("vectors", (n_items, d), np.float32),
+            ("contexts", (n_items, d), np.float32),
+            ("readout", (n_items, d + 2), np.float32),
+            ("counts", (n_items,), np.int64),
+            ("cold", (n_items,), np.bool_),
+            ("staleness", (n_users,), np.float64),
+        ):
+            column = given[name]
+            if column is None:
+                continue
+            if column.dtype != kind or column.shape != shape:
+                found = f"{name} has shape {column.shape} and dtype {column.dtype}"
+                raise ValueError(f"{found} instead of {shape} and {np.dtype(kind)}")
+            ends = column.min(initial=0), column.max(initial=0)
+            if deep and kind == np.float32 and not np.isfinite(ends).all():
+                raise ValueError(f"{name} holds NaN or infinity")
+        return cls(
             **given, catalogue=catalogue, histories=histories, watched=watched, events=events
         )
-        if columns["vectors"].ndim != 2:
-            raise ValueError(f"vectors has shape {columns['vectors'].shape}")
-        shape = (n_items, columns["vectors"].shape[1])
-        wider = (n_items, shape[1] + 2)
-        for name, expected in (("vectors", shape), ("contexts", shape), ("readout", wider)):
-            matrix = getattr(tables, name)
-            if matrix is None:
-                continue
-            if matrix.dtype != np.float32 or matrix.shape != expected:
-                raise ValueError(f"{name} has shape {matrix.shape} and dtype {matrix.dtype}")
-            if deep and not np.isfinite([matrix.min(initial=0), matrix.max(initial=0)]).all():
-                raise ValueError(f"{name} holds NaN or infinity")
-        if len(tables.counts) != n_items:
-            raise ValueError(f"counts has {len(tables.counts)} rows for {n_items} items")
-        if tables.cold is not None and (
-            tables.cold.shape != (n_items,) or tables.cold.dtype != np.bool_
-        ):
-            raise ValueError(f"cold has shape {tables.cold.shape} for {n_items} items")
-        if tables.staleness.shape != (n_users,) or tables.staleness.dtype != np.float64:
-            raise ValueError(f"staleness has shape {tables.staleness.shape} for {n_users} users")
-        return tables
 
     @property
     def titles(self) -> TextColumn | None:
@@ -198,13 +196,25 @@ class Tables:
         """Mark the items that nobody has watched, bool array of shape (n_items,)."""
         return np.zeros(len(self.item_ids), bool) if self.cold is None else self.cold
 
-    def take_items(self, rows: Rows) -> Tables:
-        """Return the tables of some items alone, of ascending rows; others leave the histories."""
-        gone = np.delete(take(self.item_ids), rows)
+    def without_items(self, item_ids: Iterable[Any]) -> Tables:
+        """Return the tables without some items, which leave the histories too.
+
+        Raises
+        ------
+        UnknownItemError
+        ValueError
+            No item would be left.
+        """
+        gone = [self.item_row(item_id) for item_id in item_ids]
+        if not gone:
+            return self
+        rows = np.setdiff1d(np.arange(len(self.item_ids)), gone)
+        if len(rows) == 0:
+            raise ValueError("at least one item has to stay in the model")
         places = np.full(len(self.item_ids), -1)
         places[rows] = np.arange(len(rows))
         histories, watched = self._renumbered(places, len(rows))
-        stays = ~np.isin(take(self.events.sequences.item_ids), gone)
+        stays = ~np.isin(take(self.events.sequences.item_ids), take(self.item_ids, np.array(gone)))
         events = self.events.where(stays[self.events.sequences.codes])
         ids = take(events.sequences.item_ids)[stays]
         sequences = events.sequences.renumber(np.cumsum(stays) - 1, ids)
@@ -227,13 +237,8 @@ class Tables:
     ) -> Tables:
         """Return the tables with more items, which nobody has watched.
 
-        Parameters
-        ----------
-        item_ids : integer or str array, shape (n_new,)
-            Of the kind of the ids that are there, and none of them.
-        predicted : float32 array, shape (n_new, width of `numbers`)
-        items : DataFrame
-            What is known of all items, in the form of `check_items`.
+        Their ids are new ones of the same kind, `predicted` holds their `numbers`, and `items` what
+        is known of all items, old and new (`recsys.data.frames.check_items`).
         """
         old, n_new = take(self.item_ids), len(item_ids)
         everything = np.concatenate([old, item_ids])
@@ -302,8 +307,7 @@ class Tables:
         excluded : rows to leave out
         allow : ids, or None for all
         where : expression over the columns of the items, see `recsys.model.where`; or a boolean
-        Series
-            whose index holds item ids and is called "item_id"; or None for all
+            Series whose index holds item ids and is called "item_id"; or None for all
 
         Raises
         ------
@@ -347,10 +351,6 @@ class Tables:
         close = ", ".join(map(repr, get_close_matches(str(title), {*titles} - {""})))
         hint = f"; close titles: {close}" if close else ""
         raise UnknownItemError(f"unknown item {title!r}: neither an id nor a title{hint}")
-
-
-def _as_column(ids: Any) -> Any:
-    return ids if isinstance(ids, TextColumn) else to_column(ids)
 
 
 def _events(columns: dict[str, Any], watched: Sequences, n_users: int) -> Events:

@@ -86,14 +86,8 @@ def merge_events(
 ) -> tuple[pd.DataFrame, npt.NDArray[np.bool_]]:
     """Add new events to those that a model knows.
 
-    Parameters
-    ----------
-    tables : Tables
-    ratings : DataFrame
-        New events, unchecked. Where there are times, those that the model knows already (same
-        user, item and time) are dropped; where there are none, all are taken to be later ones.
-    min_rating : float
-        As the model was fitted with.
+    Of the new ones, unchecked, those that the model knows already (same user, item and time) are
+    dropped; where there are no times, all are taken to be later ones.
 
     Returns
     -------
@@ -156,19 +150,7 @@ def merge_items(tables: Tables, items: pd.DataFrame | None) -> pd.DataFrame | No
 def _train_on_news(
     tables: Tables, histories: Sequences, is_new: npt.NDArray[np.bool_], params: Any
 ) -> ItemVectors:
-    """Continue training on the new events, and what surrounds them.
-
-    Parameters
-    ----------
-    tables : Tables
-        What the model knew before.
-    histories : Sequences
-        All interactions, old and new.
-    is_new : bool array, shape (n_events,)
-        Of these.
-    params : dict
-        Of the model.
-    """
+    """Continue the training of old tables on the marked events, and what surrounds them."""
     warm = np.flatnonzero(~tables.is_cold)
     contexts = None if tables.contexts is None else tables.contexts[warm]
     old = ItemVectors(take(tables.item_ids, warm), tables.vectors[warm], contexts)
@@ -186,19 +168,11 @@ def _still_cold(before: Tables, after: Tables, items: pd.DataFrame) -> pd.DataFr
 def with_context(histories: Sequences, new: npt.NDArray[np.bool_], window: int) -> Sequences:
     """Keep the new events and those of the same user that are within a window of one.
 
-    Parameters
-    ----------
-    histories : Sequences
-    new : bool array, shape (n_events,)
-    window : int
-
-    Returns
-    -------
-    Sequences
-        Of the users that have new events.
+    Only users who have new events, marked in a bool array (n_events,), are kept.
 
     Examples
     --------
+    >>> from recsys.data.sequences import Sequences
     >>> one = Sequences(np.array([7]), np.arange(6), np.arange(6, dtype=np.int32), np.array([0, 6]))
     >>> with_context(one, np.arange(6) == 4, 2).codes
     array([2, 3, 4, 5], dtype=int32)
@@ -225,7 +199,7 @@ def measure_drift(before: Tables, after: Tables) -> dict[str, Any]:
     rows = draw(np.flatnonzero(before.counts >= ENOUGH), N_ITEMS)
     now = rows_of(take(before.item_ids), take(after.item_ids))
     shares: dict[str, float | None] = {}
-    for name, nearest in (("similar", _similar), ("answers", _answers)):
+    for name, nearest in (("similar", _most_similar), ("answers", _best_answers)):
         was, stays = now[nearest(before, rows)], nearest(after, now[rows])
         kept = [len(np.intersect1d(*pair)) / len(pair[0]) for pair in zip(was, stays, strict=True)
                 if len(pair[0])]  # fmt: skip
@@ -238,11 +212,11 @@ def measure_drift(before: Tables, after: Tables) -> dict[str, Any]:
     }
 
 
-def _similar(tables: Tables, rows: Rows) -> Rows:
+def _most_similar(tables: Tables, rows: Rows) -> Rows:
     return _nearest(tables.unit_vectors, tables.unit_vectors[rows], rows)
 
 
-def _answers(tables: Tables, rows: Rows) -> Rows:
+def _best_answers(tables: Tables, rows: Rows) -> Rows:
     asked = np.column_stack([tables.vectors[rows], np.ones(len(rows), np.float32)])
     return _nearest(tables.readout[:, :-1], asked, rows)
 

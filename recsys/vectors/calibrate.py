@@ -155,7 +155,7 @@ def _try_all(
 ) -> Iterator[dict[str, Any]]:
     """Measure all epochs, half-lives and windows of popularity, each at its best weights."""
     earlier = split.train.where(split.train.liked(params["min_rating"])).compact()
-    now = split.train.now
+    now = split.train.now  # None without times
     kept = np.flatnonzero(earlier.sequences.counts() >= params["min_count"])
     known: dict[str, Cases] = {}
     for epochs in grid["epochs"]:
@@ -185,12 +185,8 @@ def _try_all(
                 if days is not None and now is not None:
                     recent = earlier.recent_counts(days, now)[kept]
                 popularity = log_popularity(counts, recent)
-                yield {
-                    "epochs": epochs,
-                    "half_life": half_life,
-                    "popularity_days": days,
-                    **_best_weights(asked, np.column_stack([columns, popularity]), grid),
-                }
+                tried = {"epochs": epochs, "half_life": half_life, "popularity_days": days}
+                yield tried | _best_weights(asked, np.column_stack([columns, popularity]), grid)
 
 
 def _best_weights(asked: dict[str, _Asked], readout: Floats, grid: Grid) -> dict[str, Any]:
@@ -209,11 +205,7 @@ def _best_weights(asked: dict[str, _Asked], readout: Floats, grid: Grid) -> dict
         recalls = asked["warm"].recalls(readout, weights)
         stale, came_back = _smallest_of_the_best(stale_ones, recalls, "warm")
         found = came_back | found
-    return {
-        "popularity_weight": fresh,
-        "stale_popularity_weight": stale,
-        "recall@20": found,
-    }
+    return {"popularity_weight": fresh, "stale_popularity_weight": stale, "recall@20": found}
 
 
 def _smallest_of_the_best(

@@ -132,9 +132,7 @@ def train_item2vec(
         model = Word2Vec(**parameters)
         model.build_vocab_from_freq(frequencies)
         _train(model, sequences, epochs=epochs, alpha=alpha)
-    rows = np.argsort(_codes(model))
-    item_ids = sequences.item_ids if len(kept) == len(counts) else sequences.item_ids[kept]
-    return ItemVectors(item_ids, model.wv.vectors[rows], None if hs else model.syn1neg[rows])
+    return _vectors(model, sequences, kept)
 
 
 def train_vectors(sequences: Sequences, params: Mapping[str, Any]) -> ItemVectors:
@@ -210,8 +208,17 @@ def continue_item2vec(
         model.make_cum_table()
         model.wv.vectors_lockf = (np.arange(len(kept)) >= len(of_old)).astype(np.float32)
         _train(model, news, epochs=epochs, alpha=alpha)
+    return _vectors(model, sequences, kept)
+
+
+def _vectors(model: Word2Vec, sequences: Sequences, kept: npt.NDArray[np.intp]) -> ItemVectors:
+    """Take both matrices out of gensim's model, in the order of the items."""
     rows = np.argsort(_codes(model))
-    return ItemVectors(sequences.item_ids[kept], model.wv.vectors[rows], model.syn1neg[rows])
+    # The very same array where all are kept: then sequences need no other codes.
+    every = len(kept) == len(sequences.item_ids)
+    item_ids = sequences.item_ids if every else sequences.item_ids[kept]
+    contexts = None if model.hs else model.syn1neg[rows]
+    return ItemVectors(item_ids, model.wv.vectors[rows], contexts)
 
 
 def _train(model: Word2Vec, sequences: Sequences, *, epochs: int, alpha: float) -> None:

@@ -99,13 +99,7 @@ def ridge_columns(
     an output vector, with two differences: they know what comes after from what comes before,
     and they are the exact solution of a linear problem.
 
-    Parameters
-    ----------
-    vectors : float32 array, shape (n_items, d)
-    histories : Sequences
-        Over these items.
-    half_life : float, items
-    item_weights : float32 array, shape (n_items,)
+    The arguments are those of `recsys.vectors.users.user_vectors`.
 
     References
     ----------

@@ -78,14 +78,7 @@ def history_matrix(
 ) -> csr_array:
     """Lay histories out as a sparse (n_users, n_items) matrix of `history_weights`.
 
-    An item that a user watched twice has two entries, which share the arrays of the histories.
-
-    Parameters
-    ----------
-    histories : Sequences
-    half_life : float, items; None for the plain mean
-    item_weights : float array, shape (n_items,), optional
-        Factors above 0, one an item.
+    The keywords are those of `user_vectors`. An item that a user watched twice has two entries.
     """
     from scipy.sparse import csr_array
 
@@ -153,11 +146,6 @@ def averages_before(
     """Average what came before each event, as `user_vectors` would, except each user's first.
 
     All users advance together, the longest first, so that those not yet done are a prefix.
-
-    Parameters
-    ----------
-    histories, vectors, half_life, item_weights
-        As in `user_vectors`.
 
     Returns
     -------

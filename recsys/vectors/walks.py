@@ -102,10 +102,6 @@ def count_neighbours(sequences: Sequences) -> csr_array:
     The graph is undirected. Directed (a walk only goes on to what came after) and unweighted ones
     were worse on nested splits of ml-100k.
 
-    Parameters
-    ----------
-    sequences : Sequences
-
     Returns
     -------
     int64 sparse array, shape (n_items, n_items)
