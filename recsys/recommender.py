@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recsys.data.columns import find, take
-from recsys.errors import ColdUserError, ModelError, NotFittedError, UnknownUserError
+from recsys.errors import ColdUserError, NotFittedError, UnknownUserError
 from recsys.model import storage
 from recsys.model.ask import NO_ROWS, Model, check_count, check_dials
 from recsys.settings import complete_settings, describe_in
@@ -229,10 +229,7 @@ class Recommender:
             There is no model, or a part of it is missing, damaged, or of a newer format.
         """
         model = Model.load(Path(folder), verify=verify)
-        try:
-            recommender = cls(**model.params)
-        except (TypeError, ValueError) as error:
-            raise ModelError(f"the model in '{folder}' does not fit together: {error}") from None
+        recommender = cls(**model.params)
         recommender._model = model
         return recommender
 

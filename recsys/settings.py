@@ -158,7 +158,7 @@ def check_settings(params: Mapping[str, Any]) -> None:
 def complete_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return a model's settings, checked, as plain values; other names are left out."""
     params = {
-        name: value.item() if isinstance(value, np.generic) else value
+        name: value.item() if hasattr(value, "item") else value  # numpy's numbers
         for name, value in given.items()
         if name in SETTINGS
     }

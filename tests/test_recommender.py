@@ -277,9 +277,9 @@ def test_the_face_has_twenty_members_and_says_where_a_model_came_from(model, sam
     }
     assert about["data"]["n_ratings"] == len(sample)
     assert set(about["seconds"]) == {"calibrate", "train", "readout", "index"}
-    for ask in (lambda m: m.recommend(1), lambda m: m.users, lambda m: m.about, lambda m: m.save("x"),
-                lambda m: m.update(sample), lambda m: m.add_items(sample), lambda m: m.popular(),
-                lambda m: m.remove_items([1]), lambda m: m.recommend_many()):  # fmt: skip
+    for ask in (lambda m: m.recommend(1), lambda m: m.users, lambda m: m.about,
+                lambda m: m.save("x"), lambda m: m.update(sample), lambda m: m.popular(),
+                lambda m: m.add_items(sample), lambda m: m.remove_items([1]), lambda m: m.recommend_many()):  # fmt: skip
         with pytest.raises(NotFittedError, match="call fit"):
             ask(Recommender())
 

@@ -24,6 +24,7 @@ from recsys.recommendations import Recommendations
 from recsys.search.approximate import annoy_available, best_of, open_annoy
 from recsys.search.diversity import diversify, diversify_many, pool_size
 from recsys.search.exact import ExactIndex, exact_scores, top_k, unit_length
+from recsys.settings import SETTINGS, complete_settings
 from recsys.vectors.readout import popularity_weights, queries, rarity
 from recsys.vectors.users import history_weights, user_vectors
 
@@ -114,6 +115,9 @@ class Model:
             walks = [params.pop(name, None) for name in ("sequences", "p", "q")]
             if walks[0] == "walks":
                 raise ValueError(f"it was trained on random walks; {storage.AGAIN}")
+            if odd := params.keys() ^ SETTINGS.keys():
+                raise ValueError(f"settings {sorted(odd)} are unknown or missing")
+            params = complete_settings(params)
             ann = stored.manifest.get("ann", {})
             about = {name: stored.manifest[name] for name in KEPT}
             tables = Tables.from_columns(stored.columns, deep=verify)
