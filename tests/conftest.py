@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import hypothesis
 import pytest
 
 from recsys import DownloadError, Recommender, load_items, load_ratings
 from tests import counts
-
-hypothesis.settings.register_profile("patient", deadline=None)
-hypothesis.settings.load_profile("patient")
 
 
 def pytest_terminal_summary(terminalreporter):

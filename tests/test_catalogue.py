@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -140,13 +138,3 @@ def test_damaged_columns_are_refused(broken: str, catalogue: Catalogue) -> None:
         del stored["catalogue2"]
     with pytest.raises((ValueError, KeyError)):
         Catalogue.from_columns(stored, 4 if broken == "rows" else 5)
-
-
-def test_a_filter_needs_no_pandas() -> None:
-    code = (
-        "import sys, numpy as np; from recsys.model.where import matching;"
-        "assert matching('year > 5', {'year': np.array([1., 9.])}).tolist() == [False, True];"
-        "print({'pandas', 'scipy', 'gensim'} & set(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"
