@@ -13,6 +13,7 @@ from recsys.data.frames import check_items
 from recsys.model.cold import MIN_ITEMS, PENALTY, feature_matrices, item_features, regress
 from recsys.recommender import fitted
 from tests.conftest import BRIEF
+from tests.test_changes import copy_of
 from tests.test_storage import snapshot
 
 TINY = {"vector_size": 8, "epochs": 5, "calibrate": False}
@@ -47,10 +48,7 @@ def without(sample, sample_items):
 
 @pytest.fixture
 def fresh(without):
-    """The same, to be changed."""
-    model = Recommender()
-    model._model = fitted(without)
-    return model
+    return copy_of(without)
 
 
 @pytest.fixture(scope="module")
@@ -163,8 +161,7 @@ def test_a_cold_item_is_served_explained_compared_marked_and_part_of_a_history(f
 def test_any_order_gives_the_same_bytes_and_turns_the_same_vectors(
     without, fresh, newcomers, tmp_path
 ):
-    turns = Recommender(**without.params)
-    turns._model = fitted(without)
+    turns = copy_of(without)
     one = saved(fresh.add_items(newcomers), tmp_path / "one")
     loaded = Recommender.load(tmp_path / "one")
     assert cold_items(loaded) == NEW
