@@ -57,7 +57,7 @@ class Setting:
         number: Any = Integral if self.kind is int else Real  # numpy's numbers too
         if not isinstance(value, number):
             return False
-        return bool(abs(value) <= 2**63 and self.low <= value <= self.high)
+        return math.isfinite(value) and self.low <= value <= self.high
 
     def _wanted(self) -> str:
         if self.kind is str:
@@ -157,12 +157,10 @@ def check_settings(params: Mapping[str, Any]) -> None:
 
 def complete_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return a model's settings, checked, as plain values; other names are left out."""
-    params = {
-        name: value.item() if hasattr(value, "item") else value  # numpy's numbers
-        for name, value in given.items()
-        if name in SETTINGS
-    }
+    params = {name: value for name, value in given.items() if name in SETTINGS}
     check_settings(params)
+    # numpy's numbers become Python's, so that they can be saved.
+    params = {n: value.item() if hasattr(value, "item") else value for n, value in params.items()}
     params["negative"] *= not params["hs"]  # hierarchical softmax draws no noise
     params["ridge"] *= params["scoring"] != "cosine"
     return params

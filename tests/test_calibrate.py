@@ -55,28 +55,13 @@ def test_what_is_given_is_kept_and_the_chosen_settings_give_the_same_model(sampl
     assert again.params == model.params
     assert again.about["calibration"] == {}
     assert np.array_equal(fitted(again).tables.readout, fitted(model).tables.readout)
+    second = Recommender(**SMALL, **given).fit(sample[:5000]).fit(sample)
+    assert second.about["calibration"]["tried"] == calibration["tried"]  # not those of the first
 
 
-def test_a_second_fit_chooses_again_and_keeps_nothing_of_the_first(sample, monkeypatch):
-    calls = []
-    monkeypatch.setattr(
-        "recsys.vectors.calibrate.calibrate",
-        lambda events, params, train: (
-            calls.append(dict(params)) or {"chosen": {"half_life": 1.0 + len(calls)}}
-        ),
-    )
-    model = Recommender(vector_size=4, epochs=1)
-    assert [model.fit(sample).params["half_life"] for _ in range(2)] == [2.0, 3.0]
-    assert [given["half_life"] for given in calls] == [None, None]
-
-
-def test_nothing_is_tried_where_everything_is_given(events, monkeypatch):
-    monkeypatch.setattr(module, "calibration_split", None)  # would fail if it were called
-    choice = calibrate(events, params(**DEFAULTS | {"popularity_days": 7}))
-    assert choice == {"chosen": {}, "skipped": "every setting was given"}
-
-
-def test_too_little_data_gets_the_defaults_and_the_reason(sample):
+def test_nothing_is_tried_where_everything_is_given_or_there_is_too_little_data(events, sample):
+    given = calibrate(events, params(**DEFAULTS | {"popularity_days": 7}))
+    assert given == {"chosen": {}, "skipped": "every setting was given"}
     few = sample.iloc[:2]
     choice = calibrate(Events.of(few), params())
     assert choice["chosen"] == DEFAULTS

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -36,30 +34,19 @@ def catalogue() -> Catalogue:
 @pytest.mark.parametrize(
     ("where", "expected"),
     [
-        ("year >= 1990", [10, 40]),
-        ("1990 > year", [20]),
-        ("1977 <= year < 2000", [10, 20]),
+        ("year >= 1990", [10, 40]), ("1990 > year", [20]), ("1977 <= year < 2000", [10, 20]),
         ("year != 1996", [20, 40]),  # what is not known never matches
-        ("year == 1996", [10]),
-        ("year in (1996, 2003)", [10, 40]),
-        ("year not in [1996]", [20, 40]),
+        ("year == 1996", [10]), ("year in (1996, 2003)", [10, 40]),
         ("not year > 1990", [20, 30, 50]),
-        ("'Drama' in genres", [10, 40]),
-        ("'Drama' not in genres", [20, 30, 50]),
-        ("'Western' in genres", []),
-        ("'snow' in tags and not 'dark' in tags", [40]),
-        ("title == 'Fargo'", [10]),
-        ("'Star Wars' == title", [20]),
-        ("'ar' in title", [10, 20]),
-        ("title == \"Naïve\\t'Film'\"", [40]),
-        ("studio in ('A', 'C')", [10, 40]),
-        ("price < 10", [10, 30]),
-        ("price > -1", [10, 30, 40]),
-        ("in_stock", [10, 30, 40]),
-        ("in_stock and (year < 1980 or 'Crime' in genres)", [10]),
-        ("price in ()", []),
+        ("year not in [1996]", [20, 40]), ("'Drama' in genres", [10, 40]),
+        ("'Drama' not in genres", [20, 30, 50]), ("'Western' in genres", []),
+        ("'snow' in tags and not 'dark' in tags", [40]), ("title == 'Fargo'", [10]),
+        ("'Star Wars' == title", [20]), ("'ar' in title", [10, 20]),
+        ("title == \"Naïve\\t'Film'\"", [40]), ("studio in ('A', 'C')", [10, 40]),
+        ("price < 10", [10, 30]), ("price > -1", [10, 30, 40]), ("price in ()", []),
+        ("in_stock", [10, 30, 40]), ("in_stock and (year < 1980 or 'Crime' in genres)", [10]),
     ],
-)
+)  # fmt: skip
 def test_where(where: str, expected: list[int], catalogue: Catalogue) -> None:
     ids = np.array([10, 20, 30, 40, 50])
     assert ids[catalogue.mask(where)].tolist() == expected
@@ -70,31 +57,24 @@ def test_where(where: str, expected: list[int], catalogue: Catalogue) -> None:
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        ("", "invalid syntax"),
-        ("year >=", "invalid syntax"),
+        ("", "invalid syntax"), ("year >=", "invalid syntax"), ("year := 5", "invalid syntax"),
         ("yaer > 1990", "no column 'yaer' of items .*; there are: title, genres, year, price"),
-        ("Comedy in genres", "no number and no text in quotes"),
-        ("genres == 'Drama'", "genres is a column of lists: write 'text' in genres"),
-        ("genres", "compare it"),
-        ("year > '1990'", "year is a column of numbers and '1990' is none"),
-        ("title > 5", "title is a column of texts and 5 is none"),
-        ("1990 in year", "not searched"),
-        ("1 < 2", "'1' is no column"),
-        ("year > price", "'price' is no number"),
-        ("year is 1990", "use == or !="),
+        ("Comedy in genres", "neither a number nor a text in quotes"), ("genres", "compare it"),
+        ("genres == 'Drama'", "column 'genres' holds lists: write 'text' in genres"),
+        ("year > '1990'", "column 'year' is numeric; got text '1990'"),
+        ("title > 5", "column 'title' is text; got the number 5"),
+        ("1990 in year", "column 'year' cannot contain 1990"), ("1 < 2", "'1' is not a column"),
+        ("year > price", "'price' is neither a number"), ("year is 1990", "use == or !="),
         ("year in 1990", "neither a column nor several values"),
-        ("title.upper() == 'FARGO'", "is no column"),
-        ("__import__('os').system('touch /tmp/owned')", "is no comparison"),
-        ("(lambda: 1)()", "is no comparison"),
-        ("[y for y in year]", "is no comparison"),
-        ("year > 1 if year else year", "is no comparison"),
-        ("year := 5", "invalid syntax"),
-        ("year > 1\0", "null byte|source code"),
+        ("title.upper() == 'FARGO'", "is not a column"), ("(lambda: 1)()", "is not a comparison"),
+        ("__import__('os').system('touch /tmp/owned')", "is not a comparison"),
+        ("[y for y in year]", "is not a comparison"), ("year > 1\0", "null byte|source code"),
+        ("year > 1 if year else year", "is not a comparison"),
+        ("year > 1" + "0" * 400, "too large"),
         ("(" * 5000 + "year > 1" + ")" * 5000, "longer than|too many|nested"),
         ("not " * 2400 + "year > 1", "nested|comparison|too"),
-        ("year > 1" + "0" * 400, "too large"),
     ],
-)
+)  # fmt: skip
 def test_what_is_no_filter_is_refused(where: str, message: str, catalogue: Catalogue) -> None:
     with pytest.raises(ValueError, match=message) as error:
         catalogue.mask(where)
@@ -140,13 +120,3 @@ def test_damaged_columns_are_refused(broken: str, catalogue: Catalogue) -> None:
         del stored["catalogue2"]
     with pytest.raises((ValueError, KeyError)):
         Catalogue.from_columns(stored, 4 if broken == "rows" else 5)
-
-
-def test_a_filter_needs_no_pandas() -> None:
-    code = (
-        "import sys, numpy as np; from recsys.model.where import matching;"
-        "assert matching('year > 5', {'year': np.array([1., 9.])}).tolist() == [False, True];"
-        "print({'pandas', 'scipy', 'gensim'} & set(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"

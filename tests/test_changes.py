@@ -29,6 +29,13 @@ def parts(sample):
     return ratings[~late], ratings[late]
 
 
+def copy_of(model):
+    """Another Recommender with the same model, to be changed."""
+    other = Recommender(**model.params)
+    other._model = fitted(model)
+    return other
+
+
 def changes(parts, items):
     """Every way to change a model."""
     return {

@@ -10,11 +10,10 @@ from sklearn.linear_model import Ridge
 
 from recsys import ColdUserError, DataError, Recommender, UnknownItemError
 from recsys.data.frames import check_items
-from recsys.data.splits import split_by_time
-from recsys.evaluate import evaluate
 from recsys.model.cold import MIN_ITEMS, PENALTY, feature_matrices, item_features, regress
 from recsys.recommender import fitted
 from tests.conftest import BRIEF
+from tests.test_changes import copy_of
 from tests.test_storage import snapshot
 
 TINY = {"vector_size": 8, "epochs": 5, "calibrate": False}
@@ -49,13 +48,10 @@ def without(sample, sample_items):
 
 @pytest.fixture
 def fresh(without):
-    """The same, to be changed."""
-    model = Recommender()
-    model._model = fitted(without)
-    return model
+    return copy_of(without)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def newcomers(sample_items):
     return sample_items[sample_items["item_id"].isin(NEW)]
 
@@ -165,8 +161,7 @@ def test_a_cold_item_is_served_explained_compared_marked_and_part_of_a_history(f
 def test_any_order_gives_the_same_bytes_and_turns_the_same_vectors(
     without, fresh, newcomers, tmp_path
 ):
-    turns = Recommender(**without.params)
-    turns._model = fitted(without)
+    turns = copy_of(without)
     one = saved(fresh.add_items(newcomers), tmp_path / "one")
     loaded = Recommender.load(tmp_path / "one")
     assert cold_items(loaded) == NEW
@@ -257,16 +252,6 @@ def test_an_unknown_item_or_the_last_one_cannot_be_removed_and_none_need_be(fres
     assert cold_items(model) == []
 
 
-def test_disliked_items_stay_apart_from_the_history(sample, sample_items):
-    liked = Recommender(**BRIEF, min_rating=4).fit(sample, sample_items)
-    user = liked.users[0]
-    watched = sample.loc[sample["user_id"] == user, "item_id"]
-    watched = watched[watched.isin(liked.items)]
-    liked.remove_items(watched[:2])
-    everything = liked.recommend(user, k=len(liked.items)).item_ids
-    assert set(everything) == set(liked.items) - set(watched)
-
-
 def test_an_item_can_go_and_come_back_as_one_that_nobody_has_watched(fresh, sample_items):
     fresh.remove_items([50]).add_items(sample_items[sample_items["item_id"] == 50])
     assert cold_items(fresh) == [50]
@@ -299,46 +284,3 @@ def test_cold_and_removed_items_stay_so_until_somebody_watches_them(sample, samp
     )
     ours = [(row.item_id, row.score) for row in model.popular(10**6) if row.item_id != second]
     assert ours == [(row.item_id, row.score) for row in again.popular(10**6)]
-
-
-# ---- what it is worth
-
-
-def test_a_hundred_films_of_ml_100k_are_found_by_their_metadata(ml_100k, ml_100k_items):
-    """Films left out of training are ranked for their viewers far better than at random."""
-    left_out = np.arange(7, 1683, 16)
-    hidden = ml_100k["item_id"].isin(left_out)
-    model = Recommender(**BRIEF | {"vector_size": 32, "epochs": 5}, index="exact")
-    model.fit(ml_100k[~hidden], ml_100k_items)
-    model.add_items(ml_100k_items[ml_100k_items["item_id"].isin(left_out)])
-    later = ml_100k[hidden].groupby("user_id")["item_id"].agg(set)
-    hits = [
-        len(later[user] & set(model.recommend(user, allow=left_out).item_ids)) / len(later[user])
-        for user in later.index[::3]
-    ]
-    assert np.mean(hits) > 2 * 10 / len(left_out)
-
-
-def test_the_study_finds_cold_items_above_the_random_floor(ml_100k, ml_100k_items):
-    quick = {"vector_size": 32, "epochs": 5, "half_life": 2.0, "calibrate": False}
-    report = evaluate(ml_100k, ml_100k_items, params=quick, against=(), studies=["cold-items"])
-    split = split_by_time(ml_100k)
-    unseen = set(split.validation["item_id"]) - set(split.train["item_id"])
-    for protocol, found in report["cold_items"].items():
-        main = report["protocols"][protocol]
-        assert found["n_targets"] == main["n_targets_without_vector"] > 0
-        assert found["n_cold_items"] == len(unseen)
-        assert 0 < found["n_users"] <= found["others"]["n_users"]
-    models, others = found["alone"]["models"], found["others"]
-    assert list(models) == ["item2vec", "random", "genre-popularity", "own-genres"]
-    assert found["alone"]["differences"]["random"]["recall@20"]["ci95"][0] > 0
-    share = 20 / found["n_cold_items"]
-    assert models["random"]["recall@20"]["mean"] == pytest.approx(share, abs=0.12)
-    for name, values in models.items():
-        for metric in ("recall@10", "recall@20", "recall@50"):
-            low, high = values[metric]["ci95"]
-            whole = found["whole"]["models"][name][metric]["mean"]
-            assert max(low, whole) <= values[metric]["mean"] <= high
-    # Of users without a cold item to find, the recall without cold items is the reported one.
-    recall = main["models"]["item2vec"]["recall@20"]["mean"]
-    assert recall < others["without"]["recall@20"]["mean"] < recall * 1.1

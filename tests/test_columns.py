@@ -45,12 +45,6 @@ def column(ids: set[Any]) -> Any:
     return to_column(np.array(sorted(ids), dtype=kind))
 
 
-def test_texts_lie_end_to_end_in_utf8() -> None:
-    texts = TextColumn.of(["ab", "", "é"])
-    assert texts.data.tobytes() == b"ab\xc3\xa9"
-    assert (texts.ends.tolist(), texts.ends.dtype) == ([2, 2, 4], np.int64)
-
-
 @given(st.lists(ANY_TEXT), st.slices(9))
 @example([], slice(None))
 @example(["", "x" * 10_000, "\ud800", "\udfff\ud800", "\U0001f600", "a\x00b", "NA"], slice(3))

@@ -49,31 +49,23 @@ def test_filters_leave_exactly_what_the_whole_ranking_leaves(data, either, sampl
     user = data.draw(st.sampled_from(either.users.tolist()))
     some_items = st.lists(st.sampled_from([*either.items.tolist(), -5, "no id"]), max_size=80)
     block, allow = data.draw(some_items), data.draw(st.none() | some_items)
+    form = data.draw(st.sampled_from([list, set, iter, lambda ids: np.array(ids, object)]))
     watched, k = data.draw(st.booleans()), data.draw(st.sampled_from([1, 5, 40, 10_000]))
     where = data.draw(st.sampled_from(list(holds)))
     marked = where if where is None or data.draw(st.booleans()) else holds[where]
-    options = {"watched": watched, "block": block, "allow": allow, "where": marked}
-    found = either.recommend(user, k, **options).item_ids.tolist()
+    options = {"watched": watched, "block": block, "where": marked}
+    formed = None if allow is None else form(allow)
+    found = either.recommend(user, k, **options, allow=formed).item_ids.tolist()
     ranked = either.recommend_many(len(either.items), users=[user], watched=True)["item_id"]
     seen = set() if watched else set(sample.loc[sample["user_id"] == user, "item_id"])
     left = [item for item in ranked if item not in seen and item not in block
             and (allow is None or item in allow) and holds[where][item]]  # fmt: skip
     assert len(found) == len(set(found)) == min(k, len(left))
     assert set(found) <= set(left)
-    many = either.recommend_many(k, users=[user], **options)["item_id"].tolist()
+    many = either.recommend_many(k, users=[user], **options, allow=allow)["item_id"].tolist()
     assert many == left[:k]
     if either.params["index"] == "exact" or k > 40:
         assert found == many
-
-
-def test_an_allow_list_may_have_any_form_and_size(either):
-    user, rng = either.users[3], np.random.default_rng(1)
-    ranked = either.recommend_many(len(either.items), users=[user])["item_id"].to_numpy()
-    for share in (0.002, 0.1, 1.0):
-        allowed = rng.choice(either.items, max(1, int(share * len(either.items))), replace=False)
-        expected = ranked[np.isin(ranked, allowed)][:K].tolist()
-        for form in (allowed, allowed.tolist(), set(allowed.tolist()), iter(allowed)):
-            assert either.recommend(user, K, allow=form).item_ids.tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -94,20 +86,6 @@ def test_bad_controls_are_refused(either, options, message):
                          (either.recommend_for, either.items[:3])):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             ask(*given_, **options)
-
-
-def test_where_needs_a_table_of_items(sample):
-    model = Recommender(calibrate=False, epochs=1, vector_size=8, index="exact").fit(sample)
-    with pytest.raises(ValueError, match="give `fit` a table of items"):
-        model.recommend(model.users[0], where="year > 1990")
-
-
-def test_filters_survive_saving(either, tmp_path):
-    either.save(tmp_path / "model")
-    back = Recommender.load(tmp_path / "model")
-    for where in ("year >= 1990", "'Drama' in genres"):
-        one, other = (m.recommend(m.users[1], where=where) for m in (either, back))
-        assert list(one) == list(other)
 
 
 # ---- dials
@@ -254,4 +232,5 @@ def test_a_filter_that_leaves_a_hundredth_of_a_large_catalogue_costs_at_most_3_t
         assert len(model.recommend(user, 10, **calls[call])) == 10
         seconds[user, call] = time.perf_counter() - started
     ratios = np.median(seconds, axis=0) / np.median(seconds[:, 0])
+    print(ratios.round(2))
     assert ratios.max() < 3, ratios

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
-
 import gensim
 import numpy as np
 import pandas as pd
 import pytest
-from tqdm import tqdm
 
 from recsys.data.events import build_sequences
 from recsys.data.sequences import Sequences, offsets_from
@@ -92,16 +89,3 @@ def test_a_history_longer_than_gensims_limit_is_trained_on_to_its_end():
     trained = train_item2vec(sequences, vector_size=8, sample=0, epochs=10)
     untrained = np.abs(trained.contexts).sum(axis=1) == 0  # output vectors start at zero
     assert not untrained.any()
-
-
-def test_the_progress_bar_counts_every_event_of_every_epoch(sample, monkeypatch):
-    bars = []
-
-    class Bar(tqdm):
-        def __init__(self, *args, **options):
-            super().__init__(*args, **options | {"disable": False, "file": io.StringIO()})
-            bars.append(self)
-
-    monkeypatch.setattr("tqdm.tqdm", Bar)
-    train_item2vec(build_sequences(sample), epochs=3, vector_size=4, negative=1)
-    assert [(bar.n, bar.total, bar.delay) for bar in bars] == [(3 * len(sample),) * 2 + (2,)]

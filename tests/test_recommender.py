@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -12,7 +10,6 @@ import pytest
 
 from recsys import (
     ColdUserError,
-    DataError,
     ModelError,
     NotFittedError,
     Recommender,
@@ -87,35 +84,6 @@ def test_a_list_is_the_brute_force_ranking_of_what_was_not_watched(kind, request
         assert set(found.item_ids) == set(best.index)
 
 
-def test_without_ridge_and_popularity_scores_are_input_output_products_up_to_scale(sample):
-    model = Recommender(ridge=0, half_life=2.0, **QUICK).fit(sample)
-    outputs = np.array([model.item_vector(i, "output") for i in model.items])
-    for user_id in model.users[:20]:
-        scores = pd.Series(outputs @ model.user_vector(user_id), index=model.items)
-        found = model.recommend(user_id, k=12)
-        best = scores.drop(list(watched_by(sample, user_id))).nlargest(12)
-        assert set(found.item_ids) == set(best.index)
-        scale = found.scores / scores[found.item_ids].to_numpy()
-        np.testing.assert_allclose(scale, scale[0], rtol=1e-4)
-
-
-def test_who_was_away_for_long_gets_more_of_what_is_popular_now(exact):
-    tables = fitted(exact).tables
-    stale, popular = int(np.argmax(tables.staleness)), tables.readout[:, -1]
-    history = exact.items[tables.histories.items_of(stale)]
-    away = np.searchsorted(exact.items, exact.recommend(exact.users[stale], k=20).item_ids)
-    here = np.searchsorted(exact.items, exact.recommend_for(history, k=20).item_ids)
-    assert popular[away].mean() > popular[here].mean() + 0.3
-
-
-def test_annoy_and_exact_search_agree(model, exact):
-    same = [
-        np.isin(model.recommend(u, k=20).item_ids, exact.recommend(u, k=20).item_ids).mean()
-        for u in model.users[:100]
-    ]
-    assert np.mean(same) > 0.98
-
-
 def test_a_history_at_hand_gets_what_the_same_user_gets_who_is_here_now(model):
     tables = fitted(model).tables
     fresh = int(np.argmin(tables.staleness))  # the latest event of all is this user's
@@ -146,16 +114,6 @@ def test_recommend_many_is_recommend_for_everybody(exact):
         exact.recommend_many(users=[users[0], "nobody"])
     with pytest.raises(ValueError, match="threads must be a whole number above 0, got 0"):
         exact.recommend_many(threads=0)
-
-
-def test_recommendations_carry_rank_title_and_score(model, cosine, sample_items):
-    titles = dict(zip(sample_items["item_id"], sample_items["title"], strict=True))
-    found = model.recommend(model.users[0], k=5)
-    assert [row.rank for row in found] == [1, 2, 3, 4, 5]
-    assert [row.title for row in found] == [titles[row.item_id] for row in found]
-    assert all(type(row.item_id) is int and row.reason is None for row in found)
-    assert (np.diff(found.scores) <= 0).all()
-    assert cosine.recommend(cosine.users[0], k=1)[0].title is None
 
 
 # ---- who and what is unknown
@@ -203,40 +161,37 @@ def test_k_that_is_no_whole_number_above_0_is_refused(k, model):
 # ---- inside
 
 
+def cosines(vectors, row):
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit @ unit[row]
+
+
+def test_similar_users_and_items_are_the_nearest_by_cosine(model):
+    users, items = model.users, model.items
+    found = model.similar_users(users[7], k=5)
+    assert list(found.columns) == ["rank", "user_id", "score"]
+    assert found["rank"].tolist() == [1, 2, 3, 4, 5]
+    best = pd.Series(cosines(np.array([model.user_vector(u) for u in users], float), 7), users)
+    best = best.drop(users[7]).nlargest(5)
+    assert found["user_id"].tolist() == best.index.tolist()
+    np.testing.assert_allclose(found["score"], best, rtol=1e-5)
+    assert len(model.similar_users(users[7], k=10_000)) == len(users) - 1
+    best = pd.Series(cosines(np.array([model.item_vector(i) for i in items], float), 7), items)
+    best, similar = best.drop(items[7]).nlargest(5), model.similar_items(items[7], 5)
+    assert similar.item_ids.tolist() == best.index.tolist()
+    np.testing.assert_allclose(similar.scores, best, rtol=1e-5)
+
+
 def test_similar_items_takes_ids_and_exact_titles(model, sample_items):
     item_id, title = sample_items.loc[10, ["item_id", "title"]]
-    found = model.similar_items(item_id, 5)
-    assert list(model.similar_items(title, 5)) == list(found)
-    vectors = np.array([model.item_vector(other) for other in model.items], float)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    cosines = pd.Series(vectors @ vectors[model.items == item_id][0], model.items)
-    best = cosines.drop(item_id).nlargest(5)
-    assert found.item_ids.tolist() == best.index.tolist()
-    np.testing.assert_allclose(found.scores, best, rtol=1e-5)
+    assert list(model.similar_items(title, 5)) == list(model.similar_items(item_id, 5))
     with pytest.raises(UnknownItemError, match="close titles") as error:
         model.similar_items(title[:-1] + "z")
     assert title in str(error.value)
-
-
-def test_similar_users_are_the_nearest_by_the_cosine_of_user_vectors(model):
-    user_id = model.users[7]
-    found = model.similar_users(user_id, k=5)
-    assert list(found.columns) == ["rank", "user_id", "score"]
-    assert found["rank"].tolist() == [1, 2, 3, 4, 5]
-    vectors = np.array([model.user_vector(other) for other in model.users], np.float64)
-    cosines = vectors @ vectors[7] / np.linalg.norm(vectors, axis=1) / np.linalg.norm(vectors[7])
-    expected = [other for other in np.argsort(-cosines) if other != 7][:5]
-    assert found["user_id"].tolist() == model.users[expected].tolist()
-    assert found["score"].tolist() == pytest.approx(cosines[expected].tolist(), rel=1e-5)
-    everybody = model.similar_users(user_id, k=10_000)
-    assert sorted(everybody["user_id"]) == [other for other in model.users if other != user_id]
-
-
-def test_vectors_of_unknown_items_and_spaces_are_errors(model):
     with pytest.raises(UnknownItemError, match="unknown item 'x'"):
         model.item_vector("x")
     with pytest.raises(ValueError, match="'middle' vectors"):
-        model.item_vector(model.items[0], space="middle")
+        model.item_vector(item_id, space="middle")
 
 
 @pytest.mark.parametrize("kind", ["model", "cosine"])
@@ -277,11 +232,11 @@ def test_the_face_has_twenty_members_and_says_where_a_model_came_from(model, sam
     }
     assert about["data"]["n_ratings"] == len(sample)
     assert set(about["seconds"]) == {"calibrate", "train", "readout", "index"}
-    for ask in (lambda m: m.recommend(1), lambda m: m.users, lambda m: m.about,
-                lambda m: m.save("x"), lambda m: m.update(sample), lambda m: m.popular(),
-                lambda m: m.add_items(sample), lambda m: m.remove_items([1]), lambda m: m.recommend_many()):  # fmt: skip
+    new = Recommender()
+    for ask in (lambda: new.recommend(1), lambda: new.users, lambda: new.save("x"), new.popular,
+                lambda: new.update(sample), lambda: new.remove_items([1])):  # fmt: skip
         with pytest.raises(NotFittedError, match="call fit"):
-            ask(Recommender())
+            ask()
 
 
 def test_params_give_the_same_model_and_frames_stay_as_they_were(sample, sample_items):
@@ -387,50 +342,12 @@ def test_the_free_function_opens_once_and_again_after_a_save(sample, tmp_path, m
     assert len(opened) == 1
 
 
-RECOMMEND_LIGHTLY = """
-import sys
-from recsys import Recommender, recommend
-recommend(int(sys.argv[2]), model=sys.argv[1])
-model = Recommender.load(sys.argv[1])
-model.recommend(int(sys.argv[2]), where="year > 1990", reasons=True, diversity=0.5)
-heavy = {"pandas", "gensim", "scipy", "sklearn", "pyarrow"} & set(sys.modules)
-print(sorted(heavy))
-"""
-
-
-def test_a_script_that_only_recommends_imports_nothing_heavy(model, tmp_path):
-    model.save(tmp_path / "model")
-    command = [sys.executable, "-c", RECOMMEND_LIGHTLY, tmp_path / "model", str(model.users[0])]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-WITHOUT_ANNOY = """
-import sys
-sys.modules["annoy"] = None  # as if it were not installed
-import logging; logging.basicConfig(format="%(message)s")
-from recsys import Recommender, load_ratings
-ratings = load_ratings("sample")
-model = Recommender(epochs=1, vector_size=8, calibrate=False).fit(ratings)
-model.save(sys.argv[1] + "/new")
-loaded = Recommender.load(sys.argv[1] + "/new")
-user = model.users[0]
-assert list(loaded.recommend(user)) == list(model.recommend(user))
-assert model.params["index"] == "exact"
-old = Recommender.load(sys.argv[1] + "/with_annoy")
-assert len(old.recommend(user)) == 10
-"""
-
-
-def test_without_annoy_everything_works_on_the_exact_index_with_one_notice(sample, tmp_path):
-    Recommender(**QUICK).fit(sample).save(tmp_path / "with_annoy")
-    command = [sys.executable, "-c", WITHOUT_ANNOY, tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    notices = [line for line in done.stderr.splitlines() if "annoy" in line]
-    assert len(notices) == 1
-    assert "searching exactly" in notices[0]
-
-
-def test_popularity_of_the_last_days_needs_times(sample):
-    with pytest.raises(DataError, match="popularity of the last 7 days needs times"):
-        Recommender(popularity_days=7, **QUICK).fit(sample.drop(columns="timestamp"))
+def test_without_annoy_everything_works_on_the_exact_index(model, sample, tmp_path, monkeypatch):
+    model.save(tmp_path / "with_annoy")
+    for place in ("recsys.model.fit.annoy_available", "recsys.model.ask.annoy_available"):
+        monkeypatch.setattr(place, lambda: False)
+    fitted_here = Recommender(**QUICK).fit(sample)
+    assert (fitted_here.params["index"], fitted_here.about["ann"]) == ("exact", {})
+    loaded = Recommender.load(tmp_path / "with_annoy")
+    assert loaded.recommend_many(5).equals(model.recommend_many(5))
+    assert len(loaded.recommend(model.users[0])) == 10

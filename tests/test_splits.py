@@ -91,6 +91,8 @@ def test_last_out_asks_for_the_last_event_and_trains_without_the_last_two():
     assert split.train.to_frame()[["user_id", "item_id"]].to_numpy().tolist() == [[1, 10]]
     cases = as_dict(split.protocols["last-out"])
     assert cases == {1: ([10, 20], [10, 20], [30]), 2: ([10], [10], [20])}
+    timeless = last_out(Events.of(frame(rows).drop(columns="timestamp")))
+    assert as_dict(timeless.protocols["last-out"]) == cases
     repeated = last_out(events_of([(1, 10, 5, 1), (1, 20, 5, 2), (1, 10, 5, 3)]))
     assert as_dict(repeated.protocols["last-out"]) == {1: ([10, 20], [10, 20], [10])}  # a miss
 
@@ -100,16 +102,6 @@ def test_last_out_with_min_rating_looks_at_liked_events():
     split = last_out(events_of(rows), min_rating=4)
     assert as_dict(split.protocols["last-out"]) == {1: ([10, 20], [10, 20, 30], [40])}
     assert split.train.to_frame()["item_id"].tolist() == [10]
-
-
-def test_last_out_takes_the_row_order_where_there_are_no_times():
-    views = pd.DataFrame({"user_id": list("aabab"), "item_id": [3, 1, 7, 2, 8]})
-    split = last_out(Events.of(views))
-    assert as_dict(split.protocols["last-out"]) == {
-        "a": ([3, 1], [3, 1], [2]),
-        "b": ([7], [7], [8]),
-    }
-    assert split.train.to_frame()["item_id"].tolist() == [3]
 
 
 def test_what_cannot_be_split_is_refused():
@@ -183,13 +175,6 @@ def test_real_ratings_have_the_known_numbers_of_users(ml_100k):
     cases = time_cases(events, cutoff)
     assert {name: len(found) for name, found in cases.items()} == {"warm": 109, "fold-in": 291}
     assert len(last_out(events).protocols["last-out"]) == 943
-    late = events.times >= cutoff
-    new = np.setdiff1d(*(events.sequences.user_rows[part] for part in (late, ~late)))
-    enough = new[events.sequences.lengths[new] > 20]
-    for n, found in new_user_cases(events, cutoff, (1, 5, 20)).items():
-        assert found.targets.user_ids.tolist() == events.sequences.user_ids[enough].tolist()
-        assert set(found.histories.lengths) == {n}
-        assert (found.targets.lengths + 20 == events.sequences.lengths[enough]).all()
 
 
 def test_staleness_is_the_days_from_the_last_event_of_the_history_to_the_end_of_training():

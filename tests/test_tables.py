@@ -86,32 +86,25 @@ def test_tables_come_back_from_their_columns(keep: Any, items: Any, deep: bool) 
 @pytest.mark.parametrize(
     ("name", "column", "message"),
     [
+        *((name, np.ones((5, 3), np.float32), f"{name} has shape")
+          for name in ("vectors", "contexts", "readout", "counts", "staleness", "cold")),
+        ("vectors", np.ones((2, 2)), "dtype float64"), ("vectors", np.float32(1), "has shape"),
         ("item_ids", np.arange(3), "title has 2 rows for 3 items"),
         ("user_ids", np.arange(4), "history_offsets do not fit"),
-        ("vectors", np.ones((3, 2), np.float32), "vectors has shape"),
-        ("vectors", np.ones((2, 2)), "dtype float64"),
-        ("vectors", np.float32(1), "vectors has shape"),
-        ("contexts", np.ones((2, 3), np.float32), "contexts has shape"),
-        ("readout", np.ones((2, 3), np.float32), "readout has shape"),
-        ("counts", np.ones(3, np.int64), "counts has shape"),
-        ("cold", np.zeros(3, bool), "cold has shape"),
-        ("staleness", np.zeros(2), "staleness has shape"),
         ("catalogue0", TextColumn.of(["one"]), "title has 1 rows for 2 items"),
         ("history_codes", np.zeros(3, np.int32), "history_offsets do not fit"),
         ("history_codes", np.array([0, 1, 1, 2], np.int32), "point outside the items"),
         ("history_codes", np.array([0, 1, 1, -1], np.int32), "point outside the items"),
         ("history_codes", np.zeros(4, np.float32), "no codes"),
         ("history_offsets", np.array([1, 2, 3, 4]), "history_offsets do not fit"),
-        ("history_offsets", np.array([0, 2, 3, 5]), "history_offsets do not fit"),
         ("history_offsets", np.array([0, 9, 4, 4]), "do not ascend"),
         ("watched_codes", np.array([0, 1, 1, 7], np.int32), "watched_codes point outside"),
-        ("watched_offsets", np.array([0, 5, 4, 4]), "watched_offsets do not ascend"),
         ("event_offsets", np.array([0, 2, 5]), "event_offsets do not fit"),
         ("event_item_ids", np.arange(2), "event_codes point outside"),
         ("event_times", np.arange(5), "event_times does not fit the 6 events"),
         ("event_ratings", np.arange(6), "event_ratings does not fit"),
     ],
-)
+)  # fmt: skip
 def test_columns_that_contradict_each_other_are_refused(
     name: str, column: Any, message: str, deep: bool
 ) -> None:
@@ -120,15 +113,15 @@ def test_columns_that_contradict_each_other_are_refused(
         Tables.from_columns({**columns, name: column}, deep=deep)
 
 
-@pytest.mark.parametrize("name", sorted(tables(keep=[True] * 6).to_columns()))
-def test_a_missing_column_is_refused_unless_a_model_can_do_without(name: str) -> None:
+def test_a_missing_column_is_refused_unless_a_model_can_do_without() -> None:
     columns = tables(keep=[True] * 6).to_columns()
-    del columns[name]
-    if name in ("contexts", "catalogue", "watched_codes", "event_codes"):
-        Tables.from_columns(columns, deep=True)
-    else:
-        with pytest.raises(KeyError, match=name):
-            Tables.from_columns(columns, deep=True)
+    for name in columns:
+        left = {other: column for other, column in columns.items() if other != name}
+        if name in ("contexts", "catalogue", "watched_codes", "event_codes"):
+            Tables.from_columns(left, deep=True)
+        else:
+            with pytest.raises(KeyError, match=name):
+                Tables.from_columns(left, deep=True)
 
 
 def test_vectors_that_are_no_numbers_are_refused_where_one_looks() -> None:

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +11,21 @@ import pandas as pd
 import pytest
 from gensim.models import Word2Vec
 
-from recsys import DataError, ModelError, Recommender
+from recsys import DataError, Recommender
 from recsys.__main__ import main
 from recsys.commands import common
 from recsys.data.columns import take
 from recsys.data.events import build_sequences
 from recsys.data.sequences import Sequences
 from recsys.data.splits import split_by_time
-from recsys.evaluate import evaluate
 from recsys.model import storage
-from recsys.model.update import measure_drift, with_context
+from recsys.model.update import measure_drift
 from recsys.recommender import fitted
-from recsys.settings import word2vec_params
-from recsys.vectors.item2vec import ItemVectors, continue_item2vec, train_item2vec
+from recsys.vectors.item2vec import continue_item2vec, train_item2vec
 from tests.conftest import BRIEF
-from tests.counts import count
-from tests.test_storage import posix, snapshot
+from tests.test_changes import copy_of
+from tests.test_storage import snapshot
 
-KILLS = 20
 FAST = BRIEF | {"index": "exact"}
 TINY = {"vector_size": 4, "calibrate": False, "index": "exact"}
 # What training makes; all else of an updated model is that of a fit on old and new together.
@@ -94,15 +86,8 @@ def old(parts):
 
 
 @pytest.fixture(scope="module")
-def folder(old, tmp_path_factory):
-    path = tmp_path_factory.mktemp("update") / "model"
-    old.save(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def updated(folder, parts):
-    return Recommender.load(folder).update(parts[1])
+def updated(old, parts):
+    return copy_of(old).update(parts[1])
 
 
 # ---- the strong test
@@ -141,16 +126,22 @@ def test_an_item_that_was_too_rare_comes_with_the_events_it_had_before():
     model.update(pd.DataFrame({"user_id": [2], "item_id": [30]}))
     assert model.items.tolist() == [10, 20, 30]
     assert fitted(model).tables.histories.items_of(0).tolist() == [0, 1, 2]
-    assert model.about["drift"]["n_new_items"] == 1
+    drift = model.update(pd.DataFrame({"user_id": [2], "item_id": [30]})).about["drift"]
+    assert drift["n_new_events"] == 1  # without times, a repeat is an event
+    assert (drift["similar"], drift["answers"]) == (None, None)  # too small to compare
+    model.update(pd.DataFrame({"user_id": [1, 2], "item_id": np.array([2**63 + 1] * 2, np.uint64)}))
+    assert model.items.tolist() == [10, 20, 30, 2**63 + 1]
+    with pytest.raises(DataError, match="ids below 0 and ids above"):
+        model.update(pd.DataFrame({"user_id": [3], "item_id": [-1]}))
 
 
 # ---- what an update is for
 
 
-def test_a_new_item_that_many_watch_is_recommended_to_the_others(folder, parts):
+def test_a_new_item_that_many_watch_is_recommended_to_the_others(old, parts):
     hit, users = 10**6, parts[1]["user_id"].unique()
     last = parts[1].drop_duplicates("user_id", keep="last").iloc[::2]
-    model = Recommender.load(folder).update(pd.concat([parts[1], last.assign(item_id=hit)]))
+    model = copy_of(old).update(pd.concat([parts[1], last.assign(item_id=hit)]))
     others = np.setdiff1d(users, last["user_id"])
     listed = model.recommend_many(k=20, users=others)
     assert (listed["item_id"] == hit).sum() > len(others) / 4
@@ -182,46 +173,29 @@ def test_old_input_vectors_stay_to_the_bit_and_the_rest_learns(old, updated, par
                                              "similar": 1.0, "answers": 1.0}  # fmt: skip
 
 
-def test_drift_of_a_model_too_small_to_compare_is_none():
-    views = pd.DataFrame({"user_id": [1, 1], "item_id": [10, 20]})
-    drift = Recommender(**TINY).fit(views).update(views).about["drift"]
-    assert (drift["similar"], drift["answers"]) == (None, None)
-    assert drift["n_new_events"] == 2  # without times, a repeat is an event
-
-
-def test_titles_of_new_items_are_added_and_others_replaced(parts, sample_items):
-    train, news = parts
-    known = sample_items[sample_items["item_id"].isin(train["item_id"])]
-    model = Recommender(**FAST).fit(train, known)
-    first = known["item_id"].iloc[0]
-    later = sample_items[sample_items["item_id"].isin(news["item_id"])]
-    again = pd.concat([later[later["item_id"] != first], known.iloc[:1].assign(title="Renamed")])
-    model.update(news, again)
-    expected = dict(zip(sample_items["item_id"], sample_items["title"], strict=True))
-    expected[first] = "Renamed"
-    assert fitted(model).tables.titles[:] == [expected[item] for item in model.items]
-
-
 # ---- the same in, the same out
 
 
 def test_the_same_update_gives_the_same_bytes_in_any_order_and_with_known_events(
-    folder, parts, tmp_path
+    old, parts, tmp_path
 ):
     shuffled = parts[1].sample(frac=1, random_state=3)
     for name, news in (("one", parts[1]), ("other", pd.concat([parts[0].iloc[::7], shuffled]))):
-        Recommender.load(folder).update(news).save(tmp_path / name)
+        copy_of(old).update(news).save(tmp_path / name)
     assert snapshot(tmp_path / "one") == snapshot(tmp_path / "other")
-    fewer = Recommender.load(folder).update(parts[1].iloc[1:])
-    assert (
-        fewer.about["data"]["sha256"] != Recommender.load(tmp_path / "one").about["data"]["sha256"]
-    )
 
 
 @pytest.mark.parametrize("with_items", [False, True])
 def test_what_is_known_already_changes_no_byte(with_items, parts, sample_items, tmp_path, caplog):
     items = sample_items if with_items else None
-    model = Recommender(**FAST).fit(parts[0], items).update(parts[1], items)
+    model = Recommender(**FAST).fit(parts[0], items)
+    if with_items:  # of new items, or to replace
+        renamed = items.assign(title=items["title"].where(items["item_id"] != 50, "Renamed"))
+        model.update(parts[1], renamed)
+        titles = dict(zip(items["item_id"], renamed["title"], strict=True))
+        assert fitted(model).tables.titles[:] == [titles[item] for item in model.items]
+        items = renamed
+    model.update(parts[1], items)
     model.save(tmp_path / "model")
     before = snapshot(tmp_path / "model")
     with caplog.at_level("INFO", logger="recsys"):
@@ -232,11 +206,12 @@ def test_what_is_known_already_changes_no_byte(with_items, parts, sample_items, 
     assert model.about["drift"]["n_new_events"] == 0
 
 
-def test_updates_add_up_whatever_they_come_in(folder, parts, updated):
-    news, model = parts[1].sort_values("timestamp"), Recommender.load(folder)
+def test_updates_add_up_whatever_they_come_in(old, parts, updated):
+    news, model = parts[1].sort_values("timestamp"), copy_of(old)
     for part in np.array_split(np.arange(len(news)), 3):
         model.update(news.iloc[part])
     assert differing(model, updated) <= TRAINED
+    assert model.about["data"] == updated.about["data"] != old.about["data"]
     assert np.array_equal(model.item_vector(model.items[0]), updated.item_vector(updated.items[0]))
 
 
@@ -262,8 +237,8 @@ def test_where_every_item_has_a_vector_an_event_costs_its_time_alone(old, update
          "user_id: the model's ids are numbers"),
     ],
 )  # fmt: skip
-def test_bad_news_leave_the_model_as_it_was(change, message, folder, parts):
-    model = Recommender.load(folder)
+def test_bad_news_leave_the_model_as_it_was(change, message, old, parts):
+    model = copy_of(old)
     before = fitted(model)
     with pytest.raises(DataError, match=message):
         model.update(change(parts[1]))
@@ -284,22 +259,6 @@ def test_news_of_another_kind_say_what_does_not_fit(parts):
     refused("hs=1 keeps no output vectors", train, news, hs=1, scoring="cosine")
     model = Recommender(**TINY, epochs=1, scoring="cosine").fit(train)
     assert model.update(news).about["drift"]["n_new_events"] == len(news)
-
-
-def test_ids_above_2_63_join_smaller_ones():
-    views = pd.DataFrame({"user_id": [1, 1, 2, 2], "item_id": [5, 6, 5, 7]})
-    model = Recommender(**TINY).fit(views)
-    model.update(pd.DataFrame({"user_id": [3], "item_id": np.array([2**63 + 1], np.uint64)}))
-    assert model.items.tolist() == [5, 6, 7, 2**63 + 1]
-    with pytest.raises(DataError, match="ids below 0 and ids above"):
-        model.update(pd.DataFrame({"user_id": [3], "item_id": [-1]}))
-
-
-def test_a_folder_whose_times_do_not_fit_is_refused(old, tmp_path):
-    wrong = {**fitted(old).tables.to_columns(), "event_times": np.arange(3)}
-    storage.save(tmp_path, wrong, {**fitted(old).about, "params": old.params})
-    with pytest.raises(ModelError, match="event_times does not fit"):
-        Recommender.load(tmp_path)
 
 
 # ---- training goes on
@@ -340,28 +299,16 @@ def test_a_rebuilt_model_continues_as_the_one_that_was_never_saved(parts):
     assert np.array_equal(ours.vectors, live.wv.vectors[rows])
     assert np.array_equal(ours.contexts, live.syn1neg[rows])
     assert not np.array_equal(ours.contexts[of_train], old.contexts)
-
-
-def test_a_small_update_is_trained_on_although_its_items_are_most_of_it(parts):
-    """`build_vocab(update=True)` by itself would skip nearly all tokens of a few events."""
-    train = build_sequences(parts[0])
-    given = word2vec_params(Recommender(**FAST).params) | {"sample": 1e-3}
-    old, once = train_item2vec(train, **given), given | {"epochs": 1, "alpha": 0.05}
-    lesson = train.take_users(np.arange(1))
-    taught = continue_item2vec(old, train.counts(), train, lesson, **once)
-    moved = np.abs(taught.contexts - old.contexts).max(axis=1)[np.unique(lesson.codes)] > 0
+    # `build_vocab(update=True)` by itself would skip nearly all tokens of a few events.
+    lesson = everything.take_users(np.arange(1))
+    taught = continue_item2vec(ours, everything.counts(), everything, lesson, epochs=1, alpha=0.05,
+                               **given)  # fmt: skip
+    moved = (taught.contexts != ours.contexts).any(axis=1)[np.unique(lesson.codes)]
     assert moved.mean() > 0.8
-    nothing = continue_item2vec(old, train.counts(), train, train.take_users(np.arange(0)), **once)
-    assert isinstance(nothing, ItemVectors)
-    assert np.array_equal(nothing.vectors, old.vectors)
-    assert np.array_equal(nothing.contexts, old.contexts)
-
-
-def test_context_stays_within_the_window_and_the_user():
-    users, codes, offsets = np.arange(3), np.arange(9, dtype=np.int32), np.array([0, 4, 5, 9])
-    near = with_context(Sequences(users, codes, codes, offsets), np.isin(codes, [3, 5]), 1)
-    assert near.user_ids.tolist() == [0, 2]
-    assert [near.items_of(u).tolist() for u in range(2)] == [[2, 3], [5, 6]]
+    nothing = everything.take_users(np.arange(0))
+    same = continue_item2vec(ours, everything.counts(), everything, nothing, epochs=1, alpha=0.05,
+                             **given)  # fmt: skip
+    assert np.array_equal(same.contexts, ours.contexts)
 
 
 # ---- the command
@@ -418,64 +365,3 @@ def test_the_command_leaves_the_old_model_where_it_fails(
     assert differing(Recommender.load(folder), model) == set()
     with pytest.raises(SystemExit):
         main(["update"])
-
-
-@posix
-@pytest.mark.slow
-def test_killed_at_any_moment_of_update_the_model_is_the_old_or_the_new_one(
-    old, updated, news_file, tmp_path
-):
-    folder = tmp_path / "model"
-    command = [sys.executable, "-m", "recsys", "update", "--data", news_file, "--model", folder]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-
-    def update(until: float | None) -> None:
-        quiet = subprocess.DEVNULL
-        child = subprocess.Popen(command, stdout=quiet, stderr=quiet, env=environment)
-        try:
-            child.wait(until)
-        except subprocess.TimeoutExpired:
-            child.send_signal(signal.SIGKILL)
-        finally:
-            child.kill()
-            child.wait()
-
-    old.save(folder)
-    started = time.perf_counter()
-    update(None)
-    longest = time.perf_counter() - started
-    assert differing(Recommender.load(folder), updated) == set()
-    draw, old_ones = np.random.default_rng(1), 0
-    for _ in range(KILLS):
-        old.save(folder)
-        update(longest * draw.uniform(0.3, 1))
-        found = Recommender.load(folder)
-        is_old = differing(found, old) == set() if len(found.users) == len(old.users) else False
-        assert is_old or differing(found, updated) == set()
-        old_ones += is_old
-    count("kills survived", KILLS)
-    assert old_ones > 0
-
-
-# ---- what it is worth
-
-
-def test_the_study_compares_three_models_on_the_same_users_and_leaks_nothing(some):
-    options = {"params": FAST, "against": (), "studies": ["update"]}
-    report = evaluate(some, **options)
-    found, split = report["update"], report["split"]
-    assert found["split"]["n_old"] + found["split"]["n_news"] == split["n_train"]
-    assert set(found["protocols"]) == {"warm", "fold-in"}
-    for result in found["protocols"].values():
-        assert list(result["models"]) == ["item2vec", "old", "retrained"]
-        assert set(result["differences"]) == {"old", "retrained"}
-    warm = found["protocols"]["warm"]["models"]
-    assert len({values["mrr"]["mean"] for values in warm.values()}) == 3
-    drift = found["drift"]
-    assert drift["item2vec"]["n_new_events"] == found["split"]["n_news"]
-    assert drift["retrained"]["similar"] < drift["item2vec"]["similar"]
-    # Whatever lies after the cutoff moves no model: the drifts are the same.
-    late = (some["timestamp"] >= pd.Timestamp(split["cutoff"])).to_numpy()
-    changed = some.copy()
-    changed.loc[late, "item_id"] = 10**6 + np.arange(late.sum())
-    assert evaluate(changed, **options)["update"]["drift"] == drift

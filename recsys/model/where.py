@@ -96,8 +96,8 @@ def _holds(node: ast.expr, columns: Mapping[str, Column]) -> Mask:
             column = _named(name, columns)
             if isinstance(column, np.ndarray):
                 return np.asarray((column != 0) & ~np.isnan(column))
-            raise ValueError(f"{name} is a column of texts: compare it with something")
-    raise ValueError(f"{ast.unparse(node)!r} is no comparison of a column with a value")
+            raise ValueError(f"column {name!r} is not numeric: compare it with a text in quotes")
+    raise ValueError(f"{ast.unparse(node)!r} is not a comparison of a column with a value")
 
 
 def _named(name: str, columns: Mapping[str, Column]) -> Column:
@@ -116,7 +116,7 @@ def _compare(
     if isinstance(comparison, ast.In) and isinstance(right, ast.Name):
         column, value = _named(right.id, columns), _value(left)
         if isinstance(column, np.ndarray) or not isinstance(value, str):
-            raise ValueError(f"{right.id} is not searched for {value!r}: it takes 'text' in lists")
+            raise ValueError(f"column {right.id!r} cannot contain {value!r}: 'in' looks for text")
         if isinstance(column, Lists):
             return column.having(value)
         return np.array([value in text for text in column], bool)
@@ -124,10 +124,10 @@ def _compare(
         left, right = right, left
         comparison = _TURNED.get(type(comparison), type(comparison))()
     if not isinstance(left, ast.Name):
-        raise ValueError(f"{ast.unparse(left)!r} is no column")
+        raise ValueError(f"{ast.unparse(left)!r} is not a column")
     column = _named(left.id, columns)
     if isinstance(column, Lists):
-        raise ValueError(f"{left.id} is a column of lists: write 'text' in {left.id}")
+        raise ValueError(f"column {left.id!r} holds lists: write 'text' in {left.id}")
     if isinstance(comparison, ast.In):
         if not isinstance(right, ast.Tuple | ast.List | ast.Set):
             raise ValueError(f"{ast.unparse(right)!r} is neither a column nor several values")
@@ -146,8 +146,9 @@ def _known(node: ast.expr, columns: Mapping[str, Column]) -> Mask | bool:
 
 def _apply(compare: Any, name: str, column: Any, value: float | str) -> Mask:
     if isinstance(value, str) is not isinstance(column, TextColumn):
-        kind = "texts" if isinstance(column, TextColumn) else "numbers"
-        raise ValueError(f"{name} is a column of {kind} and {value!r} is none")
+        if isinstance(value, str):
+            raise ValueError(f"column {name!r} is numeric; got text {value!r}")
+        raise ValueError(f"column {name!r} is text; got the number {value!r}")
     if isinstance(column, TextColumn):
         return np.array([compare(text, value) for text in column], bool)
     return np.asarray(compare(column, value) & ~np.isnan(column))
@@ -159,4 +160,4 @@ def _value(node: ast.expr) -> float | str:
             return value
         case ast.UnaryOp(ast.USub(), ast.Constant(int() | float() as value)):
             return -value
-    raise ValueError(f"{ast.unparse(node)!r} is no number and no text in quotes")
+    raise ValueError(f"{ast.unparse(node)!r} is neither a number nor a text in quotes")
