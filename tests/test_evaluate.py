@@ -2,7 +2,6 @@
 
 import copy
 import json
-import sys
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,7 @@ from recsys import ColdUserError, DataError, Recommender, split_by_time
 from recsys.data import events as events_module
 from recsys.data.events import order_events
 from recsys.data.sequences import Sequences
-from recsys.evaluate import evaluate, main
+from recsys.evaluate import evaluate
 from recsys.evaluation import opponents, run
 from recsys.settings import TEXTBOOK
 
@@ -237,15 +236,6 @@ def test_several_cutoffs_are_trained_one_by_one_and_averaged(sample):
                     each = [c["recall"][protocol][name]["recall@20"] for c in split["cutoffs"]]
                     assert each == pytest.approx(means)
     json.dumps(rolling, allow_nan=False)
-
-
-def test_peers_without_their_package_fail_before_any_training(sample, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "implicit", None)
-    monkeypatch.setattr(Recommender, "fit", lambda *_: pytest.fail("trained"))
-    assert main(["--data", "sample", "--peers"]) == 1
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.splitlines()[-1].endswith('pip install -e ".[peers]"')
 
 
 # ---- oracles: the recall of the report, once more, by other code

@@ -7,6 +7,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_matrix
 
+from recsys import Recommender
+from recsys.evaluate import evaluate
 from recsys.evaluation import peers
 from recsys.evaluation.baselines import user_item_matrix
 from recsys.search.exact import top_k
@@ -40,10 +42,11 @@ def trained(home, name, **settings):
     return model
 
 
-def test_a_missing_package_is_an_error_with_the_line_that_installs_it(monkeypatch):
+def test_a_missing_package_is_an_error_before_any_training(sample, monkeypatch):
     monkeypatch.setitem(sys.modules, "implicit", None)
+    monkeypatch.setattr(Recommender, "fit", lambda *_: pytest.fail("trained"))
     with pytest.raises(ModuleNotFoundError, match=r'"implicit".*pip install -e "\.\[peers\]"'):
-        peers.check_installed()
+        evaluate(sample, against=["peers"])
 
 
 def test_als_serves_a_history_as_implicit_itself_does():
