@@ -120,23 +120,20 @@ def evaluate(
             logger.info("cutoff %d of %d", number, len(splits))
         trials.append(run_trial(events, one, items, given, ks, against=against, studies=asked))
     described = [describe_split(events, one) for one in splits]
-    counts = {
-        "n_ratings": len(events),
-        "n_users": len(events.sequences),
-        "n_items": len(events.sequences.item_ids),
-    }
+    last, n_users, n_items = trials[-1], len(events.sequences), len(events.sequences.item_ids)
+    counts = {"n_ratings": len(events), "n_users": n_users, "n_items": n_items}
     seconds = {step: sum(t.seconds[step] for t in trials) for step in trials[0].seconds}
     report = {
         "dataset": {"name": name, **counts, "sha256": events.fingerprint()},
-        "params": trials[-1].model.params,
+        "params": last.model.params,
         "split": {"protocol": split, **described[0]},
         "protocols": {
             protocol: averaged([one.measured[protocol] for one in trials])
             for protocol in splits[0].protocols
         },
-        "opponents": trials[-1].opponents,
-        "ann": trials[-1].ann,
-        "calibration": trials[-1].model.about["calibration"],
+        "opponents": last.opponents,
+        "ann": last.ann,
+        "calibration": last.model.about["calibration"],
         "seconds": {"sequences": ordered, **seconds},
         "versions": versions(),
     }

@@ -15,7 +15,7 @@ from recsys import Recommender, __version__
 from recsys.__main__ import VERBS, main
 from recsys.commands import common
 from recsys.evaluation import opponents
-from recsys.settings import SETTINGS
+from recsys.settings import SETTINGS, TEXTBOOK
 from recsys.studies import study_names
 
 QUICK = ("--epochs", "1", "--vector-size", "8", "--calibrate", "0")
@@ -204,18 +204,15 @@ def test_options_of_evaluate_are_passed_on(monkeypatch, command):
 
 def test_every_keyword_of_the_recommender_has_an_option_and_textbook_can_be_changed(monkeypatch):
     assert list(SETTINGS) == list(signature(Recommender).parameters)
-    seen = {}
+    seen = []
     monkeypatch.setattr(
-        "recsys.commands.train.run", lambda args: seen.update(common.model_params(args))
+        "recsys.commands.train.run", lambda args: seen.append(common.model_params(args))
     )
-    every = [word for name, s in SETTINGS.items()
-             for word in (f"--{name.replace('_', '-')}", str(s.default))]  # fmt: skip
-    assert main(["train", *(word.replace("True", "1") for word in every)]) == 0
-    assert seen == {name: setting.default for name, setting in SETTINGS.items()}
-    seen.clear()
-    assert main(["train", "--textbook", "--half-life", "2", "--min-rating", "none"]) == 0
-    assert seen["scoring"] == "cosine"
-    assert (seen["half_life"], seen["min_rating"], seen["sg"]) == (2, None, 1)
+    every = [f"--{name.replace('_', '-')}={setting.default}" for name, setting in SETTINGS.items()]
+    main(["train", *(word.replace("True", "1") for word in every)])
+    main(["train", "--textbook", "--half-life", "2", "--min-rating", "none"])
+    assert seen[0] == {name: setting.default for name, setting in SETTINGS.items()}
+    assert seen[1] == TEXTBOOK | {"half_life": 2, "min_rating": None}
 
 
 def test_version_and_help_read_well(command):

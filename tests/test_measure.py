@@ -9,9 +9,7 @@ from numpy.testing import assert_array_equal
 from recsys import build_sequences
 from recsys.data.sequences import Sequences, offsets_from
 from recsys.data.splits import Cases
-from recsys.evaluation import measure as module
 from recsys.evaluation.measure import (
-    Contender,
     Measured,
     among,
     averaged,
@@ -120,28 +118,6 @@ def test_watched_items_are_never_ranked():
         assert models["item2vec"]["recall@2"]["mean"] == 0
 
 
-def test_a_list_longer_than_the_catalogue_ends_with_it():
-    ranked = result_of(
-        CASES, CONTENDERS | {"other": in_order(ITEMS[:5], ITEMS[:5], 50)}, TRAIN, [50]
-    )
-    # all but what was watched: 4, 4, 3 and 3 of 5 items; item 60 and the rewatched 10 are missed
-    assert means(ranked["models"]["other"])["recall@50"] == (1 / 2 + 1 + 1 + 0) / 4
-    assert means(ranked["models"]["other"])["coverage@50"] == 1
-
-
-def test_without_users_all_means_are_null_and_no_model_is_asked():
-    def rank(cases):
-        raise AssertionError("nobody to rank for")
-
-    nobody = cases_of(sequences([]), sequences([]), sequences([]))
-    contenders = {"item2vec": Contender(np.array([10]), rank), "b": Contender(np.array([20]), rank)}
-    result = result_of(nobody, contenders, TRAIN, [1, 2])
-    assert (result["n_users"], result["n_targets"], result["n_targets_without_vector"]) == (0, 0, 0)
-    entries = [*result["models"]["item2vec"].items(), *result["differences"]["b"].items()]
-    for name, entry in entries:
-        assert entry == (0 if name == "n_users_unserved" else {"mean": None, "ci95": None})
-
-
 def test_a_model_that_serves_nobody_scores_zero_and_has_no_novelty():
     cases = cases_of(sequences([[60]]), sequences([[60]]), sequences([[50]]))
     models = result_of(cases, CONTENDERS, TRAIN, [2])["models"]
@@ -153,17 +129,6 @@ def test_a_model_that_serves_nobody_scores_zero_and_has_no_novelty():
     # Who needs no history serves everybody.
     assert models["other"]["recall@2"]["mean"] == 1
     assert models["other"]["n_users_unserved"] == 0
-
-
-def test_a_baseline_ranks_the_same_block_by_block(monkeypatch):
-    scores = np.random.default_rng(0).random((4, 6))
-    contender = contender_of_baseline(
-        lambda histories: scores[histories.user_ids - 1], np.array(ITEMS), 3, needs_history=True
-    )
-    at_once = contender.rank(CASES)
-    monkeypatch.setattr(module, "BLOCK", 1)
-    for one, other in zip(at_once, contender.rank(CASES), strict=True):
-        assert_array_equal(one, other)
 
 
 def test_the_model_ranks_as_recommend_many_does(model, sample):

@@ -1,4 +1,4 @@
-"""Each metric by hand, by its properties, and beside ir-measures."""
+"""Metrics by their properties and beside ir-measures; test_measure has them by hand."""
 
 import numpy as np
 import pytest
@@ -9,10 +9,6 @@ from hypothesis.extra import numpy as hnp
 from recsys.evaluation import metrics
 from recsys.evaluation.metrics import means_with_ci95
 
-# Three users, lists of three: hits at ranks 1 and 3, none, at rank 2.
-HITS = np.array([[True, False, True], [False, False, False], [False, True, False]])
-N_TARGETS = np.array([4, 1, 1])
-
 some_hits = st.tuples(st.integers(1, 6), st.integers(1, 8)).flatmap(
     lambda shape: hnp.arrays(bool, shape)
 )
@@ -20,30 +16,6 @@ some_hits = st.tuples(st.integers(1, 6), st.integers(1, 8)).flatmap(
 
 def spread(interval):
     return interval[1] - interval[0]
-
-
-def test_recall_and_hit_rate_by_hand_also_of_lists_that_end_before_k():
-    for k, recall, hit_rate in (
-        (1, [0.25, 0, 0], [1, 0, 0]),
-        (3, [0.5, 0, 1], [1, 0, 1]),
-        (50, [0.5, 0, 1], [1, 0, 1]),
-    ):
-        assert metrics.recall(HITS, N_TARGETS, k).tolist() == recall
-        assert metrics.hit_rate(HITS, k).tolist() == hit_rate
-    assert metrics.mrr(HITS).tolist() == [1, 0, 0.5]
-
-
-def test_ndcg_discounts_by_log_rank_and_its_ideal_list_ends_at_k():
-    # 1 / log2(2) = 1, 1 / log2(3) = 0.630930, 1 / log2(4) = 0.5, 1 / log2(5) = 0.430677
-    for k, ideal in ((3, 2.130930), (50, 2.561606)):
-        ndcg = metrics.ndcg(HITS, N_TARGETS, k)
-        np.testing.assert_allclose(ndcg, [1.5 / ideal, 0, 0.630930], atol=1e-6)
-
-
-def test_coverage_counts_the_different_items_of_all_lists():
-    rows = np.array([[0, 1], [1, 3], [1, 0]])
-    listed = np.array([[True, True], [True, False], [True, True]])
-    assert metrics.coverage(rows, listed, 5) == 2 / 5
 
 
 def test_novelty_is_the_mean_of_the_bits_of_the_listed_items():
@@ -72,24 +44,6 @@ def test_nan_is_left_out_of_its_own_column_only():
     assert intervals[0].tolist() == [1, 3]
     assert np.isnan(intervals[1]).all()
     np.testing.assert_array_equal(intervals[2], means_with_ci95(values[:, 2:])[1][0])
-
-
-@settings(deadline=None)
-@given(some_hits, st.data())
-def test_metrics_lie_between_0_and_1_and_grow_with_k(hits, data):
-    found = hits.sum(axis=1)
-    n_targets = found + np.array(data.draw(st.lists(st.integers(0, 5), min_size=len(hits),
-                                                    max_size=len(hits))))  # fmt: skip
-    n_targets = np.maximum(n_targets, 1)
-    before = np.zeros(len(hits))
-    for k in range(1, hits.shape[1] + 1):
-        recall, hit = metrics.recall(hits, n_targets, k), metrics.hit_rate(hits, k)
-        ndcg = metrics.ndcg(hits, n_targets, k)
-        assert ((before <= recall) & (recall <= hit)).all()
-        assert ((ndcg >= 0) & (ndcg <= hit + 1e-12)).all()
-        assert ((ndcg > 0) == (hit > 0)).all()
-        before = recall
-    assert (metrics.mrr(hits) <= metrics.hit_rate(hits, hits.shape[1])).all()
 
 
 @settings(deadline=None)

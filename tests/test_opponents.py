@@ -110,31 +110,8 @@ def test_recall_is_the_mean_over_protocols_of_the_mean_over_users(events, where)
             total += np.isin(best, one.targets.codes).sum() / cases.targets.lengths[user]
         means.append(total / len(cases))
     assert len(means) == 2
+    assert len(where.train) < 0.9 * len(events)
     assert where.recall(score) == pytest.approx(np.mean(means))
-
-
-def test_among_equals_the_default_is_chosen(where):
-    def fit(train, *, unread=0):
-        shape = len(train.item_ids)
-        return lambda histories, half_life: np.zeros((len(histories), shape), np.float32)
-
-    choices = choose(Opponent(fit, [{"unread": 7}, {"unread": 8}]), where)
-    assert [(c.settings, c.half_life) for c in choices] == [({"unread": 7}, HALF_LIFE)]
-
-
-def test_on_a_large_catalogue_nothing_is_fitted_twice(where, monkeypatch):
-    fitted = []
-
-    def fit(train, *, shrinkage):
-        fitted.append(shrinkage)
-        return item_knn(train, shrinkage=shrinkage)
-
-    opponent = Opponent(fit, [{"shrinkage": 5.0}, {"shrinkage": 1.0}])
-    n_items = len(where.train.sequences.item_ids)
-    for limit in (n_items, n_items - 1):
-        monkeypatch.setattr(module, "SEARCH_LIMIT", limit)
-        choose(opponent, where)
-    assert fitted == [5.0, 1.0, 5.0]
 
 
 def test_popularity_is_chosen_for_the_settings_that_were_chosen_without_it(where):
@@ -156,16 +133,6 @@ def test_popularity_is_chosen_for_the_settings_that_were_chosen_without_it(where
                      "popularity_weight": popular.weight},
         "recall@20": popular.recall,
     }  # fmt: skip
-
-
-def test_the_slice_is_the_one_for_calibration(events, where):
-    split = calibration_split(events)
-    assert list(where.cases) == list(split.protocols) == ["warm", "fold-in"]
-    for name, cases in split.protocols.items():
-        known = cases.recode(where.train.sequences.item_ids)
-        assert_array_equal(where.cases[name].targets.codes, known.targets.codes)
-    assert_array_equal(where.train.sequences.codes, split.train.compact().sequences.codes)
-    assert len(where.train) < 0.9 * len(events)
 
 
 # ---- all of them
@@ -202,13 +169,6 @@ def test_too_little_data_leaves_the_defaults_and_says_so(caplog):
     assert "the opponents have their default settings" in caplog.text
 
 
-def test_without_times_there_is_no_recent_popularity(sample, only_markov):
-    ordered = events_of(sample.head(3000).drop(columns="timestamp"))
-    contenders, report = fit_opponents(ordered, None, k=2)
-    assert list(contenders) == ["popularity", "markov", "random"]
-    assert list(report) == ["markov"]
-
-
 def test_who_cannot_stand_a_large_catalogue_is_left_out_by_name(events, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
     ease = Opponent(OPPONENTS["ease"].fit, [{}], max_items=len(events.sequences.item_ids) - 1)
@@ -230,6 +190,8 @@ def test_ratings_below_the_least_are_no_interactions(events, only_markov):
 def test_against_says_who_takes_part(sample, only_markov, monkeypatch):
     some = events_of(sample.head(2000))
     assert fit_opponents(some, None, k=2, against=()) == ({}, {})
+    ordered = fit_opponents(Events(some.sequences), None, k=2)
+    assert [list(found) for found in ordered] == [["popularity", "markov", "random"], ["markov"]]
     pytest.importorskip("implicit")
     monkeypatch.setattr(module, "SEARCH_LIMIT", 0)
     contenders, report = fit_opponents(some, None, k=2, against=("baselines", "peers"))

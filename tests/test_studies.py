@@ -24,12 +24,13 @@ from tests.test_evaluate import BRIEF, FEW, TINY, briefly, item_sets, without_ti
 
 NAMES = ["ablation", "cold-items", "dials", "leak", "new-users", "update", "user-to-user"]
 KS = (5, 10, 20)
+PARAMS = BRIEF | {"popularity_weight": 0.5, "stale_popularity_weight": 2.0}
 WALKS = {"epochs": 1, "vector_size": 4, "half_life": 2.0, "calibrate": False}
 
 
 @pytest.fixture(scope="module")
 def plain(sample, sample_items):
-    return briefly(sample, sample_items, ks=KS)
+    return briefly(sample, sample_items, PARAMS, ks=KS)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def report(sample, sample_items):
     """All studies at once; of the ablation, the parts that train fastest."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ablation, "PARTS", {"textbook": TEXTBOOK, "walks": WALKS})
-        return briefly(sample, sample_items, ks=KS, studies=NAMES)
+        return briefly(sample, sample_items, PARAMS, ks=KS, studies=NAMES)
 
 
 def test_a_study_adds_its_key_and_changes_nothing_else(plain, report):
@@ -52,45 +53,36 @@ def test_a_study_adds_its_key_and_changes_nothing_else(plain, report):
 @pytest.mark.parametrize(
     ("name", "shown"),
     [
-        ("ablation", ["one after the other added to the textbook's recipe:", "walks"]),
-        ("cold-items", ["cold items, fold-in: what training has never seen", "own-genres"]),
-        ("dials", ["other settings of the dials:", "distance", "popularity 0.5"]),
-        ("leak", ["what a random split pretends", "by time  at random"]),
-        ("new-users", ["new users after their first items", "20 items", "markov"]),
-        ("update", ["update: old was trained on the 13,", "retrained", "similar  answers"]),
-        ("user-to-user", ["what the users with the nearest user vectors have watched:"]),
+        ("ablation", "one after the other added to the textbook's recipe:"),
+        ("cold-items", "cold items, fold-in: what training has never seen"),
+        ("dials", "other settings of the dials:"),
+        ("leak", "what a random split pretends"),
+        ("new-users", "new users after their first items"),
+        ("update", "update: old was trained on the 13,"),
+        ("user-to-user", "what the users with the nearest user vectors have watched:"),
     ],
 )
 def test_a_study_prints_its_own_lines(name, shown, report):
     [study] = studies.find_studies([name])
     lines = study.as_text(json.loads(json.dumps(report)))
-    assert lines[0] == ""
-    assert max(map(len, lines)) <= 115
     text = "\n".join(lines)
-    assert all(part in text for part in shown)
+    assert shown in text
+    assert max(map(len, lines)) <= 115
     assert not {"None", "nan"} & set(text.split())
     assert text in as_text(report, lines)
 
 
-@pytest.mark.parametrize(
-    ("name", "options", "error", "message"),
-    [
-        (name, options, ValueError, f"the study {name} needs {what}")
-        for name in ("cold-items", "leak", "new-users", "update")
-        for options, what in (
-            ({"split": "last-out"}, "a split by time, not split='last-out'"),
-            ({"cutoffs": [0.7, 0.8]}, "one split: give no cutoffs"),
-        )
-        if (name, what) != ("new-users", "one split: give no cutoffs")
-    ]
-    + [("cold-items", {}, DataError, "the study cold-items needs a table of items")],
-)
-def test_a_study_says_what_it_needs_before_any_training(
-    name, options, error, message, sample, monkeypatch
-):
+@pytest.mark.parametrize("name", ["cold-items", "leak", "new-users", "update"])
+def test_a_study_says_what_it_needs_before_any_training(name, sample, monkeypatch):
     monkeypatch.setattr(Recommender, "fit", lambda *_: pytest.fail("trained"))
-    with pytest.raises(error, match=message):
-        evaluate(sample, studies=[name], **options)
+    with pytest.raises(ValueError, match=f"the study {name} needs a split by time, not split='las"):
+        evaluate(sample, studies=[name], split="last-out")
+    if name != "new-users":
+        with pytest.raises(ValueError, match=f"the study {name} needs one split: give no cutoffs"):
+            evaluate(sample, studies=[name], cutoffs=[0.7, 0.8])
+    if name == "cold-items":
+        with pytest.raises(DataError, match="the study cold-items needs a table of items"):
+            evaluate(sample, studies=[name])
 
 
 def test_other_studies_work_at_several_cutoffs(sample):
@@ -137,28 +129,18 @@ def test_dials_are_measured_beside_the_model_as_it_is(report):
     for result in report["dials"].values():
         models = result["models"]
         assert list(models) == ["item2vec", *dials.SETTINGS]
-        distances = [models[name]["intra_list_distance@10"]["mean"]
-                     for name in ("item2vec", "diversity 0.2", "diversity 0.6")]  # fmt: skip
-        assert distances == sorted(distances)
-
-
-def test_less_popularity_gives_more_novel_lists(sample):
-    params = BRIEF | {"popularity_weight": 0.5, "stale_popularity_weight": 2.0}
-    report = evaluate(sample, params=params, against=(), studies=["dials"], ks=[10])
-    for result in report["dials"].values():
-        bits = [result["models"][name]["novelty@10"]["mean"]
-                for name in ("popularity 0", "item2vec", "popularity 4")]  # fmt: skip
-        assert bits == sorted(bits, reverse=True)
-
-
-# ---- new users
+        means = {name: {m: entry["mean"] for m, entry in values.items() if "@10" in m}
+                 for name, values in models.items()}  # fmt: skip
+        apart, bits = "intra_list_distance@10", "novelty@10"
+        assert means["diversity 0.6"][apart] > means["item2vec"][apart]
+        assert means["popularity 0"][bits] > means["popularity 4"][bits]
 
 
 def test_the_curve_of_new_users_is_that_of_their_lists(sample, report):
     curve = report["new_users"]
     assert list(curve) == ["1", "2", "5", "10", "20"]
     split = split_by_time(sample)
-    model = Recommender(**BRIEF).fit(split.train)
+    model = Recommender(**PARAMS).fit(split.train)
     later = split.validation.iloc[order_events(split.validation)[0]]
     later = later[~later["user_id"].isin(split.train["user_id"])]
     recalls, unserved = {n: [] for n in curve}, dict.fromkeys(curve, 0)
@@ -207,7 +189,7 @@ def test_users_vote_by_the_models_vectors_and_their_number_is_chosen_in_the_trai
 ):
     train = split_by_time(sample).train
     where = Slice.of(Events.of(train), None)
-    earlier = Recommender(**BRIEF).fit(calibration_split(Events.of(train)).train)
+    earlier = Recommender(**PARAMS).fit(calibration_split(Events.of(train)).train)
     user_vectors = {user: earlier.user_vector(user) for user in earlier.users}
 
     def vectors(histories):  # of the training part by name, of the others as the model pools
@@ -222,7 +204,7 @@ def test_users_vote_by_the_models_vectors_and_their_number_is_chosen_in_the_trai
     assert len(set(recalls.values())) > 3
     best = max(recalls, key=lambda n: recalls[n])
     monkeypatch.setattr(user_to_user, "NEIGHBOURS", (best,))
-    given = evaluate(sample, params=BRIEF, against=(), studies=["user-to-user"], ks=KS)
+    given = evaluate(sample, params=PARAMS, against=(), studies=["user-to-user"], ks=KS)
     assert given["user_to_user"] == report["user_to_user"]
     for result in report["user_to_user"].values():
         assert list(result["models"]) == ["item2vec", "user-to-user"]
@@ -232,8 +214,11 @@ def test_users_vote_by_the_models_vectors_and_their_number_is_chosen_in_the_trai
 
 
 def test_a_random_split_asks_for_what_it_holds_out(sample):
-    events = Events.of(check_ratings(sample))
-    split = split_at_random(events, 4_000, None)
+    split, again = (
+        split_at_random(Events.of(check_ratings(ratings)), 4_000, None)
+        for ratings in (sample, sample.sample(frac=1, random_state=0))
+    )
+    assert_array_equal(split.train.sequences.codes, again.train.sequences.codes)
     train = split.train.to_frame()
     held = sample.merge(train, how="left", indicator=True)
     held = held[held["_merge"] == "left_only"]
@@ -243,28 +228,11 @@ def test_a_random_split_asks_for_what_it_holds_out(sample):
     warm = split.protocols["warm"]
     watched, later = (frame.groupby("user_id")["item_id"].agg(set) for frame in (train, held))
     targets = {user: later[user] - watched[user] for user in later.index if user in watched.index}
-    assert {user: set(items) for user, items in item_sets(warm.targets).items()} == {
-        user: items for user, items in targets.items() if items
-    }
-    for user, items in list(item_sets(warm.histories).items())[:20]:
-        of_user = train[train["user_id"] == user]
-        assert items == of_user["item_id"].tolist()
-        assert of_user["timestamp"].is_monotonic_increasing
+    found = {user: set(items) for user, items in item_sets(warm.targets).items()}
+    assert found == {user: items for user, items in targets.items() if items}
+    histories = train[train["user_id"].isin(found)].groupby("user_id")["item_id"].agg(list)
+    assert item_sets(warm.histories) == histories.to_dict()
     assert not warm.staleness.any()
-
-
-def test_a_random_split_is_seeded_and_does_not_depend_on_the_order_of_rows(sample):
-    shuffled = sample.sample(frac=1, random_state=0)
-    one, again, other = (
-        split_at_random(Events.of(check_ratings(ratings)), 4_000, 4.0, seed=seed)
-        for ratings, seed in ((sample, 1), (shuffled, 1), (sample, 2))
-    )
-    assert_array_equal(one.train.sequences.codes, again.train.sequences.codes)
-    assert item_sets(one.protocols["warm"].targets) != item_sets(other.protocols["warm"].targets)
-    liked = sample[sample["rating"] >= 4].groupby("user_id")["item_id"].agg(set)
-    warm = one.protocols["warm"]
-    assert all(set(items) <= liked[user] for user, items in item_sets(warm.targets).items())
-    assert len(warm.watched.codes) > len(warm.histories.codes)
 
 
 @pytest.mark.slow
@@ -295,7 +263,7 @@ def test_an_update_is_compared_on_the_same_users_and_leaks_nothing(sample, repor
     late = (sample["timestamp"] >= pd.Timestamp(report["split"]["cutoff"])).to_numpy()
     items = np.where(late, 10**6 + np.arange(len(sample)), sample["item_id"])
     changed = sample.assign(item_id=items)
-    again = evaluate(changed, params=BRIEF, against=(), studies=["update"])
+    again = evaluate(changed, params=PARAMS, against=(), studies=["update"])
     assert again["update"]["drift"] == found["drift"]
 
 
@@ -338,7 +306,7 @@ def test_a_cold_item_that_the_table_lacks_is_a_miss(report, sample, sample_items
     late = split.validation[~split.validation["item_id"].isin(split.train["item_id"])]
     lacking = late["item_id"].value_counts().index[0]
     table = sample_items[sample_items["item_id"] != lacking]
-    options = {"params": BRIEF, "against": (), "studies": ["cold-items"], "ks": KS}
+    options = {"params": PARAMS, "against": (), "studies": ["cold-items"], "ks": KS}
     every, fewer = report["cold_items"], evaluate(sample, table, **options)["cold_items"]
     every, fewer = every["fold-in"], fewer["fold-in"]
     assert fewer["n_targets"] == every["n_targets"]
@@ -349,10 +317,3 @@ def test_a_cold_item_that_the_table_lacks_is_a_miss(report, sample, sample_items
     known = sample_items[sample_items["item_id"].isin(split.train["item_id"])]
     with pytest.raises(DataError, match="no cold items"):
         evaluate(sample, known, **options)
-
-
-@pytest.mark.slow
-def test_every_part_of_the_ablation_is_trained(sample):
-    report = evaluate(sample, params=TINY, against=(), studies=["ablation"])
-    for result in report["ablation"].values():
-        assert list(result["differences"]) == list(ablation.PARTS)

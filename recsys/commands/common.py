@@ -17,7 +17,7 @@ from recsys.errors import (
     DownloadError,
     UnknownItemError,
     UnknownUserError,
-)
+)  # fmt: skip
 from recsys.settings import SETTINGS, TEXTBOOK
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DEFAULT_DATA = "ml-100k"
+UNKNOWN = (UnknownUserError, UnknownItemError, ColdUserError)
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
@@ -96,28 +97,16 @@ def _read_params(path: Path) -> dict[str, Any]:
 
 
 def load_data(args: argparse.Namespace) -> tuple[str, pd.DataFrame, pd.DataFrame | None]:
-    """Load what --data names.
-
-    Returns
-    -------
-    name : str
-        What to call the data in the output.
-    ratings : DataFrame
-    items : DataFrame or None
-        None where the source has no table of items.
-    """
+    """Load what --data names: what to call it, ratings, and items (None where there are none)."""
     from recsys.data.load import load_items, load_ratings
 
     source, name = args.data or DEFAULT_DATA, args.data or DEFAULT_DATA
     columns = {f"{c}_col": vars(args)[f"{c}_col"] for c in ("user", "item", "rating", "timestamp")}
     try:
         ratings = load_ratings(
-            source,
-            **columns,
-            text_ids=args.text_ids,
-            rating_scale=args.rating_scale,
+            source, **columns, text_ids=args.text_ids, rating_scale=args.rating_scale,
             cache=not args.no_cache,
-        )
+        )  # fmt: skip
     except DownloadError as error:
         if args.data:
             raise
@@ -203,14 +192,7 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> i
         return 130
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (
-        ValueError,
-        UnknownUserError,
-        UnknownItemError,
-        ColdUserError,
-        ImportError,
-        OSError,
-    ) as error:
+    except (ValueError, *UNKNOWN, ImportError, OSError) as error:
         if args.debug:
             raise
         print(f"recsys: {error}", file=sys.stderr)

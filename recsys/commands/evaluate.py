@@ -45,18 +45,12 @@ def run(args: argparse.Namespace) -> None:
     started = time.perf_counter()
     name, ratings, items = common.load_data(args)
     loaded = time.perf_counter() - started
+    against = ("baselines", "peers") if args.peers else ("baselines",)
     report = evaluate(
-        ratings,
-        items,
-        params=params,
-        split=args.split,
-        validation_fraction=args.validation_fraction,
-        cutoffs=args.cutoffs,
-        against=("baselines", "peers") if args.peers else ("baselines",),
-        studies=args.study,
-        ks=args.ks,
-        name=name,
-    )
+        ratings, items, params=params, split=args.split,
+        validation_fraction=args.validation_fraction, cutoffs=args.cutoffs, against=against,
+        studies=args.study, ks=args.ks, name=name,
+    )  # fmt: skip
     report["seconds"] = {"load": loaded, **report["seconds"]}
     if args.json:
         common.print_json(report)

@@ -1,7 +1,6 @@
 """Search the parameters of Word2Vec for a data set, within a time budget.
 
-The last part of the ratings is held out, as `evaluate` holds it out, and never looked at: what is
-found can be measured on it afterwards. What calibration chooses stays with calibration.
+What `evaluate` holds out is never looked at, so that what is found can be measured on it.
 """
 
 from __future__ import annotations

@@ -19,17 +19,11 @@ if TYPE_CHECKING:
     from recsys.data.sequences import Sequences
 
     Scores = npt.NDArray[np.float32]
+    # Scores all items for some histories, none empty: shape (n_users, n_items).
+    Baseline = Callable[[Sequences], Scores]
 
 # Where nothing better can be chosen (`recsys.evaluation.opponents`).
 HALF_LIFE = 3.0
-
-
-class Baseline(Protocol):
-    """Score all items for some histories."""
-
-    def __call__(self, histories: Sequences) -> Scores:
-        """Return float32 scores of shape (n_users, n_items); the histories are never empty."""
-        ...
 
 
 class HistoryBaseline(Protocol):
@@ -42,15 +36,9 @@ class HistoryBaseline(Protocol):
 
 @dataclass(frozen=True)
 class Opponent:
-    """A baseline that takes histories, and the settings that it may be fitted with.
+    """A baseline that takes histories, and the settings to choose from; the first is the default.
 
-    Attributes
-    ----------
-    fit : function (train, **settings) -> score
-    settings : list of dict
-        What is chosen from; the first is the default.
-    max_items : int or None
-        On larger catalogues it is left out.
+    On catalogues of more than `max_items` it is left out.
     """
 
     fit: Callable[..., HistoryBaseline]
@@ -73,6 +61,17 @@ def user_item_matrix(histories: Sequences, half_life: float | None = None) -> cs
     if half_life is None:
         matrix.data[:] = 1
     return matrix
+
+
+def linear(between: csr_array | Scores) -> HistoryBaseline:
+    """Score by weighted histories @ between, sparse or dense, shape (n_items, n_items)."""
+
+    def score(histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
+        scores = user_item_matrix(histories, half_life) @ between
+        dense = scores if isinstance(scores, np.ndarray) else scores.toarray()
+        return np.asarray(dense, dtype=np.float32)
+
+    return score
 
 
 def popularity(counts: npt.NDArray[np.integer]) -> Baseline:
@@ -128,13 +127,7 @@ def item_knn(
         similar[rows - start, rows] = 0
         floor = -np.partition(-similar, k - 1, axis=1)[:, k - 1, None]
         blocks.append(csr_array(np.where(similar >= floor, similar, 0).astype(np.float32)))
-    neighbours = vstack(blocks).tocsr()
-
-    def score(histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
-        weights = user_item_matrix(histories, half_life)
-        return np.asarray((weights @ neighbours).toarray(), dtype=np.float32)
-
-    return score
+    return linear(vstack(blocks).tocsr())
 
 
 def svd(train: Sequences, *, n_components: int = 32, seed: int = 0) -> HistoryBaseline:
@@ -179,12 +172,7 @@ def ease(train: Sequences, *, penalty: float = 500.0) -> HistoryBaseline:
     inverse = np.triu(inverse) + np.triu(inverse, 1).T
     weights_between = (-inverse / np.diag(inverse)).astype(np.float32)
     np.fill_diagonal(weights_between, 0)
-
-    def score(histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
-        weights = user_item_matrix(histories, half_life)
-        return np.asarray(weights @ weights_between, dtype=np.float32)
-
-    return score
+    return linear(weights_between)
 
 
 def markov(train: Sequences, *, n_next: int = 10, decay: float = 0.9) -> HistoryBaseline:
@@ -212,12 +200,7 @@ def markov(train: Sequences, *, n_next: int = 10, decay: float = 0.9) -> History
     following = transitions(1)
     for gap in range(2, n_next + 1):
         following = following + transitions(gap)
-
-    def score(histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
-        weights = user_item_matrix(histories, half_life)
-        return np.asarray((weights @ following).toarray(), dtype=np.float32)
-
-    return score
+    return linear(following)
 
 
 def plus_popularity(
@@ -231,13 +214,6 @@ def plus_popularity(
 
     (score - its mean) / its deviation + weight * log popularity, the same popularity as in our
     own model (`recsys.vectors.readout.log_popularity`).
-
-    Parameters
-    ----------
-    score : Baseline
-    recent, counts : integer arrays, shape (n_items,)
-        Events of the last days, and all; no item has a count of 0.
-    weight : float
     """
     term = np.float32(weight) * log_popularity(counts, recent)
 

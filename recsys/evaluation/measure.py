@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,9 +44,9 @@ class Contender:
     ----------
     item_ids : integer or str array, shape (n_items,)
         Ascending; what it can recommend.
-    rank : function (cases) -> (rows, scores)
-        Cases over `item_ids`; what was watched is not to be found, and the targets are not looked
-        at. The answer is as `recsys.search.exact.top_k` gives it.
+    rank : function (cases over `item_ids`) -> (rows, scores)
+        In the form of `recsys.search.exact.top_k`, without what was watched; the targets are not
+        looked at.
     needs_history : bool
         Whether a user without any known item is left unserved.
     unit_vectors : float32 array, shape (n_items, d), or None
@@ -90,12 +90,12 @@ def contender_of_baseline(
         size = max(1, BLOCK // len(item_ids))
         parts = []
         for start in range(0, len(cases), size):
-            users = np.arange(start, min(start + size, len(cases)))
-            scores = baseline(cases.histories.take_users(users))
-            seen = cases.watched.take_users(users)
+            scores = baseline(cases.histories.slice_users(start, start + size))
+            seen = cases.watched.slice_users(start, start + size)
             scores[seen.user_rows, seen.codes] = -np.inf
             parts.append(top_k(scores, k))
-        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+        rows, best = zip(*parts, strict=True)
+        return np.concatenate(rows), np.concatenate(best)
 
     return Contender(item_ids, rank, needs_history)
 
@@ -135,47 +135,35 @@ def measure(
         The interactions all were trained on; they give the popularity that novelty needs.
     ks : ascending whole numbers
     """
-    per_user: dict[str, dict[str, PerUser]] = {}
-    coverage: dict[str, dict[str, float | None]] = {}
-    unserved: dict[str, int] = {}
-    known: list[Cases] = []  # one for each vocabulary
+    n_targets = int(cases.n_targets.sum())
+    found = Measured(cases.targets.user_ids, n_targets, n_targets, {}, {}, {})
+    vocabularies: list[Cases] = []
 
     def over(item_ids: npt.NDArray[Any]) -> Cases:
-        for recoded in known:
-            if np.array_equal(recoded.targets.item_ids, item_ids):
-                return recoded
-        known.append(cases.recode(item_ids))
-        return known[-1]
+        for known in vocabularies:
+            if np.array_equal(known.targets.item_ids, item_ids):
+                return known
+        vocabularies.append(cases.recode(item_ids))
+        return vocabularies[-1]
 
     for name, contender in tqdm(contenders.items(), desc="measure", delay=2, disable=None):
-        asked = over(contender.item_ids)
+        asked, n_items = over(contender.item_ids), len(contender.item_ids)
         rows, listed, served = _rank(contender, asked, ks[-1])
-        coverage[name] = {
-            f"coverage@{k}": metrics.coverage(rows[:, :k], listed[:, :k], len(contender.item_ids))
-            if len(cases)
-            else None
-            for k in ks
-        }
-        unserved[name] = int((~served).sum())
-        counts = train.counts()[rows_of(contender.item_ids, train.item_ids)]
-        share = counts / len(train.codes)
-        per_user[name] = {
-            f"novelty@{k}": metrics.novelty(rows[:, :k], listed[:, :k], share) for k in ks
-        }
-        if contender.unit_vectors is not None:
-            per_user[name] |= {
-                f"intra_list_distance@{k}": metrics.intra_list_distance(
-                    rows[:, :k], listed[:, :k], contender.unit_vectors
-                )
-                for k in ks
-            }
-        hits = listed & among(rows, asked.targets)
-        per_user[name] |= _accuracy(hits, asked.n_targets, ks)
-    n_targets = int(cases.n_targets.sum())
+        share = train.counts()[rows_of(contender.item_ids, train.item_ids)] / len(train.codes)
+        found.n_unserved[name] = int((~served).sum())
+        coverage: dict[str, float | None] = {}
+        values: dict[str, PerUser] = {}
+        found.coverage[name], found.per_user[name] = coverage, values
+        for k in ks:
+            top = rows[:, :k], listed[:, :k]
+            coverage[f"coverage@{k}"] = metrics.coverage(*top, n_items) if len(cases) else None
+            values[f"novelty@{k}"] = metrics.novelty(*top, share)
+            if contender.unit_vectors is not None:
+                distance = metrics.intra_list_distance(*top, contender.unit_vectors)
+                values[f"intra_list_distance@{k}"] = distance
+        values |= _accuracy(listed & among(rows, asked.targets), asked.n_targets, ks)
     n_known = len(over(contenders[MODEL].item_ids).targets.codes)
-    return Measured(
-        cases.targets.user_ids, n_targets, n_targets - n_known, per_user, coverage, unserved
-    )
+    return replace(found, n_targets_without_vector=n_targets - n_known)
 
 
 def recall_of(contender: Contender, cases: Cases, k: int) -> PerUser:
@@ -233,17 +221,9 @@ def _accuracy(
 def averaged(cutoffs: Sequence[Measured]) -> dict[str, Any]:
     """Average every metric of every model, and every difference to a baseline, in one bootstrap.
 
-    Parameters
-    ----------
-    cutoffs : sequence of Measured
-        One protocol at one or more cutoffs. A mean is the mean of the cutoffs' means, and an
-        interval is over users, who bring along all that they scored at all cutoffs.
-
-    Returns
-    -------
-    dict
-        n_users (distinct), n_targets, n_targets_without_vector, models, differences (model -
-        contender, user by user); see `recsys.evaluate.evaluate`.
+    The argument is one protocol at one or more cutoffs. A mean is the mean of the cutoffs' means,
+    an interval is over users, who bring along all that they scored at all cutoffs; the answer is a
+    protocol of `recsys.evaluate.evaluate`, its differences paired user by user.
     """
     users, user_rows = np.unique(
         np.concatenate([measured.user_ids for measured in cutoffs]), return_inverse=True

@@ -1,7 +1,6 @@
 """Give the opponents their best chance: choose their settings inside the training part.
 
-The slice they are chosen on is the one that our own model is calibrated on
-(`recsys.data.splits.calibration_split`); nothing from after the cutoff is seen.
+On the slice that our own model is calibrated on (`recsys.data.splits.calibration_split`).
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from recsys.evaluation.measure import contender_of_baseline, recall_of
 from recsys.evaluation.peers import PEERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
     import numpy.typing as npt
 
@@ -87,17 +86,16 @@ class Slice:
         """Return the mean over the protocols of the mean recall over users."""
         item_ids = self.train.sequences.item_ids
         contender = contender_of_baseline(baseline, item_ids, K, needs_history=needs_history)
-        return float(
-            np.mean([recall_of(contender, cases, K).mean() for cases in self.cases.values()])
-        )
+        means = [recall_of(contender, cases, K).mean() for cases in self.cases.values()]
+        return float(np.mean(means))
 
     def best_of(
-        self, values: Collection[Any], baseline_for: Callable[[Any], Baseline], **given: bool
+        self, values: Sequence[Any], baseline_for: Callable[[Any], Baseline], **given: bool
     ) -> tuple[Any, float]:
         """Return the value whose baseline has the highest recall, the first of equals, and that."""
-        recalls = {value: self.recall(baseline_for(value), **given) for value in values}
-        best = max(recalls, key=lambda value: recalls[value])
-        return best, recalls[best]
+        recalls = [self.recall(baseline_for(value), **given) for value in values]
+        best = int(np.argmax(recalls))
+        return values[best], recalls[best]
 
 
 def count_recent(events: Events, cutoff: int | None) -> dict[int | None, Counts]:
@@ -106,25 +104,16 @@ def count_recent(events: Events, cutoff: int | None) -> dict[int | None, Counts]
     The key None holds the counts of all days; without times there is no other.
     """
     now = events.now if cutoff is None else cutoff
-    recent: dict[int | None, Counts] = {}
-    if now is not None:
-        recent = {days: events.recent_counts(days, now) for days in DAYS}
+    days = () if now is None else DAYS
+    recent: dict[int | None, Counts] = {d: events.recent_counts(d, now or 0) for d in days}
     return recent | {None: events.sequences.counts()}
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen for one opponent.
+    """What was chosen for one opponent: keywords of its `fit`, half-life, and added popularity.
 
-    Attributes
-    ----------
-    settings : dict
-        Keywords of its `fit`.
-    half_life : float or None
-    recall : float or None
-        On the slice; None where nothing could be chosen.
-    days, weight
-        Of the popularity that is added, if any is.
+    `recall` is that on the slice; None where nothing could be chosen.
     """
 
     settings: dict[str, Any]
@@ -151,17 +140,7 @@ class Choice:
 def choose(opponent: Opponent, where: Slice, *, with_popularity: bool = False) -> list[Choice]:
     """Choose the settings with the highest recall on a slice of the training part.
 
-    Parameters
-    ----------
-    opponent : Opponent
-    where : Slice
-    with_popularity : bool
-        Whether to choose, for the same settings, days and a weight of popularity as well.
-
-    Returns
-    -------
-    list of Choice
-        The best; and with popularity, the best of those too.
+    With popularity, a second choice adds it to these settings, with the best days and weight.
     """
     sequences = where.train.sequences
     small = len(sequences.item_ids) <= SEARCH_LIMIT
@@ -178,9 +157,9 @@ def choose(opponent: Opponent, where: Slice, *, with_popularity: bool = False) -
 
 def _best(score: HistoryBaseline, where: Slice, choices: list[Choice]) -> Choice:
     """Return the choice with the highest recall, the first of equals."""
-    recalls = [where.recall(choice.baseline(score, where.recent)) for choice in choices]
-    best = int(np.argmax(recalls))
-    return replace(choices[best], recall=recalls[best])
+    best: Choice
+    best, recall = where.best_of(choices, lambda choice: choice.baseline(score, where.recent))
+    return replace(best, recall=recall)
 
 
 def fit_opponents(
@@ -222,10 +201,15 @@ def fit_opponents(
     baselines: dict[str, Baseline] = {"popularity": popularity(counts)}
     chosen: dict[str, Any] = {}
     if len(recent) > 1:
-        days, recall = _choose_days(where)
+        days, recall = DAYS[0], None
+        if where is not None:
+            days, recall = where.best_of(
+                DAYS, lambda d: recent_popularity(where.recent[d], where.recent[None]),
+                needs_history=False,
+            )  # fmt: skip
         baselines["recent-popularity"] = recent_popularity(recent[days], counts)
         chosen["recent-popularity"] = {"settings": {"days": days}, f"recall@{K}": recall}
-    needs_no_history = list(baselines)
+    everybody = {*baselines, "random"}
     for name, opponent in tqdm(taking_part.items(), desc="opponents", delay=2, disable=None):
         if opponent.max_items is not None and len(item_ids) > opponent.max_items:
             logger.info("%s is left out: more than %d items", name, opponent.max_items)
@@ -240,19 +224,8 @@ def fit_opponents(
             baselines[name + suffix] = choice.baseline(score, recent)
             chosen[name + suffix] = choice.as_dict()
     baselines["random"] = random(len(item_ids))
-    needs_no_history.append("random")
     contenders = {
-        name: contender_of_baseline(score, item_ids, k, needs_history=name not in needs_no_history)
+        name: contender_of_baseline(score, item_ids, k, needs_history=name not in everybody)
         for name, score in baselines.items()
     }
     return contenders, chosen
-
-
-def _choose_days(where: Slice | None) -> tuple[int, float | None]:
-    """Choose how many days count as recent."""
-    if where is None:
-        return DAYS[0], None
-    recent = where.recent
-    return where.best_of(
-        DAYS, lambda days: recent_popularity(recent[days], recent[None]), needs_history=False
-    )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recsys.evaluation.baselines import HALF_LIFE, Opponent, user_item_matrix
+from recsys.evaluation.baselines import HALF_LIFE, Opponent, linear, user_item_matrix
 from recsys.search.threads import one_blas_thread
 
 if TYPE_CHECKING:
@@ -22,13 +22,7 @@ if TYPE_CHECKING:
 
 
 def check_installed() -> None:
-    """Raise at the door rather than after minutes of training.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        `implicit` is missing.
-    """
+    """Raise ModuleNotFoundError at the door rather than after minutes of training."""
     from importlib.util import find_spec
 
     if find_spec("implicit") is None:
@@ -129,13 +123,7 @@ def bm25(
         warnings.simplefilter("ignore", ParameterWarning)
         model.fit(_csr_matrix(train), show_progress=False)
     # Without the diagonal, as in item-kNN: what was watched is not ranked.
-    similarity = csr_array(model.similarity - diags_array(model.similarity.diagonal()))
-
-    def score(histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
-        weights = user_item_matrix(histories, half_life)
-        return np.asarray((weights @ similarity).toarray(), dtype=np.float32)
-
-    return score
+    return linear(csr_array(model.similarity - diags_array(model.similarity.diagonal())))
 
 
 def _csr_matrix(histories: Sequences, half_life: float | None = None) -> csr_matrix[Any]:

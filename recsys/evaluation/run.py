@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recsys.data.columns import rows_of
+from recsys.data.columns import rows_of, take
 from recsys.evaluation.measure import MODEL, averaged, contender_of_model, measure
 from recsys.evaluation.opponents import fit_opponents
 from recsys.recommender import Recommender, fitted
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from recsys.data.sequences import Sequences
     from recsys.data.splits import Cases, Split
     from recsys.evaluation.measure import Contender, Measured
+    from recsys.model.ask import Model
 
 
 @dataclass(frozen=True)
@@ -32,23 +33,17 @@ class Trial:
     ----------
     events : Events
         Training and validation together.
-    split : Split
-    items : DataFrame or None
     given : dict
         Settings as they were asked for; `model.params` has what was chosen.
     ks : ascending whole numbers
         Lengths of the lists.
     against : see `recsys.evaluation.opponents.fit_opponents`
-    model : Recommender
     known : Sequences
         The interactions trained on.
-    contenders : dict of name -> Contender
-        The model and its opponents.
-    opponents : dict of name -> dict
-        Their settings.
-    measured : dict of protocol -> Measured
-    ann, seconds : dict
-    studies : dict of name -> whatever the study measured
+    contenders, opponents : dict by name
+        The model and its opponents; the opponents' settings.
+    measured : dict by protocol
+    studies : dict by name of whatever the study measured
     """
 
     events: Events
@@ -61,9 +56,9 @@ class Trial:
     known: Sequences
     contenders: dict[str, Contender]
     opponents: dict[str, Any]
-    measured: dict[str, Measured]
-    ann: dict[str, Any]
-    seconds: dict[str, float]
+    measured: dict[str, Measured] = field(default_factory=dict)
+    ann: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
     studies: dict[str, Any] = field(default_factory=dict)
 
     def measure(self, contenders: dict[str, Contender]) -> dict[str, Measured]:
@@ -137,30 +132,22 @@ def run_trial(
     trained = time.perf_counter()
     known = split.train.where(split.train.liked(min_rating)).compact().sequences
     contenders = {MODEL: contender_of_model(model, ks[-1]), **others}
-    measured = {
-        name: measure(cases, contenders, known, ks) for name, cases in split.protocols.items()
-    }
-    ann = _measure_ann(model, list(split.protocols.values())[-1], ks[0])
-    seconds = {
-        **model.about["seconds"],
-        "opponents": trained - started,
-        "evaluate": time.perf_counter() - trained,
-    }
-    trial = Trial(
-        events, split, items, params, ks, against, model, known, contenders, chosen, measured,
-        {**ann, "build_seconds": model.about["seconds"]["index"]}, seconds,
-    )  # fmt: skip
+    trial = Trial(events, split, items, params, ks, against, model, known, contenders, chosen)
+    trial.measured.update(trial.measure(contenders))
+    trial.ann.update(_measure_ann(fitted(model), list(split.protocols.values())[-1], ks[0]))
+    trial.seconds.update(model.about["seconds"], opponents=trained - started,
+                         evaluate=time.perf_counter() - trained)  # fmt: skip
     for study in studies:
         trial.studies[study.name] = study.measure(trial)
     return trial
 
 
-def _measure_ann(recommender: Recommender, cases: Cases, k: int) -> dict[str, Any]:
+def _measure_ann(model: Model, cases: Cases, k: int) -> dict[str, Any]:
     """Ask the index that `recommend` uses for up to 1,000 of the evaluated users."""
-    model = fitted(recommender)
-    histories = cases.histories.recode(recommender.items)
+    histories = cases.histories.recode(take(model.tables.item_ids))
     users = np.flatnonzero(histories.lengths > 0)[:1000]
-    return measure_index(model.index, model.queries(histories.take_users(users)), k)
+    found = measure_index(model.index, model.queries(histories.take_users(users)), k)
+    return {**found, "build_seconds": model.about["seconds"]["index"]}
 
 
 def describe_split(events: Events, split: Split) -> dict[str, Any]:
@@ -187,16 +174,15 @@ def describe_split(events: Events, split: Split) -> dict[str, Any]:
 
 def describe_trial(trial: Trial) -> dict[str, Any]:
     """Say what one of several cutoffs contributed: users, recall of every model, settings."""
+    names = [f"recall@{k}" for k in trial.ks]
+
+    def means(values: dict[str, Any]) -> dict[str, float | None]:
+        return {n: float(values[n].mean()) if len(values[n]) else None for n in names}
+
     return {
         "n_users": {protocol: len(m.user_ids) for protocol, m in trial.measured.items()},
         "recall": {
-            protocol: {
-                name: {
-                    f"recall@{k}": float(values[f"recall@{k}"].mean()) if len(m.user_ids) else None
-                    for k in trial.ks
-                }
-                for name, values in m.per_user.items()
-            }
+            protocol: {name: means(values) for name, values in m.per_user.items()}
             for protocol, m in trial.measured.items()
         },
         "params": trial.model.params,

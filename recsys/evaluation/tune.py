@@ -1,8 +1,4 @@
-"""Search the parameters of Word2Vec for a data set, within a time budget.
-
-The last part of the ratings is held out, as `evaluate` holds it out, and never looked at: what is
-found can be measured on it afterwards. What calibration chooses stays with calibration.
-"""
+"""Search the parameters of Word2Vec for a data set, within a time budget."""
 
 from __future__ import annotations
 
@@ -26,6 +22,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+LOG = {"log": True}
+SEARCHED: dict[str, tuple[str, tuple[Any, ...], dict[str, bool]]] = {
+    "sg": ("int", (0, 1), {}),
+    "vector_size": ("categorical", ([64, 128, 256],), {}),
+    "window": ("int", (2, 50), LOG),
+    "negative": ("int", (5, 40), LOG),
+    "epochs": ("int", (5, 80), LOG),
+    "alpha": ("float", (0.01, 0.1), LOG),
+    "sample": ("float", (1e-5, 1e-1), LOG),
+    "ns_exponent": ("float", (-0.5, 1.0), {}),
+    "ridge": ("float", (0.0, 2.0), {}),
+}
+
 
 def tune(
     ratings: pd.DataFrame,
@@ -38,10 +47,10 @@ def tune(
 ) -> dict[str, Any]:
     """Search the parameters of Word2Vec on nested splits inside the training part.
 
-    The weight of the ridge regression is searched too. A trial trains and calibrates on two nested
-    splits (one for `last-out`): the training part, and that part without its latest tenth. Its
-    value is the mean recall@20 that calibration (`recsys.vectors.calibrate`) reaches there. The
-    first trial is the defaults.
+    What `evaluate` holds out is never looked at. The weight of the ridge regression is searched
+    too. A trial trains and calibrates on two nested splits (one for `last-out`): the training part,
+    and that part without its latest tenth. Its value is the mean recall@20 that calibration
+    (`recsys.vectors.calibrate`) reaches there. The first trial is the defaults.
 
     Parameters
     ----------
@@ -82,7 +91,8 @@ def tune(
     parts = _nested(ratings, split, validation_fraction)
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # Ctrl-C is not a failed trial
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
-    study.enqueue_trial(_defaults())
+    defaults = Recommender().params | {"epochs": DEFAULTS["epochs"]}
+    study.enqueue_trial({name: defaults[name] for name in SEARCHED})
     started = time.monotonic()
 
     def result(interrupted: bool = False) -> dict[str, Any]:
@@ -109,10 +119,8 @@ def tune(
     def value(trial: optuna.Trial) -> float:
         return _recall(parts, _suggested(trial))
 
-    try:
-        study.optimize(
-            value, n_trials=1, callbacks=[report]
-        )  # the defaults, however long they take
+    try:  # first the defaults, however long they take
+        study.optimize(value, n_trials=1, callbacks=[report])
         left = 60 * minutes - (time.monotonic() - started)
         if left > 0:
             study.optimize(value, timeout=left, callbacks=[report], catch=(ValueError,))
@@ -146,20 +154,6 @@ def _recall(parts: list[Events], params: dict[str, Any]) -> float:
 
 def _suggested(trial: optuna.Trial) -> dict[str, Any]:
     return {
-        "sg": trial.suggest_int("sg", 0, 1),
-        "vector_size": trial.suggest_categorical("vector_size", [64, 128, 256]),
-        "window": trial.suggest_int("window", 2, 50, log=True),
-        "negative": trial.suggest_int("negative", 5, 40, log=True),
-        "epochs": trial.suggest_int("epochs", 5, 80, log=True),
-        "alpha": trial.suggest_float("alpha", 0.01, 0.1, log=True),
-        "sample": trial.suggest_float("sample", 1e-5, 1e-1, log=True),
-        "ns_exponent": trial.suggest_float("ns_exponent", -0.5, 1.0),
-        "ridge": trial.suggest_float("ridge", 0.0, 2.0),
+        name: getattr(trial, f"suggest_{kind}")(name, *values, **scale)
+        for name, (kind, values, scale) in SEARCHED.items()
     }
-
-
-def _defaults() -> dict[str, Any]:
-    params = Recommender().params | {"epochs": DEFAULTS["epochs"]}
-    names = ("sg", "vector_size", "window", "negative", "epochs", "alpha", "sample",
-             "ns_exponent", "ridge")  # fmt: skip
-    return {name: params[name] for name in names}

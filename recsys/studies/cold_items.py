@@ -35,11 +35,10 @@ if TYPE_CHECKING:
 def measure(trial: Trial) -> dict[str, Any]:
     """Add all items that the model has no vector of, and measure how well they are found.
 
-    All that is learned is learned from training; of the new items their metadata are known.
-    Beside item2vec there are three floors. `random`. `genre-popularity`: how many training events
-    an item of a genre has, the mean over the item's genres. `own-genres`: that number times the
-    share of the genre in the user's history, the sum over the item's genres. Equal scores are put
-    in random order, since ids may tell which item came first.
+    Everything is learned from training; of the new items their metadata are known. Three floors:
+    `random`; `genre-popularity`, the mean number of training events of an item of a genre, averaged
+    over the item's genres; `own-genres`, that number times the share of the genre in the user's
+    history, summed. Equal scores are put in random order: ids may tell which item came first.
 
     Returns
     -------
@@ -227,8 +226,8 @@ def _recalls(
 
 
 def _averaged(recalls: npt.NDArray[np.float64], ks: Sequence[int]) -> dict[str, Any]:
-    n_users = len(recalls)
-    averaged = column_means(recalls, np.arange(n_users), np.zeros(n_users, np.int64))
+    users = np.arange(len(recalls))
+    averaged = column_means(recalls, users, users * 0)
     return {f"recall@{k}": entry for k, entry in zip(ks, averaged, strict=True)}
 
 
