@@ -396,7 +396,7 @@ def _axes(
 
 def _write_names(ax: Axes, named: list[tuple[float, float, str, str]]) -> None:
     """Write each (x, y, name, colour) at the first place beside its point that is free."""
-    plt.gcf().draw_without_rendering()  # limits and layout of the new figure are not settled yet
+    plt.gcf().draw_without_rendering()  # limits and layout are not settled before
     frame, scale = ax.get_window_extent(), ax.figure.dpi / 72
     points = [ax.transData.transform((x, y)) for x, y, *_ in named]
     taken = [(x - 4 * scale, y - 4 * scale, x + 4 * scale, y + 4 * scale) for x, y in points]
