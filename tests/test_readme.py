@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys import load_items
 from recsys.data.datasets import data_folder
-from recsys.evaluate import evaluate
 from recsys.evaluation.report import as_text
 
 ROOT = Path(__file__).parents[1]
@@ -25,11 +23,6 @@ READMES = [
     for pattern in ("README.md", "[!.]*/README.md", "[!.]*/[!.]*/README.md")
     for path in sorted(ROOT.glob(pattern))
 ]
-
-
-@pytest.fixture(scope="module")
-def ml_100k_report(ml_100k):
-    return evaluate(ml_100k, load_items("ml-100k"), name="ml-100k")
 
 
 def fences(language: str) -> list[str]:
@@ -80,7 +73,6 @@ def test_links_into_the_repository_lead_somewhere(readme):
             assert anchor in [head.lower().replace(" ", "-") for head in heads]
 
 
-@pytest.mark.slow
 def test_the_evaluation_shown_is_what_the_command_prints(ml_100k_report):
     shown, text = fences("text")[0], as_text(ml_100k_report)
     words = [line.split() for line in text.splitlines()]
