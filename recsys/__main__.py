@@ -1,28 +1,21 @@
-"""`python -m recsys VERB`, also installed as `recsys VERB`."""
+"""`python -m recsys VERB`, also installed as `recsys VERB`; each file in `commands` is a verb."""
 
 from __future__ import annotations
 
 import argparse
+import pkgutil
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-from recsys import __version__
-from recsys.commands import (
-    common,
-    download,
-    evaluate,
-    export,
-    recommend,
-    similar,
-    train,
-    tune,
-    update,
-)
+from recsys import __version__, commands
+from recsys.commands import common
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-VERBS = (evaluate, train, update, tune, recommend, similar, export, download)
+VERBS = [module.name for module in pkgutil.iter_modules(commands.__path__)]
+VERBS.remove("common")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,9 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"recsys {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     shared = common.common_arguments()
-    for module in VERBS:
+    for name in VERBS:
+        module = import_module(f"recsys.commands.{name}")
         verb = verbs.add_parser(
-            module.__name__.rpartition(".")[2],
+            name,
             parents=[shared],
             help=module.SUMMARY,
             description=module.__doc__,

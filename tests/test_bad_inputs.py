@@ -34,7 +34,7 @@ OPTIONS = ["--epochs", "1", "--vector-size", "4", "--index", "exact"]
 ELSEWHERE = {
     29: "MAX_SENTENCE + 500",
     37: "is damaged",
-    38: "format version",
+    38: "newer format",
     39: "Unpickled, it makes a file",
     40: "holds NaN or infinity",
     41: "def test_killed_at_any_moment_of_train_the_model_is_the_old_or_the_new_one",

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from recsys.search import approximate as index_module
 from recsys.search import exact as exact_module
-from recsys.search.approximate import AnnoyIndex, best_of, build_annoy, measure_index, open_annoy
+from recsys.search.approximate import AnnoyIndex, best_of, build_annoy, measure_index, open_index
 from recsys.search.exact import ExactIndex, exact_scores, top_k, unit_length
 
-has_annoy = index_module.annoy_available()
+has_annoy = index_module.usable_index("annoy") == "annoy"
 needs_annoy = pytest.mark.skipif(not has_annoy, reason="annoy is not installed")
 
 
@@ -236,7 +236,9 @@ def test_a_saved_index_is_mapped_or_rebuilt_as_it_was(
 
     def opened(path: Path | None) -> str:
         caplog.clear()
-        index = open_annoy(vectors, seed=7, chosen=chosen, longest=built.longest, path=path)
+        index = open_index(
+            "annoy", vectors, seed=7, chosen=chosen, columns=built.columns, path=path
+        )
         assert listed(*index.query(queries, 10)) == answer
         assert (index.n_bytes, len(index.longest)) == (len(content), 50)
         return caplog.text
@@ -246,10 +248,11 @@ def test_a_saved_index_is_mapped_or_rebuilt_as_it_was(
     path.unlink()  # a mapped file must not change
     path.write_bytes(content[:-4])
     assert f"'{path}' is no index of these vectors; the index is rebuilt" in opened(path)
-    for longest in (None, np.array([2_500]), np.array([-1]), np.array([0.5])):
+    for longest in ([2_500], [-1], [0.5]):
+        columns = {"longest": np.array(longest)}
         with pytest.raises(ValueError, match="longest does not point at items"):
-            open_annoy(vectors, seed=7, chosen=chosen, longest=longest, path=path)
-    index = open_annoy(vectors, seed=7, chosen={}, longest=None, path=None)
+            open_index("annoy", vectors, seed=7, chosen=chosen, columns=columns, path=path)
+    index = open_index("annoy", vectors, seed=7, chosen={}, columns={}, path=None)
     assert (index.n_trees, index.search_k, len(index.longest)) == (20, 10_000, 1_000)
 
 
@@ -275,8 +278,8 @@ WITHOUT_ANNOY = """
 import sys
 sys.modules["annoy"] = None  # what `import annoy` meets where it is not installed
 import numpy as np
-from recsys.search.approximate import AnnoyIndex, annoy_available
-assert not annoy_available() and not annoy_available()
+from recsys.search.approximate import AnnoyIndex, usable_index
+assert usable_index("annoy") == usable_index("annoy") == "exact"
 AnnoyIndex(np.ones((2, 2), np.float32))
 """
 

@@ -313,8 +313,8 @@ def test_a_model_saved_with_the_settings_of_walks_still_loads_unless_it_was_trai
     for kind in ("histories", "walks"):
         params = {**model.params, "sequences": kind, "p": 1.0, "q": 1.0}
         manifest = {**held.about, "params": params}
-        columns = {**held.tables.to_columns(), "longest": held.annoy.longest}
-        storage.save(tmp_path / kind, columns, manifest, held.annoy.save)
+        columns = {**held.tables.to_columns(), **held.approximate.columns}
+        storage.save(tmp_path / kind, columns, manifest, held.approximate.save)
     loaded = Recommender.load(tmp_path / "histories")
     assert loaded.params == model.params
     assert list(loaded.recommend(model.users[0])) == list(model.recommend(model.users[0]))
@@ -344,8 +344,7 @@ def test_the_free_function_opens_once_and_again_after_a_save(sample, tmp_path, m
 
 def test_without_annoy_everything_works_on_the_exact_index(model, sample, tmp_path, monkeypatch):
     model.save(tmp_path / "with_annoy")
-    for place in ("recsys.model.fit.annoy_available", "recsys.model.ask.annoy_available"):
-        monkeypatch.setattr(place, lambda: False)
+    monkeypatch.setattr("recsys.search.approximate._import_annoy", lambda: None)
     fitted_here = Recommender(**QUICK).fit(sample)
     assert (fitted_here.params["index"], fitted_here.about["ann"]) == ("exact", {})
     loaded = Recommender.load(tmp_path / "with_annoy")

@@ -21,7 +21,7 @@ from recsys.model import storage
 from recsys.model.explain import explain_score, give_reasons
 from recsys.model.tables import Tables
 from recsys.recommendations import Recommendations
-from recsys.search.approximate import annoy_available, best_of, open_annoy
+from recsys.search.approximate import best_of, open_index
 from recsys.search.diversity import diversify, diversify_many, pool_size
 from recsys.search.exact import ExactIndex, exact_scores, top_k, unit_length
 from recsys.settings import SETTINGS, complete_settings
@@ -66,13 +66,14 @@ class Model:
         Settings of `recsys.Recommender`, none left to be chosen.
     about : dict
         Where it came from: versions, data, calibration, ann, seconds, drift.
-    annoy : AnnoyIndex or None
+    approximate : AnnoyIndex or None
+        Built for `index="annoy"` where Annoy is installed.
     """
 
     tables: Tables
     params: Mapping[str, Any]
     about: Mapping[str, Any]
-    annoy: AnnoyIndex | None = None
+    approximate: AnnoyIndex | None = None
 
     @functools.cached_property
     def exact(self) -> ExactIndex:
@@ -82,7 +83,7 @@ class Model:
     @property
     def index(self) -> ExactIndex | AnnoyIndex:
         """The index that `recommend` searches."""
-        return self.annoy or self.exact
+        return self.approximate or self.exact
 
     @functools.cached_property
     def item_weights(self) -> Vectors:
@@ -99,9 +100,9 @@ class Model:
         columns = self.tables.to_columns()
         manifest = {"params": self.params, **{name: self.about[name] for name in KEPT}}
         write_index = None
-        if self.annoy is not None:
-            write_index = self.annoy.save
-            columns["longest"] = self.annoy.longest
+        if self.approximate is not None:
+            write_index = self.approximate.save
+            columns |= self.approximate.columns
             manifest["ann"] = self.about["ann"]
         storage.save(folder, columns, manifest, write_index)
 
@@ -122,16 +123,13 @@ class Model:
             about = {name: stored.manifest[name] for name in KEPT}
             tables = Tables.from_columns(stored.columns, deep=verify)
             model = cls(tables, params, about | {"ann": ann, "drift": {}, "seconds": {}})
-            if params["index"] == "annoy" and annoy_available():
-                longest = stored.columns.get("longest")
-                annoy = open_annoy(
-                    tables.readout, seed=params["seed"], chosen=ann, longest=longest,
-                    path=stored.index,
-                )  # fmt: skip
-                model = replace(model, annoy=annoy)
+            approximate = open_index(
+                params["index"], tables.readout, seed=params["seed"], chosen=ann,
+                columns=stored.columns, path=stored.index,
+            )  # fmt: skip
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"the model in '{folder}' does not fit together: {error}") from None
-        return model
+        return replace(model, approximate=approximate)
 
     # ---- histories to queries
 

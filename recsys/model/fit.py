@@ -12,7 +12,7 @@ from recsys.data.splits import draw
 from recsys.model import storage
 from recsys.model.ask import Model
 from recsys.model.tables import Tables
-from recsys.search.approximate import annoy_available, build_annoy
+from recsys.search.approximate import build_index, usable_index
 from recsys.search.threads import one_blas_thread
 from recsys.vectors.item2vec import train_vectors
 from recsys.vectors.readout import item_columns, log_popularity
@@ -60,8 +60,7 @@ def fit_model(
     from recsys.vectors.calibrate import calibrate, default_epochs
 
     events, params = events.compact(), dict(params)
-    if params["index"] == "annoy" and not annoy_available():
-        params["index"] = "exact"
+    params["index"] = usable_index(params["index"])
     seconds: dict[str, float] = {}
     calibration: dict[str, Any] = {}
     with one_blas_thread():
@@ -121,15 +120,16 @@ def learn(
 
 def with_index(model: Model) -> Model:
     """Return the model with an index that suits users drawn at random: the same ones every time."""
-    started = time.perf_counter()
-    annoy, ann = None, dict[str, Any]()
-    if model.params["index"] == "annoy" and annoy_available():
-        tables = model.tables
-        users = draw(np.flatnonzero(tables.histories.lengths), ASKED)
-        asked = model.queries(tables.histories.take_users(users), tables.staleness[users])
-        watched = tables.watched.take_users(users)
-        annoy, ann = build_annoy(
-            tables.readout, asked, (watched.offsets, watched.codes), seed=model.params["seed"]
-        )
+    started, tables = time.perf_counter(), model.tables
+    users = draw(np.flatnonzero(tables.histories.lengths), ASKED)
+    watched = tables.watched.take_users(users)
+    approximate, ann = build_index(
+        model.params["index"],
+        tables.readout,
+        model.queries(tables.histories.take_users(users), tables.staleness[users]),
+        (watched.offsets, watched.codes),
+        seed=model.params["seed"],
+    )
     seconds = {**model.about["seconds"], "index": time.perf_counter() - started}
-    return Model(model.tables, model.params, {**model.about, "ann": ann, "seconds": seconds}, annoy)
+    about = {**model.about, "ann": ann, "seconds": seconds}
+    return replace(model, about=about, approximate=approximate)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,11 +75,11 @@ def update_model(model: Model, ratings: pd.DataFrame, items: pd.DataFrame | None
         about |= {"versions": storage.versions(), "data": data}
     else:
         logger.info("every event of these is known already: there is nothing to learn")
-    changed = Model(tables, model.params, about, model.annoy)
+    changed = replace(model, tables=tables, about=about)
     if tables is not known:
         changed = with_index(changed)
     drift = measure_drift(known, tables) | {"seconds": time.perf_counter() - started}
-    return Model(tables, changed.params, {**changed.about, "drift": drift}, changed.annoy)
+    return replace(changed, about={**changed.about, "drift": drift})
 
 
 def merge_events(

@@ -1,7 +1,8 @@
 """Find the items with the largest inner product, exactly or with Annoy.
 
-To add a backend, write a class with the members of `Index` in a file of this folder and choose it
-where the recommender chooses between `ExactIndex` and `AnnoyIndex`.
+To add a backend, write a class with the members of `Index`, `save` and `columns` in
+`approximate.py`, let `usable_index`, `build_index` and `open_index` there know it, and name it in
+`recsys.settings`.
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ from recsys.search.annoy_file import check_annoy_file
 from recsys.search.exact import ExactIndex, row_products
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
     from recsys.search import Index
@@ -150,6 +152,11 @@ class AnnoyIndex:
             self._annoy.add_item(row, point.tolist())
         self._annoy.build(self.n_trees, n_jobs=1)  # more jobs, another index every time
 
+    @property
+    def columns(self) -> dict[str, Rows]:
+        """What is stored beside the file, for `open_index`."""
+        return {"longest": self.longest}
+
     def save(self, path: Path) -> None:
         """Write the index to a file."""
         self._annoy.save(str(path))
@@ -269,19 +276,42 @@ def build_annoy(
     }  # fmt: skip
 
 
-def open_annoy(
-    vectors: Vectors, *, seed: int, chosen: dict[str, Any], longest: Rows | None, path: Path | None
-) -> AnnoyIndex:
+def usable_index(kind: str) -> str:
+    """Return the kind of index itself, or "exact" if its package is not installed."""
+    return "exact" if kind == "annoy" and _import_annoy() is None else kind
+
+
+def build_index(
+    kind: str, vectors: Vectors, queries: Vectors, exclude: Csr, *, seed: int
+) -> tuple[AnnoyIndex | None, dict[str, Any]]:
+    """Build an index of a kind, and say what was chosen for it; None and {} for "exact".
+
+    The arguments are those of `build_annoy`.
+    """
+    if usable_index(kind) == "annoy":
+        return build_annoy(vectors, queries, exclude, seed=seed)
+    return None, {}
+
+
+def open_index(
+    kind: str,
+    vectors: Vectors,
+    *,
+    seed: int,
+    chosen: dict[str, Any],
+    columns: Mapping[str, Any],
+    path: Path | None,
+) -> AnnoyIndex | None:
     """Map a stored index, or rebuild it as it was if the file is missing or damaged.
 
     Parameters
     ----------
-    vectors, seed
-        As in `AnnoyIndex`.
+    kind, vectors, seed
+        As in `build_index`.
     chosen : dict
-        As `build_annoy` returned it, or empty for the defaults.
-    longest : integer array or None
-        `AnnoyIndex.longest` of the stored index; required with `chosen`.
+        As `build_index` returned it, or empty for the defaults.
+    columns : mapping of name -> array
+        Holds `columns` of the stored index.
     path : Path or None
         Where the index was saved.
 
@@ -290,9 +320,11 @@ def open_annoy(
     ValueError
         `longest` does not point at items.
     """
+    if usable_index(kind) != "annoy":
+        return None
     options: dict[str, Any] = {"seed": seed}
     if chosen:
-        rows = np.empty(0) if longest is None else longest
+        rows = columns.get("longest", np.empty(0))
         if rows.dtype.kind != "i" or not ((rows >= 0) & (rows < len(vectors))).all():
             raise ValueError("longest does not point at items")
         options |= {name: int(chosen[name]) for name in ("n_trees", "search_k")}
@@ -329,11 +361,6 @@ def _import_annoy() -> Any:
         logger.warning("annoy is not installed: searching exactly instead (pip install annoy)")
         return None
     return annoy
-
-
-def annoy_available() -> bool:
-    """Say whether Annoy is installed; if not, log one notice."""
-    return _import_annoy() is not None
 
 
 def measure_index(index: Index, queries: Vectors, k: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from recsys import Recommender
 from recsys.recommender import fitted
-from recsys.search.approximate import annoy_available
+from recsys.search.approximate import usable_index
 from tests.benchmarks.generator import generate
 from tests.benchmarks.measure import Case, Row, Works, alternate, compare, environment, peer
 from tests.benchmarks.search import als_of, matrix_of
@@ -106,9 +106,9 @@ def one_recommend(case: Case) -> list[Row]:
                 )  # fmt: skip
 
     held = fitted(model)
-    calls = annoy_calls(model, users) if held.annoy else [[]]
+    calls = annoy_calls(model, users) if held.approximate else [[]]
     if all(calls):  # a small catalogue is searched without Annoy
-        nearest = held.annoy._annoy.get_nns_by_vector
+        nearest = held.approximate._annoy.get_nns_by_vector
         against(
             "bare Annoy", lambda user: [nearest(*arguments) for arguments in calls[user]], CALLS,
             median=1.3, p99=1.5,
@@ -135,7 +135,9 @@ def script(case: Case) -> Works:
     user = Recommender.load(folder, verify=False).users[0]
     return {
         "recsys": process(str(path), str(folder), str(user)),
-        "imports": process("-c", "import numpy, annoy" if annoy_available() else "import numpy"),
+        "imports": process(
+            "-c", "import numpy, annoy" if usable_index("annoy") == "annoy" else "import numpy"
+        ),
     }
 
 
