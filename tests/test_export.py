@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -23,7 +24,7 @@ import pytest
 from recsys import ColdUserError, DataError, LookUp, ModelError, Recommender
 from recsys.__main__ import main
 from recsys.errors import UnknownItemError, UnknownUserError
-from recsys.export import export
+from recsys.export import export, files
 from recsys.export.files import FORMATS
 from tests.conftest import BRIEF
 
@@ -210,6 +211,18 @@ def test_a_look_up_needs_no_more_than_numpy(numbers, tmp_path):
     done = subprocess.run([sys.executable, "-c", script, tmp_path / "vectors.db"],
                           capture_output=True, text=True, check=True)  # fmt: skip
     assert done.stdout.strip() == "set()"
+
+
+def test_the_example_of_the_readme_runs(numbers, saved, tmp_path, monkeypatch, capsys):
+    readme = Path(files.__file__).with_name("README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```$", readme, flags=re.MULTILINE | re.DOTALL)
+    user, item = warm(numbers)[0], numbers.items[0]
+    for shown, ours in (("data/model", saved), ("42", user), ("313", item)):
+        code = code.replace(shown, str(ours))
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    expected = numbers.user_vector(user) @ numbers.item_vector(item, "output")
+    assert float(capsys.readouterr().out) == pytest.approx(float(expected), rel=1e-6)
 
 
 def test_a_source_that_is_no_export_or_a_damaged_one_is_one_line(numbers, tmp_path):
