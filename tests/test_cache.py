@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+import zlib
 
 import numpy as np
 import pandas as pd
@@ -139,7 +140,10 @@ def forge(data, rename=None, facts=None, **columns):
     metadata = table.schema.metadata
     table = pa.table({name: columns.get(name, table[name]) for name in table.column_names})
     metadata[b"recsys"] = facts or metadata[b"recsys"]
-    metadata[b"crc32"] = str(recsys.data.load._checksum(metadata[b"recsys"], table)).encode()
+    checksum = zlib.crc32(metadata[b"recsys"])
+    for column in table.columns:
+        checksum = recsys.data.load._checksum(column, checksum)
+    metadata[b"crc32"] = str(checksum).encode()
     table = table.rename_columns(rename or table.column_names).replace_schema_metadata(metadata)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)

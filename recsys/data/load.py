@@ -251,7 +251,10 @@ def _keep(identity: list[Any], ratings: pd.DataFrame, notices: list[str] | None)
     plain = ratings.astype({name: "int64" for name in ratings if name == TIMESTAMP})
     table = pa.Table.from_pandas(plain, preserve_index=False)
     facts = json.dumps([*identity, notices])
-    metadata = {"recsys": facts, "crc32": str(_checksum(facts.encode(), table))}
+    checksum = zlib.crc32(facts.encode())
+    for column in table.columns:
+        checksum = _checksum(column, checksum)
+    metadata = {"recsys": facts, "crc32": str(checksum)}
     try:
         path = _entry(identity)
         path.parent.mkdir(exist_ok=True)
@@ -268,22 +271,25 @@ def _recall(identity: list[Any], *, with_notices: bool) -> tuple[pd.DataFrame, l
     """Return what was kept, ratings and notices; None where the source is to be read."""
     try:
         with pa_parquet.ParquetFile(_entry(identity)) as file:
-            metadata = file.schema_arrow.metadata
-            *found, notices = json.loads(metadata[b"recsys"])
+            schema, columns = file.schema_arrow, {}
+            *found, notices = json.loads(schema.metadata[b"recsys"])
             if found != identity or (with_notices and notices is None):
                 return None
             notices = [str(notice) for notice in notices or []]
-            table = file.read(use_threads=False)  # which do not pay
-        names = table.column_names
-        if (
-            names != [name for name in _CACHED if name in (USER, ITEM, *names)]
-            or any(table[name].type not in _CACHED[name] for name in names)
-            or any(column.null_count for column in table.columns)
-            or _checksum(metadata[b"recsys"], table) != int(metadata[b"crc32"])
-        ):
-            raise ValueError("not what was kept")
-        table.validate(full=True)
-        ratings = table.replace_schema_metadata(None).to_pandas()
+            if schema.names != [name for name in _CACHED if name in (USER, ITEM, *schema.names)]:
+                raise ValueError("not the columns of ratings")
+            checksum = zlib.crc32(schema.metadata[b"recsys"])
+            for name in schema.names:  # one by one, which takes less memory, so less time
+                column = file.read([name], use_threads=False)[name]
+                column.validate(full=True)
+                if column.type not in _CACHED[name] or column.null_count:
+                    raise ValueError(f"not the values of {name}")
+                checksum = _checksum(column, checksum)
+                series = column.to_pandas()  # from one chunk, this cannot be written to
+                columns[name] = series.copy() if column.num_chunks == 1 else series
+        if checksum != int(schema.metadata[b"crc32"]):
+            raise ValueError("altered")
+        ratings = pd.DataFrame(columns, copy=False)
     except _NO_ENTRY as error:
         logger.debug("nothing in the cache: %s", error)
         return None
@@ -292,16 +298,14 @@ def _recall(identity: list[Any], *, with_notices: bool) -> tuple[pd.DataFrame, l
     return ratings, notices
 
 
-def _checksum(facts: bytes, table: pa.Table) -> int:
-    """Sum up what is kept: the facts, and the bytes of every column however it is cut in pieces."""
-    checksum = zlib.crc32(facts)
-    for column in table.columns:
-        text = column.type == pa.large_string()
-        numbers = pa_compute.binary_length(column) if text else column
-        for chunk in numbers.chunks:
-            checksum = zlib.crc32(chunk.to_numpy(), checksum)
-        for chunk in column.chunks if text else ():
-            ends = np.frombuffer(chunk.buffers()[1], np.int64)[chunk.offset :]
-            letters = memoryview(chunk.buffers()[2])[ends[0] : ends[len(chunk)]]
-            checksum = zlib.crc32(letters, checksum)
+def _checksum(column: pa.ChunkedArray, checksum: int) -> int:
+    """Go on with a checksum by the values of a column, however it is cut into chunks."""
+    text = column.type == pa.large_string()
+    numbers = pa_compute.binary_length(column) if text else column
+    for chunk in numbers.chunks:
+        checksum = zlib.crc32(chunk.to_numpy(), checksum)
+    for chunk in column.chunks if text else ():
+        ends = np.frombuffer(chunk.buffers()[1], np.int64)[chunk.offset :]
+        letters = memoryview(chunk.buffers()[2])[ends[0] : ends[len(chunk)]]
+        checksum = zlib.crc32(letters, checksum)
     return checksum
