@@ -41,8 +41,8 @@ def changes(parts, items):
     return {
         "update": lambda model: model.update(parts[1]),
         "add_items": lambda model: model.add_items(items[items["item_id"].isin(COLD)]),
-        "remove_items": lambda model: model.remove_items(fitted(model).tables.item_ids[:5]),
-        "fit": lambda model: model.fit(parts[0].iloc[::2], items),
+        "remove_items": lambda model: model.remove_items(model.recommend(3, 5).item_ids),
+        "fit": lambda model: model.fit(parts[0], items),
     }
 
 
@@ -68,7 +68,7 @@ def test_a_change_that_fails_leaves_the_model_as_it_was(
     assert fitted(model) is not before
 
 
-@pytest.mark.parametrize("seconds", [2, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [2, pytest.param(40, marks=pytest.mark.slow)])
 def test_eight_threads_ask_while_one_changes_the_model(seconds, parts, sample_items):
     model = Recommender(**PARAMS).fit(parts[0], sample_items)
     models, answers, problems = [fitted(model)], [], []
