@@ -55,15 +55,6 @@ def test_a_comparison_has_a_row_for_each_target(case):
     assert in_child(example, "limit", case)["peak_mb"] == pytest.approx(90, abs=3)
 
 
-@pytest.mark.parametrize("words", [["--stage", "lode"], ["--ratings", "0"], ["--repeats", "x"]])
-def test_a_wrong_option_is_a_usage_error(words, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["benchmarks", *words])
-    with pytest.raises(SystemExit) as stopped:
-        command.main()
-    assert stopped.value.code == 2
-    assert "invalid" in capsys.readouterr().err.splitlines()[-1]
-
-
 def test_the_limits_do_what_ours_does(case):
     loaded = data.load(case)
     typed = loaded[data.TYPED]()

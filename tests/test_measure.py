@@ -16,7 +16,6 @@ from recsys.evaluation.measure import (
     contender_of_baseline,
     contender_of_model,
     measure,
-    recall_of,
 )
 from recsys.evaluation.metrics import means_with_ci95
 
@@ -111,13 +110,6 @@ def test_differences_are_model_minus_contender_user_by_user(result):
     assert differences["novelty@1"]["mean"] == pytest.approx(((2 - 4) + (1 - 4) + (3 - 4)) / 3)
 
 
-def test_watched_items_are_never_ranked():
-    for contender in CONTENDERS.values():
-        everything = cases_of(CASES.histories, CASES.watched, CASES.watched)
-        models = result_of(everything, {"item2vec": contender}, TRAIN, [2])["models"]
-        assert models["item2vec"]["recall@2"]["mean"] == 0
-
-
 def test_a_model_that_serves_nobody_scores_zero_and_has_no_novelty():
     cases = cases_of(sequences([[60]]), sequences([[60]]), sequences([[50]]))
     models = result_of(cases, CONTENDERS, TRAIN, [2])["models"]
@@ -138,13 +130,6 @@ def test_the_model_ranks_as_recommend_many_does(model, sample):
     table = model.recommend_many(k=20)
     assert_array_equal(model.items[rows].ravel(), table["item_id"])
     assert_array_equal(scores.ravel(), table["score"])
-
-
-def test_recall_alone_is_that_of_the_whole_comparison():
-    measured = measure(CASES, CONTENDERS, TRAIN, [1, 2])
-    for name, contender in CONTENDERS.items():
-        expected = measured.per_user[name]["recall@2"]
-        assert recall_of(contender, CASES, 2).tolist() == expected.tolist()
 
 
 # ---- several cutoffs
