@@ -104,8 +104,8 @@ def test_ctrl_c_leaves_the_best_so_far(sample, tmp_path):
     path, views = tmp_path / "params.toml", tmp_path / "views.csv"
     sample.head(3000).to_csv(views, index=False)
     child = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, path, views], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
+        [sys.executable, "-c", INTERRUPTED, path, views],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
         while not path.exists() and child.poll() is None:
