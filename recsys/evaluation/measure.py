@@ -161,7 +161,7 @@ def measure(
             if contender.unit_vectors is not None:
                 distance = metrics.intra_list_distance(*top, contender.unit_vectors)
                 values[f"intra_list_distance@{k}"] = distance
-        values |= _accuracy(listed & among(rows, asked.targets), asked.n_targets, ks)
+        values |= metrics.accuracy(listed & among(rows, asked.targets), asked.n_targets, ks)
     n_known = len(over(contenders[MODEL].item_ids).targets.codes)
     return replace(found, n_targets_without_vector=n_targets - n_known)
 
@@ -205,17 +205,6 @@ def among(rows: Rows, targets: Sequences) -> npt.NDArray[np.bool_]:
         found[start : start + size] = wanted[np.arange(len(listed))[:, None], listed]
         wanted[users, codes] = False
     return found
-
-
-def _accuracy(
-    hits: npt.NDArray[np.bool_], n_targets: npt.NDArray[np.int64], ks: Sequence[int]
-) -> dict[str, PerUser]:
-    values = {"mrr": metrics.mrr(hits)}
-    for k in ks:
-        values[f"recall@{k}"] = metrics.recall(hits, n_targets, k)
-        values[f"hit_rate@{k}"] = metrics.hit_rate(hits, k)
-        values[f"ndcg@{k}"] = metrics.ndcg(hits, n_targets, k)
-    return values
 
 
 def averaged(cutoffs: Sequence[Measured]) -> dict[str, Any]:

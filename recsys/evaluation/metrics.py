@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy.typing as npt
 
     Hits = npt.NDArray[np.bool_]
@@ -54,6 +56,16 @@ def mrr(hits: Hits) -> PerUser:
     """1 / rank of the first hit; 0 where there is none within the list."""
     first = hits.argmax(axis=1)
     return np.where(hits.any(axis=1), 1 / (first + 1), 0.0)
+
+
+def accuracy(hits: Hits, n_targets: npt.NDArray[np.int64], ks: Iterable[int]) -> dict[str, PerUser]:
+    """Return every metric of a report that needs hits alone, by name."""
+    values = {"mrr": mrr(hits)}
+    for k in ks:
+        values[f"recall@{k}"] = recall(hits, n_targets, k)
+        values[f"hit_rate@{k}"] = hit_rate(hits, k)
+        values[f"ndcg@{k}"] = ndcg(hits, n_targets, k)
+    return values
 
 
 def coverage(rows: npt.NDArray[np.integer], served: npt.NDArray[np.bool_], n_items: int) -> float:

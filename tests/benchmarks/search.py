@@ -12,7 +12,8 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from recsys.data.sequences import Sequences, offsets_from
-from recsys.evaluation.measure import _accuracy, among
+from recsys.evaluation.measure import among
+from recsys.evaluation.metrics import accuracy
 from recsys.search.exact import ExactIndex
 from tests.benchmarks.measure import Case, Row, Works, compare, peer
 
@@ -105,7 +106,7 @@ def judging(case: Case) -> Works:
     rng, targets = np.random.default_rng(3), interactions(case, 20, seed=4)
     first = (case.n_items * rng.random(case.n_users) ** 3).astype(np.int64)
     ranked = (first[:, None] + np.arange(K)) % case.n_items
-    works = {"recsys": lambda: _accuracy(among(ranked, targets), targets.lengths, KS)}
+    works = {"recsys": lambda: accuracy(among(ranked, targets), targets.lengths, KS)}
     if ranx := peer("ranx"):
         typed = importlib.import_module("numba.typed").List
         wanted = typed(
