@@ -46,7 +46,7 @@ def cases_of(histories, watched, targets):
 
 
 # User 2's only item has no vector in the model, user 3 disliked item 30, user 4 is asked for an
-# item that he has watched before.
+# item that they have watched before.
 CASES = cases_of(
     histories=sequences([[10], [50], [20], [10, 20]]),
     watched=sequences([[10], [50], [20, 30], [10, 20]]),
@@ -118,7 +118,7 @@ def test_a_model_that_serves_nobody_scores_zero_and_has_no_novelty():
     assert entries["novelty@2"] == {"mean": None, "ci95": None}
     assert entries["coverage@2"]["mean"] == 0
     assert entries["n_users_unserved"] == 1
-    # Who needs no history serves everybody.
+    # A model that needs no history serves everybody.
     assert models["other"]["recall@2"]["mean"] == 1
     assert models["other"]["n_users_unserved"] == 0
 
