@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recsys import ColdUserError, DataError, Recommender, split_by_time
+from recsys import ColdUserError, Recommender, split_by_time
 from recsys.data import events as events_module
 from recsys.data.events import order_events
 from recsys.data.sequences import Sequences
@@ -110,14 +110,6 @@ def test_min_rating_goes_for_training_history_and_relevance_but_not_for_watched(
         assert contender.item_ids.tolist() == [1, 2, 3, 4]
         rows, scores = contender.rank(warm.recode(contender.item_ids))
         assert contender.item_ids[rows[scores > -np.inf]].tolist() == [4]
-
-
-def test_data_without_times_is_sent_to_last_out(sample):
-    views = sample.drop(columns="timestamp").head(2000)
-    with pytest.raises(DataError, match="--split last-out"):
-        evaluate(views, params=TINY)
-    models = briefly(views, params=TINY, split="last-out")["protocols"]["last-out"]["models"]
-    assert list(models) == ["item2vec", *(b for b in FEW if b != "recent-popularity")]
 
 
 @pytest.mark.parametrize(

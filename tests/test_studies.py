@@ -24,6 +24,7 @@ from tests.test_evaluate import BRIEF, FEW, TINY, briefly, item_sets, without_ti
 
 NAMES = ["ablation", "cold-items", "dials", "leak", "new-users", "update", "user-to-user"]
 KS = (5, 10, 20)
+NEIGHBOURS = (500, 200, 5, 20, 50)  # the first is what is used where nothing can be chosen
 PARAMS = BRIEF | {"popularity_weight": 0.5, "stale_popularity_weight": 2.0}
 WALKS = {"epochs": 1, "vector_size": 4, "half_life": 2.0, "calibrate": False}
 
@@ -38,6 +39,7 @@ def report(sample, sample_items):
     """All studies at once; of the ablation, the parts that train fastest."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ablation, "PARTS", {"textbook": TEXTBOOK, "walks": WALKS})
+        patch.setattr(user_to_user, "NEIGHBOURS", NEIGHBOURS)
         return briefly(sample, sample_items, PARAMS, ks=KS, studies=NAMES)
 
 
@@ -199,10 +201,11 @@ def test_users_vote_by_the_models_vectors_and_their_number_is_chosen_in_the_trai
 
     recalls = {
         n: where.recall(nearest_users(where.train.sequences, vectors, n_neighbours=n))
-        for n in user_to_user.NEIGHBOURS
+        for n in NEIGHBOURS
     }
-    assert len(set(recalls.values())) > 3
+    assert len(set(recalls.values())) > 2
     best = max(recalls, key=lambda n: recalls[n])
+    assert best != NEIGHBOURS[0]
     monkeypatch.setattr(user_to_user, "NEIGHBOURS", (best,))
     given = evaluate(sample, params=PARAMS, against=(), studies=["user-to-user"], ks=KS)
     assert given["user_to_user"] == report["user_to_user"]
@@ -223,6 +226,7 @@ def test_a_random_split_asks_for_what_it_holds_out(sample):
     held = sample.merge(train, how="left", indicator=True)
     held = held[held["_merge"] == "left_only"]
     assert (len(train), len(held), split.cutoff) == (16_000, 4_000, None)
+    assert held["user_id"].nunique() > 400
     # all times are held out alike, and not the latest
     assert held["timestamp"].median() < sample["timestamp"].quantile(0.6)
     warm = split.protocols["warm"]
@@ -294,11 +298,8 @@ def test_cold_items_are_found_above_the_random_floor(report):
     share = 5 / found["n_cold_items"]
     assert models["random"]["recall@5"]["mean"] == pytest.approx(share, abs=0.12)
     for name, values in models.items():
-        for k in KS:
-            low, high = values[f"recall@{k}"]["ci95"]
-            whole = found["whole"]["models"][name][f"recall@{k}"]["mean"]
-            assert low <= values[f"recall@{k}"]["mean"] <= high
-            assert whole <= values[f"recall@{k}"]["mean"]
+        whole = found["whole"]["models"][name]
+        assert all(whole[f"recall@{k}"]["mean"] <= values[f"recall@{k}"]["mean"] for k in KS)
 
 
 def test_a_cold_item_that_the_table_lacks_is_a_miss(report, sample, sample_items):

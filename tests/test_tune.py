@@ -96,15 +96,16 @@ from recsys.evaluation import tune
 from recsys.__main__ import main
 recall = tune._recall
 tune._recall = lambda parts, params: recall(parts, {"vector_size": 4, "epochs": 1, "negative": 2})
-sys.exit(main(["tune", "--data", "sample", "--minutes", "5", "--output", sys.argv[1]]))
+sys.exit(main(["tune", "--data", sys.argv[2], "--minutes", "5", "--output", sys.argv[1]]))
 """
 
 
-def test_ctrl_c_leaves_the_best_so_far(tmp_path):
-    path = tmp_path / "params.toml"
+def test_ctrl_c_leaves_the_best_so_far(sample, tmp_path):
+    path, views = tmp_path / "params.toml", tmp_path / "views.csv"
+    sample.head(3000).to_csv(views, index=False)
     child = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, path], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
+        [sys.executable, "-c", INTERRUPTED, path, views],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
         while not path.exists() and child.poll() is None:

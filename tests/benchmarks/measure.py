@@ -54,21 +54,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table.
+    """A line of the table: a value for each repeat, and the target, if there is one.
 
-    Attributes
-    ----------
-    stage, size, measured : str
-    unit : str
-        "x" where the values are ratios.
-    values : list of float
-        One a repeat.
-    at_most : float or None
-        The target.
-    seconds, peak_mb : dict of name -> float
-        Of ours and of what it is compared with, for orientation.
-    n_ratings : int or None
-        Where the stage grows with them.
+    The unit is "x" where the values are ratios; `seconds` and `peak_mb` of ours and of what it is
+    compared with are for orientation; `n_ratings` is given where the stage grows with them.
     """
 
     stage: str
@@ -131,23 +120,18 @@ def compare(
 
     Parameters
     ----------
-    stage, size : str
-        For the table.
-    prepare : function
-    case : Case
-    ratios : name -> at most so many times its seconds; None = no target
-    memory_ratios : name -> at most so many times its peak of memory
+    ratios, memory_ratios : dict of name -> target
+        Our seconds and our peak of memory may be at most this many times those; None = no target.
     peak_mb : float
-        Ours takes at most so many million bytes above its inputs.
+        Our peak of memory above the inputs may be at most this, in million bytes.
     ours : (measured, unit, scale, at most)
         A row for ours alone: its seconds times the scale.
     memory : bool
-        Whether to look at memory; not of use where the works are whole processes.
+        Whether to measure memory, which says nothing where the works are whole processes.
     clock : function
         As in `alternate`.
     what : str
         What the ratios are of.
-    n_ratings : int, optional
     """
     works = prepare(case)
     seconds = alternate(works, case.repeats, clock)
@@ -208,7 +192,7 @@ def _child(module: str, stage: str, name: str, case: str) -> None:
     if linux := CLEAR.exists():
         if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
             trim(0)  # what is free goes back to the system, so that it counts when used again
-        CLEAR.write_text("5")  # the peak starts anew from what is resident now (proc(5))
+        CLEAR.write_text("5")  # the peak starts again from what is resident now (proc(5))
         before = _resident_mb()
     started = time.process_time()
     result = work()

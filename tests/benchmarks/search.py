@@ -12,7 +12,8 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from recsys.data.sequences import Sequences, offsets_from
-from recsys.evaluation.measure import _accuracy, among
+from recsys.evaluation.measure import among
+from recsys.evaluation.metrics import accuracy
 from recsys.search.exact import ExactIndex
 from tests.benchmarks.measure import Case, Row, Works, compare, peer
 
@@ -28,7 +29,7 @@ def vectors(n: int, n_clusters: int = 50) -> np.ndarray:
 
 
 def interactions(case: Case, mean: int, seed: int) -> Sequences:
-    """Draw for each user about so many different items, the first ones most often."""
+    """Draw a mean number of different items for each user, the first ones most often."""
     rng = np.random.default_rng(seed)
     lengths = 1 + rng.geometric(1 / mean, case.n_users)
     users = np.repeat(np.arange(case.n_users), lengths)
@@ -55,11 +56,17 @@ def als_of(users: np.ndarray, items: np.ndarray):
     return model
 
 
-def exact(case: Case) -> Works:
-    """Find the 50 best unwatched items of all users, against the products of the matrices alone."""
+def prepared(case: Case):
+    """Return vectors, queries, what users have watched, and the search for the 50 best others."""
     items, queries = vectors(case.n_items), vectors(case.n_users)[::-1].copy()
     watched = interactions(case, 100, seed=2)
-    excluded, index = (watched.offsets, watched.codes), ExactIndex(items)
+    excluded = watched.offsets, watched.codes
+    return items, queries, watched, partial(ExactIndex(items).query, queries, K, exclude=excluded)
+
+
+def exact(case: Case) -> Works:
+    """Find the 50 best unwatched items of all users, against the products of the matrices alone."""
+    items, queries, watched, find = prepared(case)
     scores = np.empty((BLOCK, case.n_items), np.float32)
 
     def product() -> None:
@@ -67,7 +74,7 @@ def exact(case: Case) -> Works:
             block = queries[start : start + BLOCK]
             np.matmul(block, items.T, out=scores[: len(block)])
 
-    works = {"recsys": lambda: index.query(queries, K, exclude=excluded), "product alone": product}
+    works = {"recsys": find, "product alone": product}
     if peer("implicit"):
         model, seen, users = als_of(queries, items), matrix_of(watched), np.arange(case.n_users)
         works["implicit"] = lambda: model.recommend(users, seen, N=K)
@@ -76,12 +83,8 @@ def exact(case: Case) -> Works:
 
 def two_threads(case: Case) -> Works:
     """Search with two threads, against one."""
-    items, queries = vectors(case.n_items), vectors(case.n_users)[::-1].copy()
-    watched = interactions(case, 100, seed=2)
-    excluded, index = (watched.offsets, watched.codes), ExactIndex(items)
-
-    search = partial(index.query, queries, K, exclude=excluded)
-    return {"two threads": partial(search, threads=2), "one thread": partial(search, threads=1)}
+    find = prepared(case)[-1]
+    return {"two threads": partial(find, threads=2), "one thread": partial(find, threads=1)}
 
 
 def exact_search(case: Case) -> list[Row]:
@@ -105,7 +108,7 @@ def judging(case: Case) -> Works:
     rng, targets = np.random.default_rng(3), interactions(case, 20, seed=4)
     first = (case.n_items * rng.random(case.n_users) ** 3).astype(np.int64)
     ranked = (first[:, None] + np.arange(K)) % case.n_items
-    works = {"recsys": lambda: _accuracy(among(ranked, targets), targets.lengths, KS)}
+    works = {"recsys": lambda: accuracy(among(ranked, targets), targets.lengths, KS)}
     if ranx := peer("ranx"):
         typed = importlib.import_module("numba.typed").List
         wanted = typed(

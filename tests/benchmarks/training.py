@@ -18,7 +18,7 @@ from tests.benchmarks.data import HALF_LIFE, checked, generated, vectors_for
 from tests.benchmarks.measure import Case, Row, Works, compare, in_child
 
 BARE, EPOCH = "bare gensim", "an epoch"
-# From so many ratings on, the peak of memory has a target, in million bytes.
+# From this many ratings on, the peak of memory has a target, in million bytes.
 LARGEST, LARGEST_MB = 25_000_000, 8_000
 
 
