@@ -258,14 +258,6 @@ def test_min_rating_keeps_disliked_items_out_of_histories_and_out_of_lists(sampl
     assert not set(mine["item_id"]) & set(model.recommend(user_id, k=10_000).item_ids)
 
 
-def test_catalogues_of_one_and_of_five_items_work():
-    for n in (1, 5):
-        model = Recommender(**QUICK).fit(pd.DataFrame({"user_id": [1] * n, "item_id": range(n)}))
-        assert len(model.recommend(1)) == 0
-        assert len(model.recommend(1, watched=True)) == n
-        assert len(model.similar_items(0)) == n - 1
-
-
 # ---- saving, loading, and the free function
 
 
