@@ -106,14 +106,6 @@ def test_on_large_data_some_users_stand_for_all_and_the_epochs_follow_the_rule(e
     assert "epochs" not in given["chosen"]
 
 
-def test_the_epochs_fall_with_the_data_from_a_million_ratings_on_and_never_jump():
-    sizes = np.unique(np.geomspace(1, 1e9, 2000).astype(int))
-    epochs = np.array([default_epochs(int(n)) for n in sizes])
-    assert set(epochs[sizes <= module.MAX_EVENTS]) == {DEFAULTS["epochs"]}
-    assert set(np.diff(epochs)) == {0, -1}
-    assert epochs[-1] == module.FEWEST_EPOCHS
-
-
 def test_cosines_are_never_mixed_with_popularity_and_other_training_is_taken(events):
     seen = []
 

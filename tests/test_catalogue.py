@@ -107,16 +107,3 @@ def test_masks_are_kept_but_not_for_ever_and_a_catalogue_can_be_sent_elsewhere(
     assert catalogue.mask.cache_info().currsize <= 64
     sent = pickle.loads(pickle.dumps(catalogue))
     assert sent.mask("year > 1990").tolist() == catalogue.mask("year > 1990").tolist()
-
-
-@pytest.mark.parametrize("broken", ["codes", "ends", "rows", "gone"])
-def test_damaged_columns_are_refused(broken: str, catalogue: Catalogue) -> None:
-    stored = catalogue.to_columns()
-    if broken == "codes":
-        stored["catalogue1_codes"] = stored["catalogue1_codes"] + 9
-    elif broken == "ends":
-        stored["catalogue1_ends"] = stored["catalogue1_ends"][::-1]
-    elif broken == "gone":
-        del stored["catalogue2"]
-    with pytest.raises((ValueError, KeyError)):
-        Catalogue.from_columns(stored, 4 if broken == "rows" else 5)

@@ -49,7 +49,7 @@ def changes(parts, items):
 
 
 @pytest.mark.parametrize("name", ["update", "add_items", "remove_items", "fit"])
-@pytest.mark.parametrize("place", ["recsys.model.fit.Model", "recsys.model.fit.build_index"])
+@pytest.mark.parametrize("place", ["recsys.model.fit.replace", "recsys.model.fit.build_index"])
 def test_a_change_that_fails_leaves_the_model_as_it_was(
     name, place, parts, sample_items, monkeypatch
 ):

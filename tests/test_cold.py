@@ -246,6 +246,11 @@ def test_an_unknown_item_or_the_last_one_cannot_be_removed_and_none_need_be(fres
     with pytest.raises(ValueError, match="at least one item"):
         fresh.remove_items(fresh.items)
     assert fitted(fresh.remove_items([])) is before
+    views, items = grid(20, 20)
+    model = Recommender(**TINY).fit(views, items).add_items(ONE_OF_EACH).remove_items(range(20))
+    assert model.recommend_for([1000]).item_ids.tolist() == [7000]
+    with pytest.raises(DataError, match="no trained item is left to continue from"):
+        model.update(views)
     model = Recommender(**TINY, index="exact").fit(sample)
     with pytest.raises(DataError, match=r"fit\(ratings, items\)"):
         model.add_items(ONE_OF_EACH)

@@ -98,16 +98,10 @@ def test_find_answers_as_a_dict_does(ids: set[Any], others: list[Any]) -> None:
     rows = {id_: row for row, id_ in enumerate(sorted(ids))}
     for wanted in [*ids, *others]:
         assert find(stored, wanted) == rows.get(wanted)
+    assert [find(stored, id_) for id_ in stored] == list(range(len(ids)))  # numpy's numbers too
     many = [*ids, *others] * (1 + MANY // max(1, len(ids) + len(others)))
     for some in (many[:MANY], many):
         assert find_all(stored, some).tolist() == [rows[one] for one in some if one in rows]
-
-
-@given(st.one_of(INT64, UINT64), st.lists(st.one_of(st.integers(-3, 3), st.just(2**53 + 1))))
-def test_numpy_scalars_are_found_as_the_numbers_they_are(ids: set[int], more: list[int]) -> None:
-    stored = column(ids)
-    for wanted in [*stored, *map(np.int64, more), *map(np.float64, more)]:
-        assert find(stored, wanted) == find(stored, wanted.item())
 
 
 @given(VOCABULARIES, VOCABULARIES, st.randoms())

@@ -175,22 +175,6 @@ def test_what_is_disliked_falls_and_is_left_out(either):
         either.recommend_for(disliked=history)
 
 
-def test_reasons_are_the_largest_contributions(either):
-    user = either.users[1]
-    plain, found = either.recommend(user, K), either.recommend(user, K, reasons=True)
-    assert all(row.reason is None for row in plain)
-    assert found.item_ids.tolist() == plain.item_ids.tolist()
-    assert ("reason" in repr(found), "reason" in repr(plain)) == (True, False)
-    for row in found:
-        table = either.explain(user, row.item_id)
-        watched = table[table["item_id"].notna()].sort_values("contribution", ascending=False)
-        popularity = table.loc[table["item_id"].isna(), "contribution"].item()
-        if watched["contribution"].iloc[0] > 0:
-            assert f"because you watched {watched['title'].iloc[0]}" in row.reason
-        positive = watched["contribution"].clip(lower=0).sum()
-        assert row.reason.startswith("popular now") == (popularity > positive)
-
-
 # ---- large catalogues
 
 

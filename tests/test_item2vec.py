@@ -71,13 +71,6 @@ def test_rows_follow_item_ids_and_rare_items_get_no_vector():
     assert np.isfinite(train_item2vec(one_user(1), vector_size=4).vectors).all()
 
 
-def test_hierarchical_softmax_has_no_output_vectors():
-    trained = train_item2vec(two_groups(), hs=1, **QUICK)
-    assert trained.contexts is None
-    scores = trained.vectors @ trained.vectors.T
-    assert scores[:10, :10].mean() > scores[:10, 10:].mean()
-
-
 def test_a_history_longer_than_gensims_limit_is_trained_on_to_its_end():
     # The last items of a long history appear nowhere else: gensim alone would never see them.
     n = 2 * MAX_SENTENCE + 500

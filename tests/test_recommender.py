@@ -195,21 +195,29 @@ def test_similar_items_takes_ids_and_exact_titles(model, sample_items):
 
 
 @pytest.mark.parametrize("kind", ["model", "cosine"])
-def test_explain_splits_the_score_into_a_share_per_watched_item_and_one_for_popularity(
+def test_explain_splits_scores_by_watched_items_and_popularity_and_reasons_are_the_largest(
     kind, request, sample
 ):
     model = request.getfixturevalue(kind)
     user_id = model.users[1]
-    top = model.recommend(user_id, k=1)[0]
-    parts = model.explain(user_id, top.item_id)
-    assert parts["contribution"].sum() == pytest.approx(top.score, rel=1e-4, abs=1e-5)
-    assert parts["share"].abs().sum() == pytest.approx(1)
-    assert (np.sign(parts["share"]) == np.sign(parts["contribution"])).all()
-    assert set(parts["item_id"].dropna()) == watched_by(sample, user_id)
-    (popularity,) = parts[parts["item_id"].isna()].itertuples()
-    assert (popularity.title, popularity.item_id) == ("(popularity)", None)
-    assert (popularity.share != 0) == (kind == "model")
-    assert (parts["share"].abs().diff().dropna() <= 0).all()
+    plain, found = model.recommend(user_id), model.recommend(user_id, reasons=True)
+    assert [row[:4] for row in found] == [row[:4] for row in plain]
+    assert ("reason" in repr(found), "reason" in repr(plain)) == (True, False)
+    for row in found:
+        parts = model.explain(user_id, row.item_id)
+        assert parts["contribution"].sum() == pytest.approx(row.score, rel=1e-4, abs=1e-5)
+        assert parts["share"].abs().sum() == pytest.approx(1)
+        assert (np.sign(parts["share"]) == np.sign(parts["contribution"])).all()
+        assert (parts["share"].abs().diff().dropna() <= 0).all()
+        (popularity,) = parts[parts["item_id"].isna()].itertuples()
+        assert (popularity.title, popularity.item_id) == ("(popularity)", None)
+        assert (popularity.share != 0) == (kind == "model")
+        said = parts[parts["item_id"].notna()].sort_values("contribution", ascending=False)
+        assert set(said["item_id"]) == watched_by(sample, user_id)
+        most, positive = said.iloc[0], said["contribution"].clip(lower=0).sum()
+        assert row.reason.startswith("popular now") == (popularity.contribution > positive)
+        if most["contribution"] > 0:
+            assert f"because you watched {most['title'] or most['item_id']}" in row.reason
 
 
 # ---- fitting
@@ -258,14 +266,6 @@ def test_min_rating_keeps_disliked_items_out_of_histories_and_out_of_lists(sampl
     assert not set(mine["item_id"]) & set(model.recommend(user_id, k=10_000).item_ids)
 
 
-def test_catalogues_of_one_and_of_five_items_work():
-    for n in (1, 5):
-        model = Recommender(**QUICK).fit(pd.DataFrame({"user_id": [1] * n, "item_id": range(n)}))
-        assert len(model.recommend(1)) == 0
-        assert len(model.recommend(1, watched=True)) == n
-        assert len(model.similar_items(0)) == n - 1
-
-
 # ---- saving, loading, and the free function
 
 
@@ -298,8 +298,6 @@ def test_a_loaded_model_answers_as_the_fitted_one(model, sample, tmp_path):
         for user_id in model.users[:20]:
             assert list(loaded.recommend(user_id)) == list(one.recommend(user_id))
         pd.testing.assert_frame_equal(loaded.recommend_many(3), one.recommend_many(3))
-        assert list(loaded.similar_items(one.items[0])) == list(one.similar_items(one.items[0]))
-        assert list(loaded.popular()) == list(one.popular())
         for name in ("versions", "data", "calibration", "ann"):
             assert loaded.about[name] == one.about[name]
     with pytest.raises(ValueError, match="no 'output' vectors"):

@@ -180,6 +180,8 @@ def continue_item2vec(
     ------
     ValueError
         `old` has no output vectors (`hs=1`): there is nothing to continue from.
+    DataError
+        `old` has no items.
 
     Notes
     -----
@@ -189,6 +191,8 @@ def continue_item2vec(
     """
     if old.contexts is None:
         raise ValueError("hs=1 keeps no output vectors to continue from: fit on all ratings again")
+    if len(old.item_ids) == 0:
+        raise DataError("no trained item is left to continue from: fit on all ratings again")
     from gensim.models import Word2Vec
 
     counts = sequences.counts()
