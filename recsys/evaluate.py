@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-AGAINST = ("baselines", "peers")
-
 
 def evaluate(
     ratings: pd.DataFrame,
@@ -51,26 +49,22 @@ def evaluate(
     Parameters
     ----------
     ratings : DataFrame
-        As `load_ratings` gives it or from anywhere.
     items : DataFrame, optional
     params : dict
         Keywords of `Recommender`.
     split : {"time", "last-out"}
-        "time": one cutoff for all users, protocols `warm` and `fold-in`
-        (`recsys.data.splits.time_cases`). "last-out": each user's last event
-        (`recsys.data.splits.last_out`), which leaks other users' future.
+        "time": one cutoff for all users, protocols `warm` and `fold-in`. "last-out": each user's
+        last event, which leaks other users' future. See `recsys.data.splits`.
     validation_fraction : float in (0, 1)
         Of the split by time; 0.2 if not given.
     cutoffs : floats in (0, 1), instead of a validation fraction
         Shares of the ratings to train on. The split by time is repeated for each, with a new
         model and new opponents, and the means are averaged; intervals are over distinct users.
     against : some of "baselines" and "peers"
-        What to compare with: `recsys.evaluation.baselines`, and three models of the package
-        "implicit" (`recsys.evaluation.peers`). With peers, every opponent also runs with
-        popularity added.
-    studies : names of files in `recsys.studies`
-        Further questions: "ablation", "cold-items", "dials", "leak", "new-users", "update",
-        "user-to-user". Each adds a key to the report, its name with "_" for "-".
+        What to compare with: `recsys.evaluation.baselines`, `recsys.evaluation.peers`. With peers,
+        every opponent also runs with popularity added.
+    studies : names of files in `recsys.studies`, with "-" for "_"
+        Further questions; each adds a key to the report, its name with "_" for "-".
     ks : whole numbers above 0
         Lengths of the lists that are measured.
     name : str
@@ -81,7 +75,7 @@ def evaluate(
     dict
         JSON-able; every metric is `{"mean": ..., "ci95": [low, high]}`, the mean over users with
         its 95% bootstrap interval, null where there is nothing to average. With several cutoffs,
-        `split["cutoffs"]` tells of each; `params`, `opponents` and `ann` are those of the last.
+        `split["cutoffs"]` describes each; `params`, `opponents` and `ann` are those of the last.
 
     Raises
     ------
@@ -93,10 +87,10 @@ def evaluate(
         "peers" without the package that they come from.
     """
     ks = sorted(set(ks))
-    if not ks or ks[0] < 1:
+    if min(ks, default=0) < 1:
         raise ValueError(f"k must be a whole number above 0, got {ks}")
-    if set(against) - set(AGAINST):
-        raise ValueError(f"against must be some of {AGAINST}, got {tuple(against)}")
+    if set(against) - {"baselines", "peers"}:
+        raise ValueError(f"against must be some of ('baselines', 'peers'), got {tuple(against)}")
     shares = _shares(split, validation_fraction, cutoffs)
     asked = find_studies(studies)
     for study in asked:

@@ -1,12 +1,11 @@
 """Each study answers its question, under its key and in lines of its own."""
 
 import json
-import textwrap
 
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_allclose
 
 from recsys import DataError, Recommender, split_by_time, studies
 from recsys.data.events import Events, order_events
@@ -29,11 +28,6 @@ WALKS = {"epochs": 1, "vector_size": 4, "half_life": 2.0, "calibrate": False}
 
 
 @pytest.fixture(scope="module")
-def plain(sample, sample_items):
-    return briefly(sample, sample_items, PARAMS, ks=KS)
-
-
-@pytest.fixture(scope="module")
 def report(sample, sample_items):
     """All studies at once; of the ablation, the parts that train fastest."""
     with pytest.MonkeyPatch.context() as patch:
@@ -41,13 +35,11 @@ def report(sample, sample_items):
         return briefly(sample, sample_items, PARAMS, ks=KS, studies=NAMES)
 
 
-def test_a_study_adds_its_key_and_changes_nothing_else(plain, report):
+def test_a_study_adds_its_key_and_changes_nothing_else(sample, sample_items, report):
     assert studies.study_names() == NAMES
-    keys = [name.replace("-", "_") for name in NAMES]
-    assert list(report) == [*plain, *keys]
-    main_part = {name: value for name, value in report.items() if name not in keys}
-    assert without_timings(main_part) == without_timings(plain)
-    json.dumps(report, allow_nan=False)
+    plain = briefly(sample, sample_items, PARAMS, ks=KS)
+    assert list(report) == [*plain, *(name.replace("-", "_") for name in NAMES)]
+    assert without_timings(report) == without_timings(plain)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +56,7 @@ def test_a_study_adds_its_key_and_changes_nothing_else(plain, report):
 )
 def test_a_study_prints_its_own_lines(name, shown, report):
     [study] = studies.find_studies([name])
-    lines = study.as_text(json.loads(json.dumps(report)))
+    lines = study.as_text(json.loads(json.dumps(report, allow_nan=False)))
     text = "\n".join(lines)
     assert shown in text
     assert max(map(len, lines)) <= 115
@@ -85,28 +77,17 @@ def test_a_study_says_what_it_needs_before_any_training(name, sample, monkeypatc
             evaluate(sample, studies=[name])
 
 
-def test_other_studies_work_at_several_cutoffs(sample):
-    report = evaluate(sample, params=TINY, against=(), cutoffs=[0.7, 0.8], studies=["new-users"])
-    assert all(result["n_users"] > 20 for result in report["new_users"].values())
-
-
 def test_a_new_study_is_one_new_file(sample, tmp_path, monkeypatch):
-    (tmp_path / "most_popular.py").write_text(
-        textwrap.dedent("""
-        from recsys.evaluation.run import Study, only
-
-        def measure(trial):
-            return {"n": int(trial.known.counts().max()), "k": trial.ks[-1]}
-
-        STUDY = Study("most-popular", "what do most watch?", measure, only,
-                      lambda report: ["", f"watched {report['most_popular']['n']} times"])
-    """)
-    )
+    (tmp_path / "most_popular.py").write_text("""
+from recsys.evaluation.run import Study, only
+STUDY = Study("most-popular", lambda trial: {"n": int(trial.known.counts().max())}, only,
+              lambda report: ["", f"watched {report['most_popular']['n']} times"])
+""")
     monkeypatch.setattr(studies, "__path__", [*studies.__path__, str(tmp_path)])
     assert "most-popular" in studies.study_names()
     report = evaluate(sample, params=TINY, against=(), studies=["most-popular"])
     most = split_by_time(sample).train["item_id"].value_counts().max()
-    assert report["most_popular"] == {"n": most, "k": 50}
+    assert report["most_popular"] == {"n": most}
     [study] = studies.find_studies(["most-popular"])
     assert study.as_text(report)[1] == f"watched {most} times"
 
@@ -129,11 +110,10 @@ def test_dials_are_measured_beside_the_model_as_it_is(report):
     for result in report["dials"].values():
         models = result["models"]
         assert list(models) == ["item2vec", *dials.SETTINGS]
-        means = {name: {m: entry["mean"] for m, entry in values.items() if "@10" in m}
-                 for name, values in models.items()}  # fmt: skip
-        apart, bits = "intra_list_distance@10", "novelty@10"
-        assert means["diversity 0.6"][apart] > means["item2vec"][apart]
-        assert means["popularity 0"][bits] > means["popularity 4"][bits]
+        apart, bits = ({name: values[metric]["mean"] for name, values in models.items()}
+                       for metric in ("intra_list_distance@10", "novelty@10"))  # fmt: skip
+        assert apart["diversity 0.6"] > apart["item2vec"]
+        assert bits["popularity 0"] > bits["popularity 4"]
 
 
 def test_the_curve_of_new_users_is_that_of_their_lists(sample, report):
@@ -187,20 +167,14 @@ def test_the_nearest_users_vote_for_what_they_watched_by_how_near_they_are():
 def test_users_vote_by_the_models_vectors_and_their_number_is_chosen_in_the_training_part(
     sample, report, monkeypatch
 ):
-    train = split_by_time(sample).train
-    where = Slice.of(Events.of(train), None)
-    earlier = Recommender(**PARAMS).fit(calibration_split(Events.of(train)).train)
-    user_vectors = {user: earlier.user_vector(user) for user in earlier.users}
-
-    def vectors(histories):  # of the training part by name, of the others as the model pools
-        if len(histories) == len(user_vectors):
-            return np.array(list(user_vectors.values()))
-        return earlier._model.pool_all(histories)
-
-    recalls = {
-        n: where.recall(nearest_users(where.train.sequences, vectors, n_neighbours=n))
-        for n in user_to_user.NEIGHBOURS
-    }
+    train = Events.of(split_by_time(sample).train)
+    where, earlier = (
+        Slice.of(train, None),
+        Recommender(**PARAMS).fit(calibration_split(train).train),
+    )
+    train, vectors_of = where.train.sequences, earlier._model.pool_all
+    recalls = {n: where.recall(nearest_users(train, vectors_of, n_neighbours=n))
+               for n in user_to_user.NEIGHBOURS}  # fmt: skip
     assert len(set(recalls.values())) > 3
     best = max(recalls, key=lambda n: recalls[n])
     monkeypatch.setattr(user_to_user, "NEIGHBOURS", (best,))
@@ -214,11 +188,7 @@ def test_users_vote_by_the_models_vectors_and_their_number_is_chosen_in_the_trai
 
 
 def test_a_random_split_asks_for_what_it_holds_out(sample):
-    split, again = (
-        split_at_random(Events.of(check_ratings(ratings)), 4_000, None)
-        for ratings in (sample, sample.sample(frac=1, random_state=0))
-    )
-    assert_array_equal(split.train.sequences.codes, again.train.sequences.codes)
+    split = split_at_random(Events.of(check_ratings(sample)), 4_000, None)
     train = split.train.to_frame()
     held = sample.merge(train, how="left", indicator=True)
     held = held[held["_merge"] == "left_only"]
@@ -238,12 +208,9 @@ def test_a_random_split_asks_for_what_it_holds_out(sample):
 @pytest.mark.slow
 def test_a_random_split_inflates_recall(ml_100k):
     report = evaluate(ml_100k, params=TINY, studies=["leak"])
-    by_time, leak = report["protocols"]["warm"], report["leak"]
-    assert list(leak["models"]) == list(by_time["models"])
+    by_time, leak = report["protocols"]["warm"]["models"], report["leak"]["models"]
     for name in ("item-knn", "svd", "ease", "markov"):
-        low = leak["models"][name]["recall@20"]["ci95"][0]
-        assert low > 1.3 * by_time["models"][name]["recall@20"]["mean"]
-    assert leak["n_users"] > 900
+        assert leak[name]["recall@20"]["ci95"][0] > 1.3 * by_time[name]["recall@20"]["mean"]
 
 
 # ---- update
@@ -294,11 +261,8 @@ def test_cold_items_are_found_above_the_random_floor(report):
     share = 5 / found["n_cold_items"]
     assert models["random"]["recall@5"]["mean"] == pytest.approx(share, abs=0.12)
     for name, values in models.items():
-        for k in KS:
-            low, high = values[f"recall@{k}"]["ci95"]
-            whole = found["whole"]["models"][name][f"recall@{k}"]["mean"]
-            assert low <= values[f"recall@{k}"]["mean"] <= high
-            assert whole <= values[f"recall@{k}"]["mean"]
+        whole = found["whole"]["models"][name]
+        assert all(whole[f"recall@{k}"]["mean"] <= values[f"recall@{k}"]["mean"] for k in KS)
 
 
 def test_a_cold_item_that_the_table_lacks_is_a_miss(report, sample, sample_items):

@@ -34,16 +34,15 @@ class Trial:
     events : Events
         Training and validation together.
     given : dict
-        Settings as they were asked for; `model.params` has what was chosen.
+        Settings as given; `model.params` has what was chosen.
     ks : ascending whole numbers
-        Lengths of the lists.
-    against : see `recsys.evaluation.opponents.fit_opponents`
+    against : some of "baselines" and "peers"
     known : Sequences
         The interactions trained on.
     contenders, opponents : dict by name
         The model and its opponents; the opponents' settings.
     measured : dict by protocol
-    studies : dict by name of whatever the study measured
+    studies : dict by name
     """
 
     events: Events
@@ -77,8 +76,6 @@ class Study:
     ----------
     name : str
         As on the command line; its key in the report has "_" for "-".
-    help : str
-        The question.
     measure : function (Trial) -> anything
         Called once a split.
     average : function (list of that) -> JSON-able dict
@@ -89,7 +86,6 @@ class Study:
     """
 
     name: str
-    help: str
     measure: Callable[[Trial], Any]
     average: Callable[[list[Any]], dict[str, Any]]
     as_text: Callable[[dict[str, Any]], list[str]]
@@ -102,14 +98,13 @@ class Study:
 
 
 def average_protocols(found: list[dict[Any, Measured]]) -> dict[str, Any]:
-    """Average what was measured by protocol over the splits, for `Study.average`."""
+    """Average what was measured by protocol, for `Study.average`."""
     return {str(name): averaged([each[name] for each in found]) for name in found[0]}
 
 
 def only(found: list[Any]) -> Any:
     """Return what was measured at the one split, for `Study.average`."""
-    (one,) = found
-    return one
+    return found[0]
 
 
 def run_trial(
@@ -126,9 +121,8 @@ def run_trial(
     model = Recommender(**params).fit(split.train, items)
     started = time.perf_counter()
     min_rating = model.params["min_rating"]
-    others, chosen = fit_opponents(
-        split.train, split.cutoff, k=ks[-1], against=against, min_rating=min_rating
-    )
+    others, chosen = fit_opponents(split.train, split.cutoff, k=ks[-1], against=against,
+                                   min_rating=min_rating)  # fmt: skip
     trained = time.perf_counter()
     known = split.train.where(split.train.liked(min_rating)).compact().sequences
     contenders = {MODEL: contender_of_model(model, ks[-1]), **others}
@@ -161,9 +155,8 @@ def describe_split(events: Events, split: Split) -> dict[str, Any]:
         users, items = rows_of(targets.user_ids, sequences.user_ids), targets.codes
     users = np.unique(users)
     n_warm = int((train.lengths[users] > 0).sum())
-    cutoff = None if split.cutoff is None else f"{np.datetime64(split.cutoff, 's')}+00:00"
     return {
-        "cutoff": cutoff,
+        "cutoff": None if split.cutoff is None else f"{np.datetime64(split.cutoff, 's')}+00:00",
         "n_train": len(split.train),
         "n_validation": len(items),
         "n_users_warm": n_warm,
@@ -174,10 +167,10 @@ def describe_split(events: Events, split: Split) -> dict[str, Any]:
 
 def describe_trial(trial: Trial) -> dict[str, Any]:
     """Say what one of several cutoffs contributed: users, recall of every model, settings."""
-    names = [f"recall@{k}" for k in trial.ks]
 
     def means(values: dict[str, Any]) -> dict[str, float | None]:
-        return {n: float(values[n].mean()) if len(values[n]) else None for n in names}
+        recalls = {f"recall@{k}": values[f"recall@{k}"] for k in trial.ks}
+        return {name: float(v.mean()) if len(v) else None for name, v in recalls.items()}
 
     return {
         "n_users": {protocol: len(m.user_ids) for protocol, m in trial.measured.items()},
