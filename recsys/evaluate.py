@@ -80,11 +80,11 @@ def evaluate(
     Raises
     ------
     DataError
-        The data cannot be split like this, or a study lacks what it needs.
+        The data cannot be split like this, or a study needs items.
     ValueError
         An unknown split, opponent or study, options that exclude each other, or a k below 1.
     ModuleNotFoundError
-        "peers" without the package that they come from.
+        "peers" without the package `implicit`.
     """
     ks = sorted(set(ks))
     if min(ks, default=0) < 1:
@@ -145,7 +145,7 @@ def evaluate(
 def _shares(
     split: str, validation_fraction: float | None, cutoffs: Iterable[float] | None
 ) -> list[float]:
-    """Return the shares to train on, or say which options exclude each other."""
+    """Return the shares to train on."""
     if split not in ("time", "last-out"):
         raise ValueError(f"split must be 'time' or 'last-out', got {split!r}")
     by_time = {"validation_fraction": validation_fraction, "cutoffs": cutoffs}
@@ -162,9 +162,7 @@ def _shares(
     return shares
 
 
-def _check_needs(
-    study: Study, split: str, cutoffs: Iterable[float] | None, items: pd.DataFrame | None
-) -> None:
+def _check_needs(study: Study, split: str, cutoffs: object, items: object) -> None:
     if "time" in study.needs and split != "time":
         raise ValueError(f"the study {study.name} needs a split by time, not split={split!r}")
     if "one split" in study.needs and cutoffs is not None:

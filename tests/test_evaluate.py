@@ -54,19 +54,6 @@ def last_out_report(sample):
     return briefly(sample, split="last-out")
 
 
-@pytest.fixture
-def measured(monkeypatch):
-    """Collect what is measured: (cases, contenders, train) a protocol."""
-    calls, measure = [], run.measure
-
-    def spy(cases, contenders, train, ks):
-        calls.append((cases, contenders, train))
-        return measure(cases, contenders, train, ks)
-
-    monkeypatch.setattr(run, "measure", spy)
-    return calls
-
-
 def item_sets(sequences):
     """User id -> ids of a user's items."""
     items = map(sequences.items_of, range(len(sequences)))
@@ -93,17 +80,16 @@ def test_cold_users_and_items_are_counted():
     assert report["protocols"]["last-out"]["n_targets_without_vector"] == 2
 
 
-def test_min_rating_goes_for_training_history_and_relevance_but_not_for_watched(measured):
+def test_min_rating_goes_for_training_history_and_relevance_but_not_for_watched(monkeypatch):
+    calls, measure = [], run.measure
+    monkeypatch.setattr(run, "measure", lambda *asked: calls.append(asked) or measure(*asked))
     evaluate(LIKES, params=TINY | {"min_rating": 4})
-    (warm, contenders, train), (fold_in, _, _) = measured
-    assert dict(zip(train.item_ids.tolist(), train.counts().tolist(), strict=True)) == {
-        1: 2, 2: 2, 3: 2, 4: 1}  # fmt: skip
-    assert item_sets(warm.histories) == {1: [1, 3]}
-    assert item_sets(warm.watched) == {1: [1, 2, 3]}
-    assert item_sets(warm.targets) == {1: [4, 6]}
-    assert item_sets(fold_in.histories) == {1: [1, 3, 4]}
-    assert item_sets(fold_in.watched) == {1: [1, 2, 3, 4]}
-    assert item_sets(fold_in.targets) == {1: [6]}
+    (warm, contenders, train, _), (fold_in, *_) = calls
+    assert (train.item_ids.tolist(), train.counts().tolist()) == ([1, 2, 3, 4], [2, 2, 2, 1])
+    kinds = ("histories", "watched", "targets")
+    assert [item_sets(getattr(warm, kind))[1] for kind in kinds] == [[1, 3], [1, 2, 3], [4, 6]]
+    assert [item_sets(getattr(fold_in, kind))[1] for kind in kinds] == [
+        [1, 3, 4], [1, 2, 3, 4], [6]]  # fmt: skip
     for contender in contenders.values():
         assert contender.item_ids.tolist() == [1, 2, 3, 4]
         rows, scores = contender.rank(warm.recode(contender.item_ids))
@@ -158,15 +144,10 @@ def test_report_has_the_layout_of_the_contract(split, request, sample):
     assert json.loads(json.dumps(report, allow_nan=False)) == report
     assert list(report) == ["dataset", "params", "split", "protocols", "opponents", "ann",
                             "calibration", "seconds", "versions"]  # fmt: skip
-    *dataset, sha256 = report["dataset"].items()
-    n_items, name = sample["item_id"].nunique(), "sample" if split == "time" else "ratings"
-    assert dataset == [
-        ("name", name),
-        ("n_ratings", 20_000),
-        ("n_users", 500),
-        ("n_items", n_items),
-    ]
-    assert (sha256[0], len(sha256[1])) == ("sha256", 64)
+    name, *counts, sha256 = report["dataset"].values()
+    assert list(report["dataset"]) == ["name", "n_ratings", "n_users", "n_items", "sha256"]
+    assert (name, len(sha256)) == ("sample" if split == "time" else "ratings", 64)
+    assert counts == [20_000, 500, sample["item_id"].nunique()]
     assert report["params"] == Recommender(**BRIEF).params
     assert report["split"]["protocol"] == split
     assert report["ann"].pop("backend") == "annoy"
@@ -224,13 +205,11 @@ def test_several_cutoffs_are_trained_one_by_one_and_averaged(sample):
         counts = [part["n_users"] for part in parts]
         assert [one["n_users"][protocol] for one in split["cutoffs"]] == counts
         assert max(counts) <= result["n_users"] < sum(counts)
-        for kind in ("models", "differences"):
-            for name, entries in result[kind].items():
-                means = [part[kind][name]["recall@20"]["mean"] for part in parts]
-                assert entries["recall@20"]["mean"] == pytest.approx(np.mean(means))
-                if kind == "models":
-                    each = [c["recall"][protocol][name]["recall@20"] for c in split["cutoffs"]]
-                    assert each == pytest.approx(means)
+        for name, entries in result["models"].items():
+            means = [part["models"][name]["recall@20"]["mean"] for part in parts]
+            assert entries["recall@20"]["mean"] == pytest.approx(np.mean(means))
+            each = [c["recall"][protocol][name]["recall@20"] for c in split["cutoffs"]]
+            assert each == pytest.approx(means)
     json.dumps(rolling, allow_nan=False)
 
 
@@ -309,10 +288,9 @@ def test_checkerboard_is_solved():
     ratings = pd.DataFrame({"user_id": users, "item_id": items, "timestamp": times})
     report = evaluate(ratings, params={"vector_size": 8, "epochs": 100}, ks=[2])
     result = report["protocols"]["fold-in"]
-    recall = {name: entries["recall@2"]["mean"] for name, entries in result["models"].items()}
     assert result["n_users"] == 60
-    assert recall["item2vec"] > 0.95
-    assert recall["popularity"] < 0.3
+    assert result["models"]["item2vec"]["recall@2"]["mean"] > 0.95
+    assert result["models"]["popularity"]["recall@2"]["mean"] < 0.3
     assert result["differences"]["popularity"]["recall@2"]["ci95"][0] > 0.6
 
 
@@ -325,12 +303,9 @@ def test_the_defaults_find_more_than_all_baselines_in_warm_on_ml_100k(ml_100k_re
 
 @pytest.mark.slow
 def test_the_defaults_find_far_more_than_the_textbook_on_ml_100k(ml_100k, ml_100k_report):
-    textbook = evaluate(ml_100k, params=TEXTBOOK, against=())
-    ours, theirs = (
-        report["protocols"]["fold-in"]["models"]["item2vec"]["recall@20"]["mean"]
-        for report in (ml_100k_report, textbook)
-    )
-    assert ours >= 2.5 * theirs
+    reports = ml_100k_report, evaluate(ml_100k, params=TEXTBOOK, against=())
+    ours, textbook = (one["protocols"]["fold-in"]["models"]["item2vec"] for one in reports)
+    assert ours["recall@20"]["mean"] >= 2.5 * textbook["recall@20"]["mean"]
 
 
 def test_events_are_ordered_once_and_settings_are_chosen_in_training(sample, monkeypatch):

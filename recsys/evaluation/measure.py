@@ -67,9 +67,8 @@ def contender_of_model(model: Recommender | Model, k: int, **dials: Any) -> Cont
     held = model if isinstance(model, Model) else fitted(model)
 
     def rank(cases: Cases) -> tuple[Rows, npt.NDArray[np.float32]]:
-        return held.rank(
-            cases.histories, k, exclude=cases.watched, staleness=cases.staleness, **dials
-        )
+        return held.rank(cases.histories, k, exclude=cases.watched, staleness=cases.staleness,
+                         **dials)  # fmt: skip
 
     unit_vectors = held.tables.unit_vectors if dials else None
     return Contender(take(held.tables.item_ids), rank, unit_vectors=unit_vectors)
@@ -98,13 +97,8 @@ def contender_of_baseline(
 class Measured:
     """What every contender scored on the users of one protocol at one cutoff.
 
-    Attributes
-    ----------
-    user_ids : integer or str array, shape (n_users,)
-    n_targets, n_targets_without_vector : int
-    per_user : dict of name -> metric -> float64 array, shape (n_users,)
-    coverage : dict of name -> metric -> share; None without users
-    n_unserved : dict of name -> int
+    By the contender's name: `per_user` metrics, float64 of shape (n_users,), `coverage` (None
+    without users), and `n_unserved`, users who count as 0.
     """
 
     user_ids: npt.NDArray[Any]
@@ -197,13 +191,11 @@ def averaged(cutoffs: Sequence[Measured]) -> dict[str, Any]:
     As in `recsys.evaluation.metrics.means_with_ci95`, in one bootstrap; the result is a protocol of
     `recsys.evaluate.evaluate`.
     """
-    users, user_rows = np.unique(
-        np.concatenate([measured.user_ids for measured in cutoffs]), return_inverse=True
-    )
+    ids = [measured.user_ids for measured in cutoffs]
+    users, user_rows = np.unique(np.concatenate(ids), return_inverse=True)
     tables = [_columns(measured) for measured in cutoffs]
-    which = np.repeat(np.arange(len(cutoffs)), [len(m.user_ids) for m in cutoffs])
-    entries = column_means(np.vstack([np.column_stack(list(t.values())) for t in tables]),
-                       user_rows, which)  # fmt: skip
+    values = np.vstack([np.column_stack(list(table.values())) for table in tables])
+    entries = column_means(values, user_rows, np.repeat(np.arange(len(ids)), [*map(len, ids)]))
     names = list(cutoffs[0].per_user)
     models: dict[str, dict[str, Any]] = {name: {} for name in names}
     differences: dict[str, dict[str, Any]] = {name: {} for name in names if name != MODEL}

@@ -134,10 +134,8 @@ def means_with_ci95(
     Parameters
     ----------
     values : float64 array, shape (n_rows, n_columns)
-    users : int64 array, shape (n_rows,), optional
-        Whose row it is, counted from 0; by default each row is a user.
-    cutoffs : int64 array, shape (n_rows,), optional
-        Which cutoff it is of, counted from 0; by default all are of the same one.
+    users, cutoffs : int64 arrays, shape (n_rows,)
+        User and cutoff of a row, counted from 0; by default each row is a user, of one cutoff.
 
     Returns
     -------

@@ -49,21 +49,11 @@ SEARCH_LIMIT = 3_000
 
 @dataclass(frozen=True)
 class Slice:
-    """Where settings are chosen: an earlier part to fit on, and users to find items for.
+    """Where settings are chosen: an earlier part to fit on, and users to find items for."""
 
-    Attributes
-    ----------
-    train : Events
-        Compact, interactions only.
-    recent : dict of days -> int64 array, shape (n_items,)
-        See `count_recent`.
-    cases : dict of protocol -> Cases
-        Over the items of `train`.
-    """
-
-    train: Events
-    recent: dict[int | None, Counts]
-    cases: dict[str, Cases]
+    train: Events  # compact, interactions only
+    recent: dict[int | None, Counts]  # see `count_recent`
+    cases: dict[str, Cases]  # over the items of `train`
 
     @classmethod
     def of(cls, train: Events, min_rating: float | None) -> Slice | None:
@@ -82,8 +72,7 @@ class Slice:
         """Return the mean over the protocols of the mean recall over users."""
         item_ids = self.train.sequences.item_ids
         contender = contender_of_baseline(baseline, item_ids, K, needs_history=needs_history)
-        means = [recall_of(contender, cases, K).mean() for cases in self.cases.values()]
-        return float(np.mean(means))
+        return float(np.mean([recall_of(contender, c, K).mean() for c in self.cases.values()]))
 
     def best_of(
         self, values: Sequence[Any], baseline_for: Callable[[Any], Baseline], **given: bool
@@ -164,21 +153,9 @@ def fit_opponents(
 ) -> tuple[dict[str, Contender], dict[str, Any]]:
     """Choose the settings of all opponents inside the training part and fit them on all of it.
 
-    Parameters
-    ----------
-    train : Events
-    cutoff : int or None
-        The second that recent popularity is counted back from; None = the end of `train`.
-    k : int
-        Length of the lists.
-    against, min_rating
-        As in `recsys.evaluate.evaluate`.
-
-    Returns
-    -------
-    contenders : dict of name -> Contender
-    chosen : dict of name -> dict
-        `settings`, and their `recall@20` on the slice; None = defaults, too small to split.
+    Recent popularity is counted back from the cutoff, in seconds, or from the end of `train`. The
+    second dict has `settings`, and their `recall@20` on the slice: None where they are defaults,
+    since the training part is too small to split.
     """
     if not against:
         return {}, {}

@@ -126,12 +126,7 @@ def _csr_matrix(histories: Sequences, half_life: float | None = None) -> csr_mat
     return matrix
 
 
-PEERS = {
-    "als": Opponent(
-        als, [{"factors": f, "alpha": a} for f, a in product((32, 16, 64), (1.0, 10.0))]
-    ),
-    "bpr": Opponent(bpr, [{"factors": f} for f in (64, 32, 128)]),
-    "bm25": Opponent(
-        bm25, [{"n_neighbours": n, "b": b} for n, b in product((200, 50, 1000), (0.75, 0.25))]
-    ),
-}
+ALS = [{"factors": f, "alpha": a} for f, a in product((32, 16, 64), (1.0, 10.0))]
+BPR = [{"factors": f} for f in (64, 32, 128)]
+BM25 = [{"n_neighbours": n, "b": b} for n, b in product((200, 50, 1000), (0.75, 0.25))]
+PEERS = {"als": Opponent(als, ALS), "bpr": Opponent(bpr, BPR), "bm25": Opponent(bm25, BM25)}

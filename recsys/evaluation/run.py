@@ -27,35 +27,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trial:
-    """What came out at one split.
+    """What came out at one split."""
 
-    Attributes
-    ----------
-    events : Events
-        Training and validation together.
-    given : dict
-        Settings as given; `model.params` has what was chosen.
-    ks : ascending whole numbers
-    against : some of "baselines" and "peers"
-    known : Sequences
-        The interactions trained on.
-    contenders, opponents : dict by name
-        The model and its opponents; the opponents' settings.
-    measured : dict by protocol
-    studies : dict by name
-    """
-
-    events: Events
+    events: Events  # training and validation together
     split: Split
     items: pd.DataFrame | None
-    given: dict[str, Any]
-    ks: Sequence[int]
+    given: dict[str, Any]  # settings; `model.params` has what was chosen
+    ks: Sequence[int]  # ascending
     against: Collection[str]
     model: Recommender
-    known: Sequences
-    contenders: dict[str, Contender]
-    opponents: dict[str, Any]
-    measured: dict[str, Measured] = field(default_factory=dict)
+    known: Sequences  # the interactions trained on
+    contenders: dict[str, Contender]  # the model and its opponents
+    opponents: dict[str, Any]  # their settings
+    measured: dict[str, Measured] = field(default_factory=dict)  # by protocol
     ann: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     studies: dict[str, Any] = field(default_factory=dict)

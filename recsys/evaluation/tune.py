@@ -108,11 +108,9 @@ def tune(
         if trial.value is None:
             logger.info("trial %d failed: %s", trial.number + 1, trial.params)
             return
-        logger.info(
-            "trial %d: recall@20 %.4f, best %.4f, defaults %.4f; %.1f of %g minutes",
-            trial.number + 1, trial.value, study.best_value, study.trials[0].value,
-            (time.monotonic() - started) / 60, minutes,
-        )  # fmt: skip
+        logger.info("trial %d: recall@20 %.4f, best %.4f, defaults %.4f; %.1f of %g minutes",
+                    trial.number + 1, trial.value, study.best_value, study.trials[0].value,
+                    (time.monotonic() - started) / 60, minutes)  # fmt: skip
         if study.best_trial.number == trial.number:
             on_better(result())
 

@@ -6,7 +6,6 @@ import os
 import shutil
 import tracemalloc
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,7 @@ HALF_LIFE = 2.0
 
 
 def generated(case: Case) -> Path:
-    """Return the folder of a size: `ratings.csv`, `movies.csv`, `checked.pkl`, made once."""
+    """Make `ratings.csv`, `movies.csv` and `checked.pkl` once; return their folder."""
     folder = Path(case.folder) / str(case.n_ratings)
     if not (folder / "checked.pkl").exists():
         ratings, items = generate(case.n_ratings, seed=1)
@@ -38,23 +37,14 @@ def generated(case: Case) -> Path:
     return folder
 
 
-def shuffled(case: Case) -> Path:
-    """Return a file of the same ratings in random order, made once."""
-    path = generated(case) / "shuffled.csv"
-    if not path.exists():
-        lines = pd.read_csv(path.with_name("ratings.csv"), dtype="str")
-        lines.sample(frac=1, random_state=0).to_csv(path.with_suffix(".part"), index=False)
-        path.with_suffix(".part").rename(path)
-    return path
-
-
 def checked(case: Case) -> pd.DataFrame:
     """Return the ratings as `load_ratings` gives them."""
-    frame: pd.DataFrame = pd.read_pickle(generated(case) / "checked.pkl")
-    return frame
+    return pd.read_pickle(generated(case) / "checked.pkl")
 
 
-def _loading(path: Path) -> Works:
+def load(case: Case, name: str = "ratings.csv") -> Works:
+    """Load a csv in MovieLens' order."""
+    path = generated(case) / name
     return {
         "recsys": lambda: load_ratings(path, cache=False),
         TYPED: lambda: pd.read_csv(path, usecols=list(DTYPES), dtype=DTYPES),
@@ -62,18 +52,18 @@ def _loading(path: Path) -> Works:
     }
 
 
-def load(case: Case) -> Works:
-    """Load a csv in MovieLens' order."""
-    return _loading(generated(case) / "ratings.csv")
-
-
 def load_shuffled(case: Case) -> Works:
     """Load a csv in random order."""
-    return _loading(shuffled(case))
+    path = generated(case) / "shuffled.csv"
+    if not path.exists():
+        lines = pd.read_csv(path.with_name("ratings.csv"), dtype="str")
+        lines.sample(frac=1, random_state=0).to_csv(path.with_suffix(".part"), index=False)
+        path.with_suffix(".part").rename(path)
+    return load(case, path.name)
 
 
 def reload(case: Case) -> Works:
-    """Load a csv again, against the first time, which includes what it does for the second."""
+    """Load a csv again, against the first time, which also writes what the second reads."""
     path, data = generated(case) / "ratings.csv", Path(os.environ["RECSYS_DATA"])
 
     def first() -> pd.DataFrame:
@@ -89,10 +79,8 @@ def sequences(case: Case) -> Works:
     ratings = checked(case)
     users, seconds = pd.factorize(ratings["user_id"], sort=True)[0], seconds_of(ratings)
     key = users * (np.ptp(seconds) + 1) + seconds - seconds.min()
-    return {
-        "recsys": lambda: build_sequences(ratings),
-        "stable argsort": lambda: np.argsort(key, kind="stable"),
-    }
+    return {"recsys": lambda: build_sequences(ratings),
+            "stable argsort": lambda: np.argsort(key, kind="stable")}  # fmt: skip
 
 
 def averaging(case: Case) -> Works:
@@ -102,20 +90,13 @@ def averaging(case: Case) -> Works:
     weights = history_weights(histories.offsets, half_life=HALF_LIFE)
     shape = (len(histories), len(vectors))
     matrix = csr_array((weights, histories.codes, histories.offsets), shape=shape)
-    return {
-        "recsys": lambda: user_vectors(histories, vectors, half_life=HALF_LIFE),
-        "sparse @ dense": lambda: matrix @ vectors,
-    }
+    return {"recsys": lambda: user_vectors(histories, vectors, half_life=HALF_LIFE),
+            "sparse @ dense": lambda: matrix @ vectors}  # fmt: skip
 
 
 def vectors_for(histories: Sequences) -> np.ndarray:
     """Return random vectors of as many dimensions as a model has, float32 (n_items, 256)."""
     return np.random.default_rng(1).standard_normal((len(histories.item_ids), 256), np.float32)
-
-
-def _by_ratings(stage: str, prepare: Callable[[Case], Works], case: Case, **targets) -> list[Row]:
-    size = f"{case.n_ratings:,} ratings"
-    return compare(stage, size, prepare, case, n_ratings=case.n_ratings, **targets)
 
 
 def corpus(case: Case) -> list[Row]:
@@ -135,16 +116,17 @@ def corpus(case: Case) -> list[Row]:
     ]
 
 
+def _stage(name: str, prepare: Callable[[Case], Works], **targets) -> Callable[[Case], list[Row]]:
+    return lambda case: compare(name, f"{case.n_ratings:,} ratings", prepare, case,
+                                n_ratings=case.n_ratings, **targets)  # fmt: skip
+
+
+LOADING = {"ratios": {TYPED: 1.6, PLAIN: None}, "memory_ratios": {PLAIN: 0.6}}
 STAGES = {
-    "load": partial(
-        _by_ratings, "load", load, ratios={TYPED: 1.6, PLAIN: None}, memory_ratios={PLAIN: 0.6}
-    ),
-    "load-shuffled": partial(
-        _by_ratings, "load-shuffled", load_shuffled, ratios={TYPED: 1.6, PLAIN: None},
-        memory_ratios={PLAIN: 0.6},
-    ),
-    "reload": partial(_by_ratings, "reload", reload, ratios={"first time": 0.15}),
-    "sequences": partial(_by_ratings, "sequences", sequences, ratios={"stable argsort": 3.0}),
+    "load": _stage("load", load, **LOADING),
+    "load-shuffled": _stage("load-shuffled", load_shuffled, **LOADING),
+    "reload": _stage("reload", reload, ratios={"first time": 0.15}),
+    "sequences": _stage("sequences", sequences, ratios={"stable argsort": 3.0}),
     "corpus": corpus,
-    "user-vectors": partial(_by_ratings, "user-vectors", averaging, ratios={"sparse @ dense": 1.5}),
-}  # fmt: skip
+    "user-vectors": _stage("user-vectors", averaging, ratios={"sparse @ dense": 1.5}),
+}
