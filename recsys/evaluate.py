@@ -14,9 +14,8 @@ from recsys.data.events import Events
 from recsys.data.frames import check_items, check_ratings
 from recsys.data.splits import last_out, time_split
 from recsys.errors import DataError
-from recsys.evaluation.measure import averaged
 from recsys.evaluation.peers import check_installed
-from recsys.evaluation.run import describe_split, describe_trial, run_trial
+from recsys.evaluation.run import average_protocols, describe_split, describe_trial, run_trial
 from recsys.model.storage import versions
 from recsys.recommender import Recommender
 from recsys.studies import find_studies
@@ -58,8 +57,8 @@ def evaluate(
     validation_fraction : float in (0, 1)
         Of the split by time; 0.2 if not given.
     cutoffs : floats in (0, 1), instead of a validation fraction
-        Shares of the ratings to train on. The split by time is repeated for each, with a new
-        model and new opponents, and the means are averaged; intervals are over distinct users.
+        Shares of the ratings to train on. Each has a new model and new opponents; means are
+        averaged over them, intervals are over distinct users.
     against : some of "baselines" and "peers"
         What to compare with: `recsys.evaluation.baselines`, `recsys.evaluation.peers`. With peers,
         every opponent also runs with popularity added.
@@ -121,10 +120,7 @@ def evaluate(
         "dataset": {"name": name, **counts, "sha256": events.fingerprint()},
         "params": last.model.params,
         "split": {"protocol": split, **described[0]},
-        "protocols": {
-            protocol: averaged([one.measured[protocol] for one in trials])
-            for protocol in splits[0].protocols
-        },
+        "protocols": average_protocols([one.measured for one in trials]),
         "opponents": last.opponents,
         "ann": last.ann,
         "calibration": last.model.about["calibration"],
@@ -172,7 +168,7 @@ def _check_needs(study: Study, split: str, cutoffs: object, items: object) -> No
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run `recsys evaluate`, for `python -m recsys.evaluate`."""
+    """Run `recsys evaluate`."""
     from recsys.__main__ import main as run
 
     return run(["evaluate", *(sys.argv[1:] if argv is None else argv)])

@@ -218,16 +218,15 @@ def test_several_cutoffs_are_trained_one_by_one_and_averaged(sample):
 
 def check_averages(outcomes, n_users, result):
     """Compare a protocol with the means over (targets, list) of each served user."""
-    totals = dict.fromkeys(["mrr", *(f"recall@{k}" for k in KS)], 0.0)
-    for targets, listed in outcomes:
-        for k in KS:
-            totals[f"recall@{k}"] += len(targets & set(listed[:k])) / len(targets)
-        ranks = [rank for rank, item in enumerate(listed, start=1) if item in targets]
-        totals["mrr"] += 1 / ranks[0] if ranks else 0
     assert result["n_users"] == n_users
-    for metric, total in totals.items():
-        mean = result["models"]["item2vec"][metric]["mean"]
-        assert mean == pytest.approx(total / n_users, abs=1e-9)
+    found = result["models"]["item2vec"]
+    for k in KS:
+        shares = [len(wanted & set(listed[:k])) / len(wanted) for wanted, listed in outcomes]
+        assert found[f"recall@{k}"]["mean"] == pytest.approx(sum(shares) / n_users, abs=1e-9)
+    ranks = ([rank for rank, item in enumerate(listed, start=1) if item in wanted]
+             for wanted, listed in outcomes)  # fmt: skip
+    total = sum(1 / found_at[0] for found_at in ranks if found_at)
+    assert found["mrr"]["mean"] == pytest.approx(total / n_users, abs=1e-9)
 
 
 def check_warm(ratings, report):

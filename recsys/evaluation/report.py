@@ -136,7 +136,6 @@ def calibration_lines(where: str, calibration: dict[str, Any]) -> list[str]:
     """Say what calibration chose, and what it saw."""
     if not calibration.get("chosen"):
         return []
-    chosen = _settings(calibration["chosen"])
     if "skipped" in calibration:
         source = f"defaults: {calibration['skipped']}"
     else:
@@ -145,7 +144,7 @@ def calibration_lines(where: str, calibration: dict[str, Any]) -> list[str]:
             for protocol, recall in calibration["recall@20"].items()
         )
         source = f"chosen inside the training part, with a recall@20 there of {seen}"
-    return _wrapped(f"item2vec's {where} ({source}): {chosen}")
+    return _wrapped(f"item2vec's {where} ({source}): {_settings(calibration['chosen'])}")
 
 
 def _opponents_lines(where: str, opponents: dict[str, Any]) -> list[str]:

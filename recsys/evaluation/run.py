@@ -82,7 +82,7 @@ class Study:
 
 
 def average_protocols(found: list[dict[Any, Measured]]) -> dict[str, Any]:
-    """Average what was measured by protocol, for `Study.average`."""
+    """Average what was measured at each split, by protocol."""
     return {str(name): averaged([each[name] for each in found]) for name in found[0]}
 
 

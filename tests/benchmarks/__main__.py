@@ -4,9 +4,9 @@
     python -m tests.benchmarks --ratings 1000000 --stage load sequences --json
 
 Ratios are of times taken in turn (a, b, a, b): the median, and the quartiles. Times are of one
-thread and of the processor's clock, which other programs do not change; single calls, whole
-processes and two threads are timed by the clock on the wall. Peaks of memory are of fresh
-processes, above their inputs. See also `python -m tests.benchmarks.training_cost`.
+thread and of the processor's clock; single calls, whole processes and two threads are timed by the
+clock on the wall. Peaks of memory are of fresh processes, above their inputs. See also
+`python -m tests.benchmarks.training_cost`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""From a file to sequences: loading, ordering, what gensim is given, user vectors."""
+"""From a file to user vectors: loading, ordering, averaging."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from recsys import load_ratings
 from recsys.data.events import build_sequences, seconds_of
 from recsys.data.frames import check_ratings
 from recsys.data.sequences import Sequences
-from recsys.vectors.item2vec import _Corpus
 from recsys.vectors.users import history_weights, user_vectors
 from tests.benchmarks.generator import generate, write
 from tests.benchmarks.measure import Case, Row, Works, compare
@@ -99,23 +97,6 @@ def vectors_for(histories: Sequences) -> np.ndarray:
     return np.random.default_rng(1).standard_normal((len(histories.item_ids), 256), np.float32)
 
 
-def corpus(case: Case) -> list[Row]:
-    """Count what the corpus for gensim holds beside the sequences, while it is iterated."""
-    histories = build_sequences(checked(case))
-    tracemalloc.start()
-    served = _Corpus(histories)
-    for _ in served:
-        pass
-    held = tracemalloc.get_traced_memory()[1] / len(histories.codes)
-    tracemalloc.stop()
-    objects = {id(token): token for sentence in served for token in sentence}
-    each, size = len(objects) / len(set(objects.values())), f"{case.n_ratings:,} ratings"
-    return [
-        Row("corpus", size, "memory for a rating", "bytes", [held], 60, {}, {}),
-        Row("corpus", size, "token objects / item", "x", [each], 1, {}, {}),
-    ]
-
-
 def _stage(name: str, prepare: Callable[[Case], Works], **targets) -> Callable[[Case], list[Row]]:
     return lambda case: compare(name, f"{case.n_ratings:,} ratings", prepare, case,
                                 n_ratings=case.n_ratings, **targets)  # fmt: skip
@@ -127,6 +108,5 @@ STAGES = {
     "load-shuffled": _stage("load-shuffled", load_shuffled, **LOADING),
     "reload": _stage("reload", reload, ratios={"first time": 0.15}),
     "sequences": _stage("sequences", sequences, ratios={"stable argsort": 3.0}),
-    "corpus": corpus,
     "user-vectors": _stage("user-vectors", averaging, ratios={"sparse @ dense": 1.5}),
 }

@@ -12,9 +12,11 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from recsys.data.sequences import Sequences, offsets_from
+from recsys.evaluation.baselines import user_item_matrix
 from recsys.evaluation.measure import among
 from recsys.evaluation.metrics import accuracy
 from recsys.search.exact import ExactIndex
+from recsys.search.threads import one_blas_thread
 from tests.benchmarks.measure import Case, Row, Works, compare, peer
 
 D, K, KS, BLOCK = 64, 50, (10, 20, 50), 256
@@ -42,15 +44,14 @@ def interactions(case: Case, mean: int, seed: int) -> Sequences:
 
 def matrix_of(sequences: Sequences) -> csr_matrix:
     """Return the interactions as `implicit` takes them."""
-    ones = np.ones(len(sequences.codes), np.float32)
-    shape = (len(sequences), len(sequences.item_ids))
-    return csr_matrix((ones, sequences.codes, sequences.offsets), shape=shape)
+    return csr_matrix(user_item_matrix(sequences))
 
 
 def als_of(users: np.ndarray, items: np.ndarray):
     """Return a model of `implicit` with these factors."""
     als = importlib.import_module("implicit.cpu.als")
-    model = als.AlternatingLeastSquares(factors=items.shape[1], num_threads=1)
+    with one_blas_thread():  # or it warns
+        model = als.AlternatingLeastSquares(factors=items.shape[1], num_threads=1)
     model.user_factors, model.item_factors = users, items
     return model
 

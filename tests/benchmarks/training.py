@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from functools import partial
 from pathlib import Path
 
@@ -46,12 +45,6 @@ def beside_training(case: Case) -> Works:
     }
 
 
-def two_workers(case: Case) -> Works:
-    """Train one epoch with two threads of gensim's, against one."""
-    train = partial(train_item2vec, build_sequences(checked(case)), epochs=1)
-    return {"two workers": partial(train, workers=2), "one worker": partial(train, workers=1)}
-
-
 def training(case: Case) -> list[Row]:
     """Compare both; what is beside training may take 5% of five epochs, so 25% of one."""
     measure = partial(compare, "training", f"{case.n_ratings:,} ratings", case=case)
@@ -59,8 +52,6 @@ def training(case: Case) -> list[Row]:
         *measure(one_epoch, ratios={BARE: 1.03}, n_ratings=case.n_ratings),
         *measure(beside_training, ratios={EPOCH: 0.25}, memory=False,
                  what="load, sequences, user vectors"),
-        *measure(two_workers, ratios={"one worker": None}, memory=False, clock=time.perf_counter,
-                 what="seconds with two workers"),
     ]  # fmt: skip
 
 
