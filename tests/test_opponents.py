@@ -16,7 +16,6 @@ from recsys.evaluation import opponents as module
 from recsys.evaluation.baselines import HALF_LIFE, OPPONENTS, Opponent, item_knn, markov
 from recsys.evaluation.opponents import Choice, Slice, choose, count_recent, fit_opponents
 
-DAY = 24 * 60 * 60
 NAMES = ["popularity", "recent-popularity", "item-knn", "svd", "ease", "markov", "random"]
 HISTORY = ["item-knn", "svd", "ease", "markov"]
 
@@ -25,9 +24,10 @@ def events_of(frame):
     return Events.of(check_ratings(frame))
 
 
-def views(users, items, days):
-    times = [int(day * DAY) for day in days]
-    return events_of(pd.DataFrame({"user_id": users, "item_id": items, "timestamp": times}))
+def views(days):
+    """Events of three users and two items on these days."""
+    users, items, seconds = [1, 1, 2, 2, 3], [5, 6, 5, 6, 6], [day * 24 * 60 * 60 for day in days]
+    return events_of(pd.DataFrame({"user_id": users, "item_id": items, "timestamp": seconds}))
 
 
 def rank(contender, histories):
@@ -47,8 +47,8 @@ def where(events):
 
 
 def test_recent_counts_reach_back_from_the_cutoff_or_else_from_the_end():
-    some = views([1, 1, 2, 2, 3], [5, 6, 5, 6, 6], [1, 60, 65, 69, 85])
-    counts = count_recent(some, 95 * DAY)
+    some = views([1, 60, 65, 69, 85])
+    counts = count_recent(some, 95 * 24 * 60 * 60)
     assert {days: found.tolist() for days, found in counts.items()} == {
         30: [1, 2], 7: [0, 0], None: [2, 3]}  # fmt: skip
     assert count_recent(some, None)[7].tolist() == [0, 1]
@@ -132,8 +132,7 @@ def test_every_opponent_is_fitted_on_all_of_the_training_part_with_its_choice(ev
 
 def test_too_little_data_leaves_the_defaults_and_says_so(caplog):
     caplog.set_level(logging.INFO)
-    few = views([1, 1, 2, 2, 3], [5, 6, 5, 6, 6], range(1, 6))
-    contenders, report = fit_opponents(few, None, k=2)
+    contenders, report = fit_opponents(views(range(1, 6)), None, k=2)
     assert list(contenders) == NAMES
     assert all(one["recall@20"] is None for one in report.values())
     for name in HISTORY:

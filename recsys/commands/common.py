@@ -11,14 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recsys import errors
 from recsys.data.datasets import data_folder
-from recsys.errors import (
-    ColdUserError,
-    DataError,
-    DownloadError,
-    UnknownItemError,
-    UnknownUserError,
-)  # fmt: skip
 from recsys.settings import SETTINGS, TEXTBOOK
 
 if TYPE_CHECKING:
@@ -32,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_DATA = "ml-100k"
 COLUMNS = ("user", "item", "rating", "timestamp")
-UNKNOWN = (UnknownUserError, UnknownItemError, ColdUserError)
+UNKNOWN = (errors.UnknownUserError, errors.UnknownItemError, errors.ColdUserError)
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
@@ -82,10 +76,11 @@ def _read_params(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             params = tomllib.load(file)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"'{path}' is not TOML: {error}") from None
+        raise errors.DataError(f"'{path}' is not TOML: {error}") from None
     unknown = params.keys() - SETTINGS.keys()
     if unknown:
-        raise DataError(f"'{path}' holds {sorted(unknown)}, which are not settings of the model")
+        message = f"'{path}' holds {sorted(unknown)}, which are not settings of the model"
+        raise errors.DataError(message)
     return params
 
 
@@ -96,11 +91,9 @@ def load_data(args: argparse.Namespace) -> tuple[str, pd.DataFrame, pd.DataFrame
     source, name = args.data or DEFAULT_DATA, args.data or DEFAULT_DATA
     columns = {f"{column}_col": vars(args)[f"{column}_col"] for column in COLUMNS}
     try:
-        ratings = load_ratings(
-            source, **columns, text_ids=args.text_ids, rating_scale=args.rating_scale,
-            cache=not args.no_cache,
-        )  # fmt: skip
-    except DownloadError as error:
+        ratings = load_ratings(source, **columns, text_ids=args.text_ids,
+                               rating_scale=args.rating_scale, cache=not args.no_cache)  # fmt: skip
+    except errors.DownloadError as error:
         if args.data:
             raise
         source, name = "sample", "sample (synthetic)"
@@ -108,7 +101,7 @@ def load_data(args: argparse.Namespace) -> tuple[str, pd.DataFrame, pd.DataFrame
         ratings = load_ratings(source)
     try:
         return name, ratings, load_items(source, text_ids=args.text_ids)
-    except DataError as error:
+    except errors.DataError as error:
         logger.info("no titles: %s", error)
         return name, ratings, None
 

@@ -31,7 +31,7 @@ def vectors(n: int, n_clusters: int = 50) -> np.ndarray:
 
 
 def interactions(case: Case, mean: int, seed: int) -> Sequences:
-    """Draw for each user about so many different items, the first ones most often."""
+    """Draw about `mean` different items for each user, the first ones most often."""
     rng = np.random.default_rng(seed)
     lengths = 1 + rng.geometric(1 / mean, case.n_users)
     users = np.repeat(np.arange(case.n_users), lengths)
