@@ -14,9 +14,8 @@ from recsys.data.events import Events
 from recsys.data.frames import check_items, check_ratings
 from recsys.data.splits import last_out, time_split
 from recsys.errors import DataError
-from recsys.evaluation.measure import averaged
 from recsys.evaluation.peers import check_installed
-from recsys.evaluation.run import describe_split, describe_trial, run_trial
+from recsys.evaluation.run import average_protocols, describe_split, describe_trial, run_trial
 from recsys.model.storage import versions
 from recsys.recommender import Recommender
 from recsys.studies import find_studies
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from recsys.evaluation.run import Study
 
 logger = logging.getLogger(__name__)
-
-AGAINST = ("baselines", "peers")
 
 
 def evaluate(
@@ -51,26 +48,22 @@ def evaluate(
     Parameters
     ----------
     ratings : DataFrame
-        As `load_ratings` gives it or from anywhere.
     items : DataFrame, optional
     params : dict
         Keywords of `Recommender`.
     split : {"time", "last-out"}
-        "time": one cutoff for all users, protocols `warm` and `fold-in`
-        (`recsys.data.splits.time_cases`). "last-out": each user's last event
-        (`recsys.data.splits.last_out`), which leaks other users' future.
+        "time": one cutoff for all users, protocols `warm` and `fold-in`. "last-out": each user's
+        last event, which leaks other users' future. See `recsys.data.splits`.
     validation_fraction : float in (0, 1)
         Of the split by time; 0.2 if not given.
     cutoffs : floats in (0, 1), instead of a validation fraction
-        Shares of the ratings to train on. The split by time is repeated for each, with a new
-        model and new opponents, and the means are averaged; intervals are over distinct users.
+        Shares of the ratings to train on. Each has a new model and new opponents; means are
+        averaged over them, intervals are over distinct users.
     against : some of "baselines" and "peers"
-        What to compare with: `recsys.evaluation.baselines`, and three models of the package
-        "implicit" (`recsys.evaluation.peers`). With peers, every opponent also runs with
-        popularity added.
-    studies : names of files in `recsys.studies`
-        Further questions: "ablation", "cold-items", "dials", "leak", "new-users", "update",
-        "user-to-user". Each adds a key to the report, its name with "_" for "-".
+        What to compare with: `recsys.evaluation.baselines`, `recsys.evaluation.peers`. With peers,
+        every opponent also runs with popularity added.
+    studies : names of files in `recsys.studies`, with "-" for "_"
+        Further questions; each adds a key to the report, its name with "_" for "-".
     ks : whole numbers above 0
         Lengths of the lists that are measured.
     name : str
@@ -81,22 +74,22 @@ def evaluate(
     dict
         JSON-able; every metric is `{"mean": ..., "ci95": [low, high]}`, the mean over users with
         its 95% bootstrap interval, null where there is nothing to average. With several cutoffs,
-        `split["cutoffs"]` tells of each; `params`, `opponents` and `ann` are those of the last.
+        `split["cutoffs"]` describes each; `params`, `opponents` and `ann` are those of the last.
 
     Raises
     ------
     DataError
-        The data cannot be split like this, or a study lacks what it needs.
+        The data cannot be split like this, or a study needs items.
     ValueError
         An unknown split, opponent or study, options that exclude each other, or a k below 1.
     ModuleNotFoundError
-        "peers" without the package that they come from.
+        "peers" without the package `implicit`.
     """
     ks = sorted(set(ks))
-    if not ks or ks[0] < 1:
+    if min(ks, default=0) < 1:
         raise ValueError(f"k must be a whole number above 0, got {ks}")
-    if set(against) - set(AGAINST):
-        raise ValueError(f"against must be some of {AGAINST}, got {tuple(against)}")
+    if set(against) - {"baselines", "peers"}:
+        raise ValueError(f"against must be some of ('baselines', 'peers'), got {tuple(against)}")
     shares = _shares(split, validation_fraction, cutoffs)
     asked = find_studies(studies)
     for study in asked:
@@ -127,10 +120,7 @@ def evaluate(
         "dataset": {"name": name, **counts, "sha256": events.fingerprint()},
         "params": last.model.params,
         "split": {"protocol": split, **described[0]},
-        "protocols": {
-            protocol: averaged([one.measured[protocol] for one in trials])
-            for protocol in splits[0].protocols
-        },
+        "protocols": average_protocols([one.measured for one in trials]),
         "opponents": last.opponents,
         "ann": last.ann,
         "calibration": last.model.about["calibration"],
@@ -151,7 +141,7 @@ def evaluate(
 def _shares(
     split: str, validation_fraction: float | None, cutoffs: Iterable[float] | None
 ) -> list[float]:
-    """Return the shares to train on, or say which options exclude each other."""
+    """Return the shares to train on."""
     if split not in ("time", "last-out"):
         raise ValueError(f"split must be 'time' or 'last-out', got {split!r}")
     by_time = {"validation_fraction": validation_fraction, "cutoffs": cutoffs}
@@ -168,9 +158,7 @@ def _shares(
     return shares
 
 
-def _check_needs(
-    study: Study, split: str, cutoffs: Iterable[float] | None, items: pd.DataFrame | None
-) -> None:
+def _check_needs(study: Study, split: str, cutoffs: object, items: object) -> None:
     if "time" in study.needs and split != "time":
         raise ValueError(f"the study {study.name} needs a split by time, not split={split!r}")
     if "one split" in study.needs and cutoffs is not None:
@@ -180,7 +168,7 @@ def _check_needs(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run `recsys evaluate`, for `python -m recsys.evaluate`."""
+    """Run `recsys evaluate`."""
     from recsys.__main__ import main as run
 
     return run(["evaluate", *(sys.argv[1:] if argv is None else argv)])

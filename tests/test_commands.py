@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from importlib import import_module
 from inspect import signature
 
 import pytest
@@ -22,12 +21,11 @@ from recsys.studies import study_names
 QUICK = ("--epochs", "1", "--vector-size", "8", "--calibrate", "0")
 
 
-def recsys(*words, **environment):
-    """Run `python -m recsys` and return the finished process."""
-    return subprocess.run(
-        [sys.executable, "-m", "recsys", *map(str, words)],
-        capture_output=True, text=True, env={**os.environ, **environment}, timeout=120,
-    )  # fmt: skip
+def python(*words, **environment):
+    """Run Python as a process and return its stdout."""
+    done = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True,
+                          check=True, env={**os.environ, **environment}, timeout=120)  # fmt: skip
+    return done.stdout
 
 
 @pytest.fixture
@@ -56,18 +54,15 @@ def trained(tmp_path_factory):
 def test_train_then_recommend_in_the_data_folder(tmp_path):
     """As real processes, with the function `recommend` beside the command."""
     place = {"RECSYS_DATA": str(tmp_path)}
-    done = recsys("train", "--data", "sample", "--json", *QUICK, **place)
-    assert done.returncode == 0, done.stderr
-    summary, model = json.loads(done.stdout), Recommender.load(tmp_path / "model")
+    out = python("-m", "recsys", "train", "--data", "sample", "--json", *QUICK, **place)
+    summary, model = json.loads(out), Recommender.load(tmp_path / "model")
     assert summary["model"] == str(tmp_path / "model")
     assert summary["params"]["epochs"] == 1
     assert summary["ann"] == model.about["ann"]
-    script = f"from recsys import recommend; print(recommend({model.users[0]}, k=3).item_ids)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
-                          check=True, env={**os.environ, **place})  # fmt: skip
-    found = recsys("recommend", model.users[0], "-k", 3, "--json", **place)
-    rows = [row["item_id"] for row in json.loads(found.stdout)["recommendations"]]
-    assert rows == [int(item) for item in done.stdout.strip("[]\n").split()]
+    script = f"from recsys import recommend; print(recommend({model.users[0]}, k=3))"
+    found = python("-m", "recsys", "recommend", model.users[0], "-k", 3, **place)
+    assert found == python("-c", script, **place)
+    assert len(found.splitlines()) > 3
 
 
 def test_recommend_and_similar_print_what_the_model_says(trained, command):
@@ -76,11 +71,9 @@ def test_recommend_and_similar_print_what_the_model_says(trained, command):
     where = "year >= 1990 and 'Drama' in genres"
     options = ("--where", where, "--popularity", 0, "--diversity", 0.3, "--reasons", "--json")
     _, out, _ = command("recommend", user, "--model", trained, "-k", 4, *options)
-    asked = {"where": where, "popularity": 0, "diversity": 0.3, "reasons": True}
-    expected = [row._asdict() for row in model.recommend(user, 4, **asked)]
-    assert json.loads(out)["recommendations"] == json.loads(json.dumps(expected))
-    _, out, _ = command("recommend", user, "--model", trained, "-k", 4)
-    assert out == f"{model.recommend(user, k=4)}\n"
+    found = model.recommend(user, 4, where=where, popularity=0, diversity=0.3, reasons=True)
+    expected = json.dumps([row._asdict() for row in found])
+    assert json.loads(out)["recommendations"] == json.loads(expected)
     title = model.recommend_for([model.items[1]], allow=[item])[0].title
     for word in (item, title):
         assert command("similar", word, "--model", trained)[1] == f"{model.similar_items(item)}\n"
@@ -121,22 +114,19 @@ def test_an_expected_failure_is_one_line_and_exit_1(
 
 
 @pytest.mark.parametrize(
-    "words",
-    [(), ("fly",), ("train", "--windw", "3"), ("train", "--window", "x"),
-     ("evaluate", "--study", "dial")],
-)  # fmt: skip
+    "words", ["", "fly", "train --windw 3", "train --window x", "evaluate --study dial"]
+)
 def test_wrong_usage_is_exit_2(words, command):
-    status, out, err = command(*words)
+    status, out, err = command(*words.split())
     assert (status, out) == (2, "")
     assert "usage: recsys" in err
 
 
 def test_ctrl_c_while_training_is_exit_130_and_leaves_nothing(tmp_path):
     folder = tmp_path / "model"
+    words = ["--data", "sample", "--epochs", "5000", "--calibrate", "0", "--model", str(folder)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "recsys", "train", "--data", "sample", "--epochs", "5000",
-         "--calibrate", "0", "--model", str(folder)],
-        stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "recsys", "train", *words], stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     try:
@@ -157,16 +147,15 @@ def test_without_any_source_the_default_is_the_sample_and_every_output_says_so(
 ):
     # No mirror answers on this port, GroupLens is asked through a proxy that is not there, and
     # pip has no index.
-    nowhere = {
+    for name, value in {
         "RECSYS_DATA": str(tmp_path), "https_proxy": "http://127.0.0.1:9",
         "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull,
-    }  # fmt: skip
-    for name, value in nowhere.items():
+    }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     status, out, _ = command("evaluate", *QUICK)
     assert (status, out.splitlines()[0][:18]) == (0, "sample (synthetic)")
-    _, out, _ = command("evaluate", "--json", *QUICK)
-    assert json.loads(out)["dataset"]["name"] == "sample (synthetic)"
+    report = json.loads(command("evaluate", "--json", *QUICK)[1])
+    assert report["dataset"]["name"] == "sample (synthetic)"
     assert command("evaluate", "--data", "ml-100k", "--json")[:2] == (1, "")
 
 
@@ -176,10 +165,8 @@ def test_evaluate_is_a_module_of_its_own_too_and_columns_are_mapped_by_options(t
     shop.write_text("\n".join(["customer,article,moment", *rows]), encoding="utf-8")
     columns = ("--user-col", "customer", "--item-col", "article", "--timestamp-col", "moment")
     words = ("--data", str(shop), *columns, "--json", *QUICK)
-    alone = subprocess.run(
-        [sys.executable, "-m", "recsys.evaluate", *words], capture_output=True, text=True
-    )
-    alone, verb = json.loads(alone.stdout), json.loads(command("evaluate", *words)[1])
+    alone = json.loads(python("-m", "recsys.evaluate", *words))
+    verb = json.loads(command("evaluate", *words)[1])
     assert alone["dataset"] == verb["dataset"]
     assert alone["dataset"]["n_items"] == 11
     assert alone["params"] == verb["params"]
@@ -194,21 +181,21 @@ def test_options_of_evaluate_are_passed_on(monkeypatch, command):
     data = ["evaluate", "--data", "sample", "--json"]
     command(*data, "--cutoffs", "0.7", "0.9", "--peers", "--study", *study_names(), "-k", "3", "7")
     command(*data, "--validation-fraction", "0.1", "--split", "time", *QUICK)
-    names = ("cutoffs", "validation_fraction", "split", "against", "studies", "ks")
-    both = ("baselines", "peers")
-    assert [[options[name] for name in names] for options in seen] == [
-        [[0.7, 0.9], None, "time", both, study_names(), [3, 7]],
-        [None, 0.1, "time", both[:1], [], [10, 20, 50]],
-    ]
-    assert seen[1]["params"] == {"epochs": 1, "vector_size": 8, "calibrate": 0}
+    assert seen[0] == {
+        "params": {}, "split": "time", "validation_fraction": None, "cutoffs": [0.7, 0.9],
+        "against": ("baselines", "peers"), "studies": study_names(), "ks": [3, 7], "name": "sample",
+    }  # fmt: skip
+    assert seen[1] == {
+        "params": {"epochs": 1, "vector_size": 8, "calibrate": 0}, "split": "time",
+        "validation_fraction": 0.1, "cutoffs": None, "against": ("baselines",), "studies": [],
+        "ks": [10, 20, 50], "name": "sample",
+    }  # fmt: skip
 
 
-def test_every_keyword_of_the_recommender_has_an_option_and_textbook_can_be_changed(monkeypatch):
+def test_every_setting_has_an_option_and_textbook_can_be_changed(monkeypatch):
     assert list(SETTINGS) == list(signature(Recommender).parameters)
     seen = []
-    monkeypatch.setattr(
-        "recsys.commands.train.run", lambda args: seen.append(common.model_params(args))
-    )
+    monkeypatch.setattr("recsys.commands.train.run", lambda a: seen.append(common.model_params(a)))
     every = [f"--{name.replace('_', '-')}={setting.default}" for name, setting in SETTINGS.items()]
     main(["train", *(word.replace("True", "1") for word in every)])
     main(["train", "--textbook", "--half-life", "2", "--min-rating", "none"])
@@ -220,20 +207,15 @@ def test_version_and_help_read_well(command):
     assert command("--version")[1] == f"recsys {__version__}\n"
     text = command("--help")[1]
     for verb in VERBS:
-        assert import_module(f"recsys.commands.{verb}").SUMMARY in text
+        assert f"    {verb} " in text
         assert "usage" in command(verb, "--help")[1]
 
 
 def test_a_reader_that_stops_early_is_no_failure(trained):
-    user_id = Recommender.load(trained).users[0]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "recsys", "recommend", str(user_id), "--model", str(trained)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        process.stdout.close()
-        assert process.stderr.read() == b""
-        process.stderr.close()
-        assert process.wait(60) == 0
-    finally:
-        process.kill()
+    words = ["recommend", str(Recommender.load(trained).users[0]), "--model", str(trained)]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-m", "recsys", *words], stdout=write,
+                          stderr=subprocess.PIPE, timeout=60)  # fmt: skip
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -16,6 +16,7 @@ from recsys.evaluation.measure import (
     contender_of_baseline,
     contender_of_model,
     measure,
+    recall_of,
 )
 from recsys.evaluation.metrics import means_with_ci95
 
@@ -32,25 +33,17 @@ def sequences(lists, items=ITEMS):
 def in_order(items, best_first, k=2, *, needs_history=True):
     """A contender that ranks its items in one order for everybody."""
     scores = -np.array([best_first.index(item) for item in items], dtype=np.float32)
-    return contender_of_baseline(
-        lambda histories: np.tile(scores, (len(histories), 1)),
-        np.array(items),
-        k,
-        needs_history=needs_history,
-    )
-
-
-def cases_of(histories, watched, targets):
-    """Cases of users who are here now."""
-    return Cases(histories, watched, targets, np.zeros(len(histories)))
+    return contender_of_baseline(lambda histories: np.tile(scores, (len(histories), 1)),
+                                 np.array(items), k, needs_history=needs_history)  # fmt: skip
 
 
 # User 2's only item has no vector in the model, user 3 disliked item 30, user 4 is asked for an
 # item that they have watched before.
-CASES = cases_of(
+CASES = Cases(
     histories=sequences([[10], [50], [20], [10, 20]]),
     watched=sequences([[10], [50], [20, 30], [10, 20]]),
     targets=sequences([[20, 60], [10], [40, 50], [10]]),
+    staleness=np.zeros(4),
 )
 # 16 events: shares 1/2, 1/4, 1/8, 1/16, 1/16, and so 1, 2, 3, 4, 4 bits.
 TRAIN = sequences([[10] * 8 + [20] * 4 + [30] * 2 + [40, 50]], ITEMS[:5])
@@ -62,46 +55,37 @@ CONTENDERS = {
 }
 
 
-@pytest.fixture(scope="module")
-def result():
-    return result_of(CASES, CONTENDERS, TRAIN, [1, 2])
+MEASURED = measure(CASES, CONTENDERS, TRAIN, [1, 2])
+RESULT = averaged([MEASURED])
 
 
-def result_of(*asked):
-    """What one cutoff alone gives."""
-    return averaged([measure(*asked)])
+def means(name):
+    entries = RESULT["models"][name].items()
+    return {metric: entry["mean"] for metric, entry in entries if metric != "n_users_unserved"}
 
 
-def means(entries):
-    return {name: entry["mean"] for name, entry in entries.items() if name != "n_users_unserved"}
-
-
-def test_all_numbers_of_a_small_comparison_by_hand(result):
+def test_all_numbers_of_a_small_comparison_by_hand():
     ideal = 1 + 1 / np.log2(3)
-    assert means(result["models"]["item2vec"]) == pytest.approx({
+    assert means("item2vec") == pytest.approx({
         "recall@1": (1 / 2 + 0 + 0 + 0) / 4, "recall@2": (1 / 2 + 0 + 1 / 2 + 0) / 4,
         "hit_rate@1": 1 / 4, "hit_rate@2": 2 / 4, "mrr": (1 + 0 + 1 / 2 + 0) / 4,
         "ndcg@1": 1 / 4, "ndcg@2": (1 / ideal + 1 / np.log2(3) / ideal) / 4,
         "coverage@1": 3 / 4, "coverage@2": 4 / 4,
         "novelty@1": (2 + 1 + 3) / 3, "novelty@2": (2.5 + 2.5 + 3.5) / 3,
     })  # fmt: skip
-    assert means(result["models"]["other"]) == pytest.approx({
+    assert means("other") == pytest.approx({
         "recall@1": (0 + 1 + 1 / 2 + 0) / 4, "recall@2": (0 + 1 + 1 / 2 + 0) / 4,
         "hit_rate@1": 2 / 4, "hit_rate@2": 2 / 4, "mrr": 2 / 4,
         "ndcg@1": 2 / 4, "ndcg@2": (1 + 1 / ideal) / 4,
         "coverage@1": 2 / 5, "coverage@2": 3 / 5,
         "novelty@1": (4 + 1 + 4 + 4) / 4, "novelty@2": (4 + 2.5 + 2.5 + 4) / 4,
     })  # fmt: skip
+    assert (RESULT["n_users"], RESULT["n_targets"], RESULT["n_targets_without_vector"]) == (4, 6, 2)
+    assert [RESULT["models"][name]["n_users_unserved"] for name in CONTENDERS] == [1, 0]
 
 
-def test_users_unserved_and_targets_without_a_vector_are_counted(result):
-    assert (result["n_users"], result["n_targets"], result["n_targets_without_vector"]) == (4, 6, 2)
-    assert [result["models"][name]["n_users_unserved"] for name in CONTENDERS] == [1, 0]
-
-
-def test_differences_are_model_minus_contender_user_by_user(result):
-    differences = result["differences"]["other"]
-    assert list(result["differences"]) == ["other"]
+def test_differences_are_model_minus_contender_user_by_user():
+    differences = RESULT["differences"]["other"]
     assert "coverage@1" not in differences
     by_user = np.array([[1 / 2 - 0], [0 - 1], [1 / 2 - 1 / 2], [0 - 0]])
     expected, interval = means_with_ci95(by_user)
@@ -110,17 +94,22 @@ def test_differences_are_model_minus_contender_user_by_user(result):
     assert differences["novelty@1"]["mean"] == pytest.approx(((2 - 4) + (1 - 4) + (3 - 4)) / 3)
 
 
+def test_watched_items_are_never_ranked_and_recall_alone_is_that_of_the_whole_comparison():
+    for name, contender in CONTENDERS.items():
+        assert not recall_of(contender, replace(CASES, targets=CASES.watched), 2).any()
+        expected = MEASURED.per_user[name]["recall@2"]
+        assert_array_equal(recall_of(contender, CASES, 2), expected)
+
+
 def test_a_model_that_serves_nobody_scores_zero_and_has_no_novelty():
-    cases = cases_of(sequences([[60]]), sequences([[60]]), sequences([[50]]))
-    models = result_of(cases, CONTENDERS, TRAIN, [2])["models"]
-    entries = models["item2vec"]
+    cases = Cases(sequences([[60]]), sequences([[60]]), sequences([[50]]), np.zeros(1))
+    models = averaged([measure(cases, CONTENDERS, TRAIN, [2])])["models"]
+    entries, other = models["item2vec"], models["other"]
     assert entries["recall@2"] == {"mean": 0, "ci95": [0, 0]}
     assert entries["novelty@2"] == {"mean": None, "ci95": None}
-    assert entries["coverage@2"]["mean"] == 0
-    assert entries["n_users_unserved"] == 1
+    assert (entries["coverage@2"]["mean"], entries["n_users_unserved"]) == (0, 1)
     # A model that needs no history serves everybody.
-    assert models["other"]["recall@2"]["mean"] == 1
-    assert models["other"]["n_users_unserved"] == 0
+    assert (other["recall@2"]["mean"], other["n_users_unserved"]) == (1, 0)
 
 
 def test_the_model_ranks_as_recommend_many_does(model, sample):
@@ -145,14 +134,14 @@ def of_users(user_ids, ours, theirs):
 def test_a_mean_over_cutoffs_is_the_mean_of_their_means():
     early = of_users([7, 9], [1.0, 0.0], [0.5, 0.5])
     late = of_users([9, 4, 5, 6], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0])
-    result = averaged([early, late])
-    assert result["models"]["item2vec"]["recall@2"]["mean"] == (1 / 2 + 1 / 4) / 2
-    assert result["models"]["other"]["recall@2"]["mean"] == (1 / 2 + 0) / 2
-    assert result["differences"]["other"]["recall@2"]["mean"] == (0 + 1 / 4) / 2
-    assert (result["n_users"], result["n_targets"], result["n_targets_without_vector"]) == (
-        5, 20, 6)  # fmt: skip
-    assert result["models"]["other"]["n_users_unserved"] == 2
-    assert result["models"]["other"]["coverage@2"] == {"mean": 0.25, "ci95": None}
+    found = averaged([early, late])
+    assert found["models"]["item2vec"]["recall@2"]["mean"] == (1 / 2 + 1 / 4) / 2
+    assert found["models"]["other"]["recall@2"]["mean"] == (1 / 2 + 0) / 2
+    assert found["differences"]["other"]["recall@2"]["mean"] == (0 + 1 / 4) / 2
+    counts = [found[name] for name in ("n_users", "n_targets", "n_targets_without_vector")]
+    assert counts == [5, 20, 6]
+    assert found["models"]["other"]["n_users_unserved"] == 2
+    assert found["models"]["other"]["coverage@2"] == {"mean": 0.25, "ci95": None}
     # A cutoff without users is left out.
     alone = averaged([of_users([], [], []), late])["models"]["item2vec"]["recall@2"]["mean"]
     assert alone == 1 / 4
@@ -183,4 +172,4 @@ def test_hits_are_the_listed_items_that_are_among_the_users_own_targets(marked, 
                         offsets_from(lengths))  # fmt: skip
     rows = rng.integers(0, 30, (40, 12))
     expected = [np.isin(listed, targets.items_of(user)) for user, listed in enumerate(rows)]
-    assert among(rows, targets).tolist() == np.array(expected).tolist()
+    assert_array_equal(among(rows, targets), expected)

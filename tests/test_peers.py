@@ -19,18 +19,9 @@ VIEWS = np.random.default_rng(3).random((60, 25)) < 0.3
 TRAIN = of_matrix(VIEWS)
 LISTS = [[0, 4, 11], [7], [3, 1, 3], list(range(12))]
 HISTORIES = sequences(LISTS, 25)
-FITS = {"als": peers.als, "bpr": peers.bpr, "bm25": peers.bm25}
 
 
-def views_of(lists):
-    """What `implicit` takes: each watched item once, at 1."""
-    return csr_matrix(user_item_matrix(lists))
-
-
-def lists_of(scores, k):
-    """Rank what was not watched, as evaluation does."""
-    scores[HISTORIES.user_rows, HISTORIES.codes] = -np.inf
-    return top_k(scores, k)
+WATCHED = csr_matrix(user_item_matrix(HISTORIES))  # as `implicit` takes it, each item at 1
 
 
 def trained(home, name, **settings):
@@ -53,10 +44,12 @@ def test_als_serves_a_history_as_implicit_itself_does():
     settings = {"factors": 8, "regularization": 0.5, "alpha": 3.0}
     model = trained("cpu.als", "AlternatingLeastSquares", **settings, random_state=1)
     score = peers.als(TRAIN, **settings, seed=1)
-    ids, scores = model.recommend(np.arange(4), views_of(HISTORIES), N=10, recalculate_user=True)
-    found = lists_of(score(HISTORIES, half_life=None), 10)
-    assert_array_equal(found[0], ids)
-    assert_allclose(found[1], scores, rtol=1e-4, atol=1e-5)
+    ids, scores = model.recommend(np.arange(4), WATCHED, N=10, recalculate_user=True)
+    found = score(HISTORIES, half_life=None)
+    found[HISTORIES.user_rows, HISTORIES.codes] = -np.inf
+    rows, best = top_k(found, 10)
+    assert_array_equal(rows, ids)
+    assert_allclose(best, scores, rtol=1e-4, atol=1e-5)
 
 
 def test_als_weighs_what_is_recent_by_confidence():
@@ -73,8 +66,9 @@ def test_als_weighs_what_is_recent_by_confidence():
 
 
 def test_bpr_takes_the_mean_of_a_history_for_its_user_and_adds_the_item_bias():
-    settings = {"factors": 8, "learning_rate": 0.05, "iterations": 20}
-    model = trained("cpu.bpr", "BayesianPersonalizedRanking", **settings, random_state=1)
+    settings = {"factors": 8, "iterations": 20}
+    model = trained("cpu.bpr", "BayesianPersonalizedRanking", **settings, learning_rate=0.05,
+                    random_state=1)  # fmt: skip
     score = peers.bpr(TRAIN, **settings, seed=1)
     items, bias = model.item_factors[:, :8], model.item_factors[:, 8]
     expected = [items[sorted(set(codes))].mean(axis=0) @ items.T + bias for codes in LISTS]
@@ -89,7 +83,7 @@ def test_bm25_ranks_as_implicit_itself_does():
         model = trained("nearest_neighbours", "BM25Recommender", K=6, K1=1.5, B=0.5)
     score = peers.bm25(TRAIN, n_neighbours=6, k1=1.5, b=0.5)
     found = score(HISTORIES, half_life=None)
-    for user, row in enumerate(views_of(HISTORIES)):
+    for user, row in enumerate(WATCHED):
         ids, scores = model.recommend(user, row, N=10)
         unseen = np.setdiff1d(np.arange(25), LISTS[user])
         best = unseen[np.argsort(-found[user, unseen], kind="stable")][: (scores > 0).sum()]
@@ -97,16 +91,17 @@ def test_bm25_ranks_as_implicit_itself_does():
         assert_allclose(found[user, best], scores[scores > 0], rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", FITS)
+@pytest.mark.parametrize("name", ["als", "bpr", "bm25"])
 def test_a_peer_answers_the_same_again_and_for_each_user_alone(name):
     pytest.importorskip("implicit")
-    score, again = FITS[name](TRAIN), FITS[name](TRAIN)
+    fit = getattr(peers, name)
+    score = fit(TRAIN)
     scores = score(HISTORIES)
     assert (scores.shape, scores.dtype) == ((4, 25), np.float32)
-    assert_array_equal(scores, again(HISTORIES))
+    assert_array_equal(scores, fit(TRAIN)(HISTORIES))
     alone = score(HISTORIES.take_users(np.array([2])))
     assert_allclose(scores[2:3], alone, rtol=1e-4, atol=1e-5)
     if name != "bm25":  # which draws nothing
-        assert (scores != FITS[name](TRAIN, seed=1)(HISTORIES)).any()
+        assert (scores != fit(TRAIN, seed=1)(HISTORIES)).any()
     five = sequences([[0, 1, 2], [2, 3, 4], [0, 4]], 5)
-    assert np.isfinite(FITS[name](five)(five)).all()
+    assert np.isfinite(fit(five)(five)).all()

@@ -1,12 +1,11 @@
 """Each study answers its question, under its key and in lines of its own."""
 
 import json
-import textwrap
 
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_allclose
 
 from recsys import DataError, Recommender, split_by_time, studies
 from recsys.data.events import Events, order_events
@@ -24,14 +23,8 @@ from tests.test_evaluate import BRIEF, FEW, TINY, briefly, item_sets, without_ti
 
 NAMES = ["ablation", "cold-items", "dials", "leak", "new-users", "update", "user-to-user"]
 KS = (5, 10, 20)
-NEIGHBOURS = (500, 200, 5, 20, 50)  # the first is what is used where nothing can be chosen
 PARAMS = BRIEF | {"popularity_weight": 0.5, "stale_popularity_weight": 2.0}
 WALKS = {"epochs": 1, "vector_size": 4, "half_life": 2.0, "calibrate": False}
-
-
-@pytest.fixture(scope="module")
-def plain(sample, sample_items):
-    return briefly(sample, sample_items, PARAMS, ks=KS)
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +32,14 @@ def report(sample, sample_items):
     """All studies at once; of the ablation, the parts that train fastest."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ablation, "PARTS", {"textbook": TEXTBOOK, "walks": WALKS})
-        patch.setattr(user_to_user, "NEIGHBOURS", NEIGHBOURS)
         return briefly(sample, sample_items, PARAMS, ks=KS, studies=NAMES)
 
 
-def test_a_study_adds_its_key_and_changes_nothing_else(plain, report):
+def test_a_study_adds_its_key_and_changes_nothing_else(sample, sample_items, report):
     assert studies.study_names() == NAMES
-    keys = [name.replace("-", "_") for name in NAMES]
-    assert list(report) == [*plain, *keys]
-    main_part = {name: value for name, value in report.items() if name not in keys}
-    assert without_timings(main_part) == without_timings(plain)
-    json.dumps(report, allow_nan=False)
+    plain = briefly(sample, sample_items, PARAMS, ks=KS)
+    assert list(report) == [*plain, *(name.replace("-", "_") for name in NAMES)]
+    assert without_timings(report) == without_timings(plain)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +56,7 @@ def test_a_study_adds_its_key_and_changes_nothing_else(plain, report):
 )
 def test_a_study_prints_its_own_lines(name, shown, report):
     [study] = studies.find_studies([name])
-    lines = study.as_text(json.loads(json.dumps(report)))
+    lines = study.as_text(json.loads(json.dumps(report, allow_nan=False)))
     text = "\n".join(lines)
     assert shown in text
     assert max(map(len, lines)) <= 115
@@ -87,28 +77,17 @@ def test_a_study_says_what_it_needs_before_any_training(name, sample, monkeypatc
             evaluate(sample, studies=[name])
 
 
-def test_other_studies_work_at_several_cutoffs(sample):
-    report = evaluate(sample, params=TINY, against=(), cutoffs=[0.7, 0.8], studies=["new-users"])
-    assert all(result["n_users"] > 20 for result in report["new_users"].values())
-
-
 def test_a_new_study_is_one_new_file(sample, tmp_path, monkeypatch):
-    (tmp_path / "most_popular.py").write_text(
-        textwrap.dedent("""
-        from recsys.evaluation.run import Study, only
-
-        def measure(trial):
-            return {"n": int(trial.known.counts().max()), "k": trial.ks[-1]}
-
-        STUDY = Study("most-popular", "what do most watch?", measure, only,
-                      lambda report: ["", f"watched {report['most_popular']['n']} times"])
-    """)
-    )
+    (tmp_path / "most_popular.py").write_text("""
+from recsys.evaluation.run import Study, only
+STUDY = Study("most-popular", lambda trial: {"n": int(trial.known.counts().max())}, only,
+              lambda report: ["", f"watched {report['most_popular']['n']} times"])
+""")
     monkeypatch.setattr(studies, "__path__", [*studies.__path__, str(tmp_path)])
     assert "most-popular" in studies.study_names()
     report = evaluate(sample, params=TINY, against=(), studies=["most-popular"])
     most = split_by_time(sample).train["item_id"].value_counts().max()
-    assert report["most_popular"] == {"n": most, "k": 50}
+    assert report["most_popular"] == {"n": most}
     [study] = studies.find_studies(["most-popular"])
     assert study.as_text(report)[1] == f"watched {most} times"
 
@@ -120,7 +99,6 @@ def test_an_ablation_trains_each_part_as_it_would_be_trained_alone(report, sampl
     textbook = evaluate(sample, params=TEXTBOOK, against=(), ks=KS)["protocols"]
     for protocol, result in report["ablation"].items():
         assert list(result["models"]) == ["item2vec", "textbook", "walks"]
-        assert list(result["differences"]) == ["textbook", "walks"]
         alone = textbook[protocol]["models"]["item2vec"]["ndcg@20"]["mean"]
         assert result["models"]["textbook"]["ndcg@20"]["mean"] == pytest.approx(alone)
     for params in ablation.PARTS.values():
@@ -131,11 +109,10 @@ def test_dials_are_measured_beside_the_model_as_it_is(report):
     for result in report["dials"].values():
         models = result["models"]
         assert list(models) == ["item2vec", *dials.SETTINGS]
-        means = {name: {m: entry["mean"] for m, entry in values.items() if "@10" in m}
-                 for name, values in models.items()}  # fmt: skip
-        apart, bits = "intra_list_distance@10", "novelty@10"
-        assert means["diversity 0.6"][apart] > means["item2vec"][apart]
-        assert means["popularity 0"][bits] > means["popularity 4"][bits]
+        apart, bits = ({name: values[metric]["mean"] for name, values in models.items()}
+                       for metric in ("intra_list_distance@10", "novelty@10"))  # fmt: skip
+        assert apart["diversity 0.6"] > apart["item2vec"]
+        assert bits["popularity 0"] > bits["popularity 4"]
 
 
 def test_the_curve_of_new_users_is_that_of_their_lists(sample, report):
@@ -189,23 +166,13 @@ def test_the_nearest_users_vote_for_what_they_watched_by_how_near_they_are():
 def test_users_vote_by_the_models_vectors_and_their_number_is_chosen_in_the_training_part(
     sample, report, monkeypatch
 ):
-    train = split_by_time(sample).train
-    where = Slice.of(Events.of(train), None)
-    earlier = Recommender(**PARAMS).fit(calibration_split(Events.of(train)).train)
-    user_vectors = {user: earlier.user_vector(user) for user in earlier.users}
-
-    def vectors(histories):  # of the training part by name, of the others as the model pools
-        if len(histories) == len(user_vectors):
-            return np.array(list(user_vectors.values()))
-        return earlier._model.pool_all(histories)
-
-    recalls = {
-        n: where.recall(nearest_users(where.train.sequences, vectors, n_neighbours=n))
-        for n in NEIGHBOURS
-    }
-    assert len(set(recalls.values())) > 2
+    events = Events.of(split_by_time(sample).train)
+    where, earlier = Slice.of(events, None), calibration_split(events).train
+    train, vectors_of = where.train.sequences, Recommender(**PARAMS).fit(earlier)._model.pool_all
+    recalls = {n: where.recall(nearest_users(train, vectors_of, n_neighbours=n))
+               for n in user_to_user.NEIGHBOURS}  # fmt: skip
+    assert len(set(recalls.values())) > 3
     best = max(recalls, key=lambda n: recalls[n])
-    assert best != NEIGHBOURS[0]
     monkeypatch.setattr(user_to_user, "NEIGHBOURS", (best,))
     given = evaluate(sample, params=PARAMS, against=(), studies=["user-to-user"], ks=KS)
     assert given["user_to_user"] == report["user_to_user"]
@@ -217,19 +184,12 @@ def test_users_vote_by_the_models_vectors_and_their_number_is_chosen_in_the_trai
 
 
 def test_a_random_split_asks_for_what_it_holds_out(sample):
-    split, again = (
-        split_at_random(Events.of(check_ratings(ratings)), 4_000, None)
-        for ratings in (sample, sample.sample(frac=1, random_state=0))
-    )
-    assert_array_equal(split.train.sequences.codes, again.train.sequences.codes)
-    train = split.train.to_frame()
-    held = sample.merge(train, how="left", indicator=True)
-    held = held[held["_merge"] == "left_only"]
+    split = split_at_random(Events.of(check_ratings(sample)), 4_000, None)
+    train, warm = split.train.to_frame(), split.protocols["warm"]
+    held = sample.merge(train, how="left", indicator=True).query("_merge == 'left_only'")
     assert (len(train), len(held), split.cutoff) == (16_000, 4_000, None)
-    assert held["user_id"].nunique() > 400
     # all times are held out alike, and not the latest
     assert held["timestamp"].median() < sample["timestamp"].quantile(0.6)
-    warm = split.protocols["warm"]
     watched, later = (frame.groupby("user_id")["item_id"].agg(set) for frame in (train, held))
     targets = {user: later[user] - watched[user] for user in later.index if user in watched.index}
     found = {user: set(items) for user, items in item_sets(warm.targets).items()}
@@ -242,12 +202,9 @@ def test_a_random_split_asks_for_what_it_holds_out(sample):
 @pytest.mark.slow
 def test_a_random_split_inflates_recall(ml_100k):
     report = evaluate(ml_100k, params=TINY, studies=["leak"])
-    by_time, leak = report["protocols"]["warm"], report["leak"]
-    assert list(leak["models"]) == list(by_time["models"])
+    by_time, leak = report["protocols"]["warm"]["models"], report["leak"]["models"]
     for name in ("item-knn", "svd", "ease", "markov"):
-        low = leak["models"][name]["recall@20"]["ci95"][0]
-        assert low > 1.3 * by_time["models"][name]["recall@20"]["mean"]
-    assert leak["n_users"] > 900
+        assert leak[name]["recall@20"]["ci95"][0] > 1.3 * by_time[name]["recall@20"]["mean"]
 
 
 # ---- update
@@ -258,7 +215,6 @@ def test_an_update_is_compared_on_the_same_users_and_leaks_nothing(sample, repor
     assert split["n_old"] + split["n_news"] == report["split"]["n_train"]
     for protocol, result in found["protocols"].items():
         assert list(result["models"]) == ["item2vec", "old", "retrained"]
-        assert set(result["differences"]) == {"old", "retrained"}
         assert result["n_users"] == report["protocols"][protocol]["n_users"]
     assert len({values["mrr"]["mean"] for values in result["models"].values()}) == 3
     assert found["drift"]["item2vec"]["n_new_events"] == split["n_news"]
@@ -305,16 +261,14 @@ def test_cold_items_are_found_above_the_random_floor(report):
 def test_a_cold_item_that_the_table_lacks_is_a_miss(report, sample, sample_items):
     split = split_by_time(sample)
     late = split.validation[~split.validation["item_id"].isin(split.train["item_id"])]
-    lacking = late["item_id"].value_counts().index[0]
-    table = sample_items[sample_items["item_id"] != lacking]
+    table = sample_items[sample_items["item_id"] != late["item_id"].value_counts().index[0]]
     options = {"params": PARAMS, "against": (), "studies": ["cold-items"], "ks": KS}
-    every, fewer = report["cold_items"], evaluate(sample, table, **options)["cold_items"]
-    every, fewer = every["fold-in"], fewer["fold-in"]
+    reports = report, evaluate(sample, table, **options)
+    every, fewer = (one["cold_items"]["fold-in"] for one in reports)
     assert fewer["n_targets"] == every["n_targets"]
     assert fewer["n_cold_items"] == every["n_cold_items"] - 1
-    recalls = [found["alone"]["models"]["item2vec"]["recall@20"]["mean"]
-               for found in (every, fewer)]  # fmt: skip
-    assert recalls[0] > recalls[1] > 0
+    before, after = (one["alone"]["models"]["item2vec"]["recall@20"] for one in (every, fewer))
+    assert before["mean"] > after["mean"] > 0
     known = sample_items[sample_items["item_id"].isin(split.train["item_id"])]
     with pytest.raises(DataError, match="no cold items"):
         evaluate(sample, known, **options)

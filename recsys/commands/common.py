@@ -1,4 +1,4 @@
-"""Share what the verbs need: arguments, loading data by them, exit codes, JSON."""
+"""Share what the commands need: arguments, loading data by them, exit codes, JSON."""
 
 from __future__ import annotations
 
@@ -7,17 +7,12 @@ import json
 import logging
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recsys import errors
 from recsys.data.datasets import data_folder
-from recsys.errors import (
-    ColdUserError,
-    DataError,
-    DownloadError,
-    UnknownItemError,
-    UnknownUserError,
-)  # fmt: skip
 from recsys.settings import SETTINGS, TEXTBOOK
 
 if TYPE_CHECKING:
@@ -30,23 +25,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DEFAULT_DATA = "ml-100k"
-UNKNOWN = (UnknownUserError, UnknownItemError, ColdUserError)
+COLUMNS = ("user", "item", "rating", "timestamp")
+UNKNOWN = (errors.UnknownUserError, errors.UnknownItemError, errors.ColdUserError)
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
     """Add --data and the options that say how to read it."""
     group = parser.add_argument_group("data")
     default = f" (default: {DEFAULT_DATA}, or the synthetic sample where that cannot be had)"
-    group.add_argument(
-        "--data",
-        metavar="SOURCE",
-        required=required,
-        help="a data set's name, a folder, a zip, or a file" + ("" if required else default),
-    )
-    for column in ("user", "item", "rating", "timestamp"):
-        group.add_argument(
-            f"--{column}-col", metavar="NAME", help=f"name of the {column} column in a file"
-        )
+    about = "a data set's name, a folder, a zip, or a file" + ("" if required else default)
+    group.add_argument("--data", metavar="SOURCE", required=required, help=about)
+    for column in COLUMNS:
+        group.add_argument(f"--{column}-col", metavar="NAME",
+                           help=f"name of the {column} column in a file")  # fmt: skip
     group.add_argument("--text-ids", action="store_true", help="take all ids as text")
     group.add_argument("--no-cache", action="store_true",
                        help="read the file itself and keep no copy in the data folder")  # fmt: skip
@@ -63,14 +54,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     for name, setting in SETTINGS.items():
         group.add_argument(f"--{name.replace('_', '-')}", type=setting.parse, metavar="X",
                            help=setting.help, default=argparse.SUPPRESS)  # fmt: skip
-    group.add_argument(
-        "--params", type=Path, metavar="FILE", help="a TOML file of settings, as tune writes it"
-    )
-    group.add_argument(
-        "--textbook",
-        action="store_true",
-        help="the tutorials' recipe: skip-gram, gensim's defaults, plain mean, cosine",
-    )
+    group.add_argument("--params", type=Path, metavar="FILE",
+                       help="a TOML file of settings, as tune writes it")  # fmt: skip
+    group.add_argument("--textbook", action="store_true",
+                       help="the tutorials' recipe: skip-gram, gensim's defaults, plain mean, "
+                       "cosine")  # fmt: skip
 
 
 def model_params(args: argparse.Namespace) -> dict[str, Any]:
@@ -82,17 +70,17 @@ def model_params(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _read_params(path: Path) -> dict[str, Any]:
-    """Read settings from a TOML file."""
     import tomllib
 
     try:
         with path.open("rb") as file:
             params = tomllib.load(file)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"'{path}' is not TOML: {error}") from None
+        raise errors.DataError(f"'{path}' is not TOML: {error}") from None
     unknown = params.keys() - SETTINGS.keys()
     if unknown:
-        raise DataError(f"'{path}' holds {sorted(unknown)}, which are not settings of the model")
+        message = f"'{path}' holds {sorted(unknown)}, which are not settings of the model"
+        raise errors.DataError(message)
     return params
 
 
@@ -101,13 +89,11 @@ def load_data(args: argparse.Namespace) -> tuple[str, pd.DataFrame, pd.DataFrame
     from recsys.data.load import load_items, load_ratings
 
     source, name = args.data or DEFAULT_DATA, args.data or DEFAULT_DATA
-    columns = {f"{c}_col": vars(args)[f"{c}_col"] for c in ("user", "item", "rating", "timestamp")}
+    columns = {f"{column}_col": vars(args)[f"{column}_col"] for column in COLUMNS}
     try:
-        ratings = load_ratings(
-            source, **columns, text_ids=args.text_ids, rating_scale=args.rating_scale,
-            cache=not args.no_cache,
-        )  # fmt: skip
-    except DownloadError as error:
+        ratings = load_ratings(source, **columns, text_ids=args.text_ids,
+                               rating_scale=args.rating_scale, cache=not args.no_cache)  # fmt: skip
+    except errors.DownloadError as error:
         if args.data:
             raise
         source, name = "sample", "sample (synthetic)"
@@ -115,7 +101,7 @@ def load_data(args: argparse.Namespace) -> tuple[str, pd.DataFrame, pd.DataFrame
         ratings = load_ratings(source)
     try:
         return name, ratings, load_items(source, text_ids=args.text_ids)
-    except DataError as error:
+    except errors.DataError as error:
         logger.info("no titles: %s", error)
         return name, ratings, None
 
@@ -132,12 +118,9 @@ def model_folder(args: argparse.Namespace) -> Path:
 
 def convert_id(text: str, ids: Any) -> Any:
     """Turn an id typed on the command line into the type of the model's ids."""
-    if ids.dtype == object:
-        return text
-    try:
-        return int(text)
-    except ValueError:
-        return text
+    with suppress(ValueError):
+        return text if ids.dtype == object else int(text)
+    return text
 
 
 def add_split_arguments(group: Any, *, fraction: float | None) -> None:

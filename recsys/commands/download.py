@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import argparse
 
 from recsys.commands import common
 from recsys.data.datasets import DATASETS, fetch
-
-if TYPE_CHECKING:
-    import argparse
 
 SUMMARY = "fetch a MovieLens data set"
 

@@ -5,14 +5,11 @@ Prints a table; with --json, one JSON object.
 
 from __future__ import annotations
 
+import argparse
 import time
-from typing import TYPE_CHECKING
 
 from recsys.commands import common
 from recsys.studies import find_studies, study_names
-
-if TYPE_CHECKING:
-    import argparse
 
 SUMMARY = "measure recall@K on a split by time, beside baselines"
 

@@ -13,31 +13,23 @@ them: recsys/export/README.md.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import argparse
 
 from recsys.commands import common
 from recsys.export.files import FORMATS, export
-
-if TYPE_CHECKING:
-    import argparse
 
 SUMMARY = "write the vectors of the saved model for other programs"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's options."""
-    parser.add_argument(
-        "target",
-        metavar="TARGET",
-        help="a file; for projector a folder; for redis a URL such as redis://localhost:6379/0",
-    )
+    parser.add_argument("target", metavar="TARGET", help="a file; for projector a folder; for "
+                        "redis a URL such as redis://localhost:6379/0")  # fmt: skip
     parser.add_argument("--format", choices=FORMATS, required=True, help="see above")
-    parser.add_argument(
-        "--what",
-        metavar="KINDS",
-        help="input, output, users, or several with commas between (default: input for word2vec "
-        "and projector; input,output for parquet; all for npz, sqlite and redis)",
-    )
+    parser.add_argument("--what", metavar="KINDS",
+                        help="input, output, users, or several with commas between (default: input "
+                        "for word2vec and projector; input,output for parquet; all for npz, sqlite "
+                        "and redis)")  # fmt: skip
     common.add_model_folder(parser)
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import argparse
 
 from recsys.commands import common
-
-if TYPE_CHECKING:
-    import argparse
 
 SUMMARY = "find items like an item"
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import argparse
 
 from recsys.commands import common
-
-if TYPE_CHECKING:
-    import argparse
 
 SUMMARY = "train on all ratings and save the model"
 
@@ -29,12 +26,10 @@ def run(args: argparse.Namespace) -> None:
     model.fit(ratings, items).save(folder)
     about, n_users, n_items = model.about, len(model.users), len(model.items)
     if args.json:
-        common.print_json(
-            {
-                "model": str(folder), "data": name, "n_users": n_users, "n_items": n_items,
-                "params": model.params, "seconds": about["seconds"], "ann": about["ann"],
-            }
-        )  # fmt: skip
+        common.print_json({
+            "model": str(folder), "data": name, "n_users": n_users, "n_items": n_items,
+            "params": model.params, "seconds": about["seconds"], "ann": about["ann"],
+        })  # fmt: skip
         return
     print(
         f"{folder}: Item2Vec of {n_items:,} items for {n_users:,} users, "

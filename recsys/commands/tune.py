@@ -5,16 +5,14 @@ What `evaluate` holds out is never looked at, so that what is found can be measu
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recsys.commands import common
 from recsys.errors import DataError
-
-if TYPE_CHECKING:
-    import argparse
 
 SUMMARY = "search the parameters of Word2Vec for a data set"
 
@@ -39,13 +37,10 @@ def run(args: argparse.Namespace) -> None:
 
     name, ratings, _ = common.load_data(args)
     found = tune(
-        ratings,
-        minutes=args.minutes,
-        split=args.split,
+        ratings, minutes=args.minutes, split=args.split, seed=args.seed,
         validation_fraction=args.validation_fraction,
-        seed=args.seed,
         on_better=lambda better: _write_toml(args.output, better, name),
-    )
+    )  # fmt: skip
     _write_toml(args.output, found, name)
     if args.json:
         common.print_json({**found, "output": str(args.output)})

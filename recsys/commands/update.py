@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import argparse
+from pathlib import Path
+from typing import Any
 
 from recsys.commands import common
 from recsys.errors import ModelError
-
-if TYPE_CHECKING:
-    import argparse
-    from pathlib import Path
 
 SUMMARY = "learn new ratings, save the model"
 

@@ -19,27 +19,23 @@ if TYPE_CHECKING:
     from recsys.data.sequences import Sequences
 
     Scores = npt.NDArray[np.float32]
-    # Scores all items for some histories, none empty: shape (n_users, n_items).
+    # Scores all items for some histories, none empty: (n_users, n_items).
     Baseline = Callable[[Sequences], Scores]
 
-# Where nothing better can be chosen (`recsys.evaluation.opponents`).
+# Used where none can be chosen (`recsys.evaluation.opponents`).
 HALF_LIFE = 3.0
 
 
 class HistoryBaseline(Protocol):
-    """Score all items for some histories, of which the newest items weigh most."""
+    """Score all items for histories weighted as in `user_item_matrix`."""
 
     def __call__(self, histories: Sequences, half_life: float | None = HALF_LIFE) -> Scores:
-        """Return float32 scores of shape (n_users, n_items); see `user_item_matrix`."""
-        ...
+        """Return float32 scores of shape (n_users, n_items)."""
 
 
 @dataclass(frozen=True)
 class Opponent:
-    """A baseline that takes histories, and the settings to choose from; the first is the default.
-
-    On catalogues of more than `max_items` it is left out.
-    """
+    """A baseline, and the settings to choose from, the default first; at most for `max_items`."""
 
     fit: Callable[..., HistoryBaseline]
     settings: list[dict[str, Any]]
@@ -47,13 +43,9 @@ class Opponent:
 
 
 def user_item_matrix(histories: Sequences, half_life: float | None = None) -> csr_array:
-    """Lay histories out as a sparse (n_users, n_items) matrix of weights, each item once.
+    """Lay histories out as a sparse (n_users, n_items) matrix, each item once.
 
-    Parameters
-    ----------
-    histories : Sequences
-    half_life : float, items
-        Recency weights that sum to 1 a user; None = 1 for every item that was watched.
+    With a half-life, in items, recency weights that sum to 1 a user; without, 1 for every item.
     """
     # A copy, since adding up duplicates would shift the offsets of the histories themselves.
     matrix = history_matrix(histories, half_life=half_life).copy()
@@ -104,9 +96,8 @@ def item_knn(
 ) -> HistoryBaseline:
     """Score by the cosine between items as sets of users.
 
-    similarity(i, j) = |users of both| / (sqrt(|users of i| |users of j|) + shrinkage), of which
-    the `n_neighbours` largest of each item are kept; an item's score is the sum over the history
-    of weight * similarity.
+    similarity(i, j) = |users of both| / (sqrt(|users of i| |users of j|) + shrinkage), the
+    `n_neighbours` largest of each item; score = sum over the history of weight * similarity.
 
     References
     ----------
@@ -115,11 +106,9 @@ def item_knn(
     from scipy.sparse import csr_array, vstack
 
     matrix = user_item_matrix(train)
-    n_items = matrix.shape[1]
-    lengths = np.sqrt(matrix.sum(axis=0))
-    k = min(n_neighbours, n_items)
+    by_item, n_items = matrix.T.tocsr(), matrix.shape[1]
+    lengths, k = np.sqrt(matrix.sum(axis=0)), min(n_neighbours, n_items)
     blocks = []
-    by_item = matrix.T.tocsr()
     for start in range(0, n_items, 1024):
         rows = np.arange(start, min(start + 1024, n_items))
         both = (by_item[rows] @ matrix).toarray()
@@ -131,9 +120,7 @@ def item_knn(
 
 
 def svd(train: Sequences, *, n_components: int = 32, seed: int = 0) -> HistoryBaseline:
-    """Score by the projection of a history on the main directions of the user-item matrix.
-
-    score = h V V', with V the right singular vectors.
+    """Score by h V V', with V the first right singular vectors of the user-item matrix.
 
     References
     ----------
@@ -178,9 +165,9 @@ def ease(train: Sequences, *, penalty: float = 500.0) -> HistoryBaseline:
 def markov(train: Sequences, *, n_next: int = 10, decay: float = 0.9) -> HistoryBaseline:
     """Score by what came after an item in the training sequences.
 
-    weight(i, j) = sum over the events of i and the `n_next` events after each that are of j, of
-    decay ** (gap - 1) / sqrt(count of i * count of j); an item's score is the sum over the
-    history of recency weight * weight.
+    weight(i, j) = sum over the events of i, and the `n_next` after each that are of j, of
+    decay ** (gap - 1) / sqrt(count of i * count of j); score = sum over the history of
+    recency weight * weight.
 
     References
     ----------
@@ -197,10 +184,7 @@ def markov(train: Sequences, *, n_next: int = 10, decay: float = 0.9) -> History
         weights = (decay ** (gap - 1) * scale[first] * scale[then]).astype(np.float32)
         return csr_array((weights, (first, then)), shape=(n_items, n_items))
 
-    following = transitions(1)
-    for gap in range(2, n_next + 1):
-        following = following + transitions(gap)
-    return linear(following)
+    return linear(sum(map(transitions, range(2, n_next + 1)), start=transitions(1)))
 
 
 def plus_popularity(
@@ -212,8 +196,7 @@ def plus_popularity(
 ) -> Baseline:
     """Add recent popularity to a baseline's scores, standardised user by user.
 
-    (score - its mean) / its deviation + weight * log popularity, the same popularity as in our
-    own model (`recsys.vectors.readout.log_popularity`).
+    (score - its mean) / its deviation + weight * `recsys.vectors.readout.log_popularity`.
     """
     term = np.float32(weight) * log_popularity(counts, recent)
 

@@ -45,12 +45,11 @@ class Contender:
     item_ids : integer or str array, shape (n_items,)
         Ascending; what it can recommend.
     rank : function (cases over `item_ids`) -> (rows, scores)
-        In the form of `recsys.search.exact.top_k`, without what was watched; the targets are not
-        looked at.
+        As `recsys.search.exact.top_k`, without watched items; it does not look at the targets.
     needs_history : bool
         Whether a user without any known item is left unserved.
     unit_vectors : float32 array, shape (n_items, d), or None
-        Where given, how far apart the items of a list are is measured too.
+        Where given, the distance within lists is measured too.
     """
 
     item_ids: npt.NDArray[Any]
@@ -60,22 +59,16 @@ class Contender:
 
 
 def contender_of_model(model: Recommender | Model, k: int, **dials: Any) -> Contender:
-    """Let a fitted model take part, with the code of `recommend_many`.
+    """Let a fitted model take part with lists of length k, by the code of `recommend_many`.
 
-    Parameters
-    ----------
-    model : Recommender or Model
-    k : int
-        Length of the lists.
-    dials : popularity, diversity
-        As in `recsys.Recommender.recommend`; where given, the distances within lists are measured.
+    `dials` are popularity and diversity as in `recsys.Recommender.recommend`; where given, the
+    distance within lists is measured too.
     """
     held = model if isinstance(model, Model) else fitted(model)
 
     def rank(cases: Cases) -> tuple[Rows, npt.NDArray[np.float32]]:
-        return held.rank(
-            cases.histories, k, exclude=cases.watched, staleness=cases.staleness, **dials
-        )
+        return held.rank(cases.histories, k, exclude=cases.watched, staleness=cases.staleness,
+                         **dials)  # fmt: skip
 
     unit_vectors = held.tables.unit_vectors if dials else None
     return Contender(take(held.tables.item_ids), rank, unit_vectors=unit_vectors)
@@ -104,13 +97,8 @@ def contender_of_baseline(
 class Measured:
     """What every contender scored on the users of one protocol at one cutoff.
 
-    Attributes
-    ----------
-    user_ids : integer or str array, shape (n_users,)
-    n_targets, n_targets_without_vector : int
-    per_user : dict of name -> metric -> float64 array, shape (n_users,)
-    coverage : dict of name -> metric -> share; None without users
-    n_unserved : dict of name -> int
+    By the contender's name: `per_user` metrics, float64 of shape (n_users,), `coverage` (None
+    without users), and `n_unserved`, users who count as 0.
     """
 
     user_ids: npt.NDArray[Any]
@@ -124,16 +112,10 @@ class Measured:
 def measure(
     cases: Cases, contenders: dict[str, Contender], train: Sequences, ks: Sequence[int]
 ) -> Measured:
-    """Measure every contender on the users of one protocol.
+    """Measure every contender, one of them `MODEL`, on the users of one protocol.
 
-    Parameters
-    ----------
-    cases : Cases
-    contenders : dict of name -> Contender
-        One of them is `MODEL`.
-    train : Sequences
-        The interactions all were trained on; they give the popularity that novelty needs.
-    ks : ascending whole numbers
+    `train` holds the interactions that all were trained on; novelty goes by their counts. `ks`
+    ascend.
     """
     n_targets = int(cases.n_targets.sum())
     found = Measured(cases.targets.user_ids, n_targets, n_targets, {}, {}, {})
@@ -151,16 +133,15 @@ def measure(
         rows, listed, served = _rank(contender, asked, ks[-1])
         share = train.counts()[rows_of(contender.item_ids, train.item_ids)] / len(train.codes)
         found.n_unserved[name] = int((~served).sum())
-        coverage: dict[str, float | None] = {}
-        values: dict[str, PerUser] = {}
-        found.coverage[name], found.per_user[name] = coverage, values
+        coverage, values = found.coverage.setdefault(name, {}), found.per_user.setdefault(name, {})
         for k in ks:
             top = rows[:, :k], listed[:, :k]
             coverage[f"coverage@{k}"] = metrics.coverage(*top, n_items) if len(cases) else None
             values[f"novelty@{k}"] = metrics.novelty(*top, share)
             if contender.unit_vectors is not None:
-                distance = metrics.intra_list_distance(*top, contender.unit_vectors)
-                values[f"intra_list_distance@{k}"] = distance
+                values[f"intra_list_distance@{k}"] = metrics.intra_list_distance(
+                    *top, contender.unit_vectors
+                )
         values |= metrics.accuracy(listed & among(rows, asked.targets), asked.n_targets, ks)
     n_known = len(over(contenders[MODEL].item_ids).targets.codes)
     return replace(found, n_targets_without_vector=n_targets - n_known)
@@ -176,10 +157,7 @@ def recall_of(contender: Contender, cases: Cases, k: int) -> PerUser:
 def _rank(
     contender: Contender, known: Cases, k: int
 ) -> tuple[Rows, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Return ranked rows (n_users, k), where a list has an entry, and who is served at all.
-
-    The cases are over the items of the contender.
-    """
+    """Return ranked rows (n_users, k), where a list has an entry, and who is served at all."""
     served = (known.histories.lengths > 0) | (not contender.needs_history)
     rows = np.zeros((len(known), k), np.int64)
     listed = np.zeros((len(known), k), bool)
@@ -208,19 +186,16 @@ def among(rows: Rows, targets: Sequences) -> npt.NDArray[np.bool_]:
 
 
 def averaged(cutoffs: Sequence[Measured]) -> dict[str, Any]:
-    """Average every metric of every model, and every difference to a baseline, in one bootstrap.
+    """Average all metrics and paired differences of one protocol, at one or more cutoffs.
 
-    The argument is one protocol at one or more cutoffs. A mean is the mean of the cutoffs' means,
-    an interval is over users, who bring along all that they scored at all cutoffs; the answer is a
-    protocol of `recsys.evaluate.evaluate`, its differences paired user by user.
+    As in `recsys.evaluation.metrics.means_with_ci95`, in one bootstrap; the result is a protocol of
+    `recsys.evaluate.evaluate`.
     """
-    users, user_rows = np.unique(
-        np.concatenate([measured.user_ids for measured in cutoffs]), return_inverse=True
-    )
+    ids = [measured.user_ids for measured in cutoffs]
+    users, user_rows = np.unique(np.concatenate(ids), return_inverse=True)
     tables = [_columns(measured) for measured in cutoffs]
-    which = np.repeat(np.arange(len(cutoffs)), [len(m.user_ids) for m in cutoffs])
-    entries = column_means(np.vstack([np.column_stack(list(t.values())) for t in tables]),
-                       user_rows, which)  # fmt: skip
+    values = np.vstack([np.column_stack(list(table.values())) for table in tables])
+    entries = column_means(values, user_rows, np.repeat(np.arange(len(ids)), [*map(len, ids)]))
     names = list(cutoffs[0].per_user)
     models: dict[str, dict[str, Any]] = {name: {} for name in names}
     differences: dict[str, dict[str, Any]] = {name: {} for name in names if name != MODEL}
@@ -228,7 +203,7 @@ def averaged(cutoffs: Sequence[Measured]) -> dict[str, Any]:
         (models[name] if other is None else differences[other])[metric] = entry
     for name, found in models.items():
         for metric in cutoffs[0].coverage[name]:
-            shares = [measured.coverage[name][metric] for measured in cutoffs]
+            shares = (measured.coverage[name][metric] for measured in cutoffs)
             known = [share for share in shares if share is not None]
             found[metric] = {"mean": float(np.mean(known)) if known else None, "ci95": None}
         found["n_users_unserved"] = sum(measured.n_unserved[name] for measured in cutoffs)
@@ -256,12 +231,11 @@ def column_means(
     table: PerUser, users: npt.NDArray[np.int64], cutoffs: npt.NDArray[np.int64]
 ) -> list[dict[str, Any]]:
     """Average the columns of a (n_rows, n_columns) table; null where nobody has a value."""
+    nothing: dict[str, Any] = {"mean": None, "ci95": None}
     if len(table) == 0:
-        return [{"mean": None, "ci95": None}] * table.shape[1]
+        return [nothing] * table.shape[1]
     means, intervals = metrics.means_with_ci95(table, users=users, cutoffs=cutoffs)
     return [
-        {"mean": None, "ci95": None}
-        if np.isnan(mean)
-        else {"mean": float(mean), "ci95": interval.tolist()}
+        nothing if np.isnan(mean) else {"mean": float(mean), "ci95": interval.tolist()}
         for mean, interval in zip(means, intervals, strict=True)
     ]

@@ -1,7 +1,7 @@
 """Measure ranked lists: one value per user, then a mean with its interval.
 
-All functions take `hits`, a bool array of shape (n_users, K): whether the item at each rank of a
-user's list, best first, is one of the user's targets. An unserved user's row is all False.
+`hits` is a bool array of shape (n_users, K): whether the item at each rank of a user's list, best
+first, is one of the user's targets. An unserved user's row is all False.
 """
 
 from __future__ import annotations
@@ -71,13 +71,8 @@ def accuracy(hits: Hits, n_targets: npt.NDArray[np.int64], ks: Iterable[int]) ->
 def coverage(rows: npt.NDArray[np.integer], served: npt.NDArray[np.bool_], n_items: int) -> float:
     """Share of the catalogue that is recommended to anybody.
 
-    Parameters
-    ----------
-    rows : integer array, shape (n_users, k)
-        Item rows of the lists.
-    served : bool array, shape (n_users, k)
-        False where a list ends before k.
-    n_items : int
+    `rows` holds the item rows of the lists, (n_users, k); `served` is False where a list ends
+    before k.
     """
     listed = np.zeros(n_items, bool)
     listed[rows[served]] = True
@@ -89,12 +84,8 @@ def novelty(
 ) -> PerUser:
     """Mean -log2 of the popularity share over a user's list, in bits; NaN for an empty list.
 
-    Parameters
-    ----------
-    rows, served
-        As in `coverage`.
-    share : float64 array, shape (n_items,)
-        An item's share of all training events, above 0 for every item that is recommended.
+    `share`, of shape (n_items,), is an item's share of all training events, above 0 for every
+    item that is recommended; the rest is as in `coverage`.
 
     References
     ----------
@@ -112,12 +103,7 @@ def intra_list_distance(
 ) -> PerUser:
     """Mean of 1 - cosine over all pairs of a user's list; NaN for a list of fewer than two.
 
-    Parameters
-    ----------
-    rows, served
-        As in `coverage`.
-    unit_vectors : float32 array, shape (n_items, d)
-        Of length 1.
+    `unit_vectors`, of shape (n_items, d), have length 1; the rest is as in `coverage`.
 
     References
     ----------
@@ -138,24 +124,18 @@ def means_with_ci95(
     *,
     users: npt.NDArray[np.int64] | None = None,
     cutoffs: npt.NDArray[np.int64] | None = None,
-    n_resamples: int = 1000,
-    seed: int = 0,
 ) -> tuple[PerUser, npt.NDArray[np.float64]]:
     """Average each column over users, with 95% percentile-bootstrap intervals over users.
 
-    All columns are resampled together, so that the interval of a column of paired differences is
-    a paired interval. NaN values are left out of a column's mean.
-
-    A user who occurs at several cutoffs is drawn with all of their rows, since the same user
-    twice is not two users; a mean is then the mean of the cutoffs' means.
+    All columns are resampled together 1,000 times (seeded), so a column of paired differences has
+    a paired interval. NaN values are left out of a column's mean. A user who occurs at several
+    cutoffs is drawn with all of their rows; a mean is then the mean of the cutoffs' means.
 
     Parameters
     ----------
     values : float64 array, shape (n_rows, n_columns)
-    users : int64 array, shape (n_rows,), optional
-        Whose row it is, counted from 0; by default each row is a user.
-    cutoffs : int64 array, shape (n_rows,), optional
-        Which cutoff it is of, counted from 0; by default all are of one.
+    users, cutoffs : int64 arrays, shape (n_rows,)
+        User and cutoff of a row, counted from 0; by default each row is a user, of one cutoff.
 
     Returns
     -------
@@ -183,13 +163,12 @@ def means_with_ci95(
             n_cutoffs += n > 0
         return np.divide(sums, n_cutoffs, out=np.full_like(sums, np.nan), where=n_cutoffs > 0)
 
-    rng = np.random.default_rng(seed)
-    resampled = np.empty((n_resamples, n_columns))
-    for start in range(0, n_resamples, 50):
-        draws = [rng.integers(0, n_users, n_users) for _ in resampled[start : start + 50]]
+    rng, blocks = np.random.default_rng(0), []
+    for _ in range(20):
+        draws = [rng.integers(0, n_users, n_users) for _ in range(50)]
         times = [np.bincount(draw, minlength=n_users) for draw in draws]
-        resampled[start : start + 50] = means_of(np.array(times, dtype=np.float64))
-    means = means_of(np.ones((1, n_users)))[0]
+        blocks.append(means_of(np.array(times, dtype=np.float64)))
+    resampled, means = np.vstack(blocks), means_of(np.ones((1, n_users)))[0]
     intervals = np.full((n_columns, 2), np.nan)
     some = ~np.isnan(means)
     intervals[some] = np.nanpercentile(resampled[:, some], [2.5, 97.5], axis=0).T

@@ -1,7 +1,4 @@
-"""Give the opponents their best chance: choose their settings inside the training part.
-
-On the slice that our own model is calibrated on (`recsys.data.splits.calibration_split`).
-"""
+"""Choose the opponents' settings inside the training part, where our model is calibrated too."""
 
 from __future__ import annotations
 
@@ -41,33 +38,22 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# What is chosen from; the first of each is what is used where nothing can be chosen.
+# What is chosen from; the first of each is the default.
 HALF_LIVES = (HALF_LIFE, 1.0, 10.0, None)
 DAYS = (30, 7)
 WEIGHTS = (0.25, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0)
-# By recall at this length.
-K = 20
-# Above this many items, settings that need another fit are not searched, for the time it takes.
+K = 20  # of the recall that decides
+# Above this many items, settings that need another fit keep their default, to save time.
 SEARCH_LIMIT = 3_000
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Where settings are chosen: an earlier part to fit on, and users to find items for.
+    """Where settings are chosen: an earlier part to fit on, and users to find items for."""
 
-    Attributes
-    ----------
-    train : Events
-        Compact, interactions only.
-    recent : dict of days -> int64 array, shape (n_items,)
-        See `count_recent`.
-    cases : dict of protocol -> Cases
-        Over the items of `train`.
-    """
-
-    train: Events
-    recent: dict[int | None, Counts]
-    cases: dict[str, Cases]
+    train: Events  # compact, interactions only
+    recent: dict[int | None, Counts]  # see `count_recent`
+    cases: dict[str, Cases]  # over the items of `train`
 
     @classmethod
     def of(cls, train: Events, min_rating: float | None) -> Slice | None:
@@ -86,8 +72,7 @@ class Slice:
         """Return the mean over the protocols of the mean recall over users."""
         item_ids = self.train.sequences.item_ids
         contender = contender_of_baseline(baseline, item_ids, K, needs_history=needs_history)
-        means = [recall_of(contender, cases, K).mean() for cases in self.cases.values()]
-        return float(np.mean(means))
+        return float(np.mean([recall_of(contender, c, K).mean() for c in self.cases.values()]))
 
     def best_of(
         self, values: Sequence[Any], baseline_for: Callable[[Any], Baseline], **given: bool
@@ -103,18 +88,14 @@ def count_recent(events: Events, cutoff: int | None) -> dict[int | None, Counts]
 
     The key None holds the counts of all days; without times there is no other.
     """
-    now = events.now if cutoff is None else cutoff
+    now, all_days = events.now if cutoff is None else cutoff, events.sequences.counts()
     days = () if now is None else DAYS
-    recent: dict[int | None, Counts] = {d: events.recent_counts(d, now or 0) for d in days}
-    return recent | {None: events.sequences.counts()}
+    return {**{d: events.recent_counts(d, now or 0) for d in days}, None: all_days}
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen for one opponent: keywords of its `fit`, half-life, and added popularity.
-
-    `recall` is that on the slice; None where nothing could be chosen.
-    """
+    """One opponent's keywords of `fit`, half-life, recall on the slice, and added popularity."""
 
     settings: dict[str, Any]
     half_life: float | None = HALF_LIFE
@@ -123,18 +104,18 @@ class Choice:
     weight: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what the report says of it."""
+        """Return its entry in the report."""
         settings = {"half_life": self.half_life, **self.settings}
         if self.weight:
             settings |= {"popularity_days": self.days, "popularity_weight": self.weight}
         return {"settings": settings, f"recall@{K}": self.recall}
 
     def baseline(self, score: HistoryBaseline, recent: dict[int | None, Counts]) -> Baseline:
-        """Put what `fit` gave together with the half-life and the popularity."""
-        found: Baseline = partial(score, half_life=self.half_life)
+        """Give what `fit` returned the half-life, and add the popularity."""
+        plain: Baseline = partial(score, half_life=self.half_life)
         if not self.weight:
-            return found
-        return plus_popularity(found, recent[self.days], recent[None], weight=self.weight)
+            return plain
+        return plus_popularity(plain, recent[self.days], recent[None], weight=self.weight)
 
 
 def choose(opponent: Opponent, where: Slice, *, with_popularity: bool = False) -> list[Choice]:
@@ -172,25 +153,9 @@ def fit_opponents(
 ) -> tuple[dict[str, Contender], dict[str, Any]]:
     """Choose the settings of all opponents inside the training part and fit them on all of it.
 
-    Parameters
-    ----------
-    train : Events
-    cutoff : int or None
-        The second that recent popularity is counted back from; None = the end of `train`.
-    k : int
-        Length of the lists.
-    against : some of "baselines" and "peers"
-        With "peers" the models of `recsys.evaluation.peers` take part, and every opponent also
-        with popularity added.
-    min_rating : float
-        Ratings below it are not interactions.
-
-    Returns
-    -------
-    contenders : dict of name -> Contender
-    chosen : dict of name -> dict
-        settings, and the recall@20 that they had where they were chosen (None: the defaults,
-        since the training part is too small to split).
+    Recent popularity is counted back from the cutoff, in seconds, or from the end of `train`. The
+    second dict has `settings`, and their `recall@20` on the slice: None where they are defaults,
+    since the training part is too small to split.
     """
     if not against:
         return {}, {}

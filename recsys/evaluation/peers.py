@@ -1,11 +1,9 @@
-"""Compare with other libraries: three models of `implicit`, given the same histories.
-
-They come with the extra `peers`, run in one thread unless told otherwise, and are seeded.
-"""
+"""Compare with three models of the package `implicit` (extra `peers`), seeded, in one thread."""
 
 from __future__ import annotations
 
 import warnings
+from importlib.util import find_spec
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +20,7 @@ if TYPE_CHECKING:
 
 
 def check_installed() -> None:
-    """Raise ModuleNotFoundError at the door rather than after minutes of training."""
-    from importlib.util import find_spec
-
+    """Raise ModuleNotFoundError at once rather than after minutes of training."""
     if find_spec("implicit") is None:
         raise ModuleNotFoundError(
             'comparing with peers needs the package "implicit", which is not installed: '
@@ -45,8 +41,8 @@ def als(
 ) -> HistoryBaseline:
     """Factorise by alternating least squares; user factors are solved for at query time.
 
-    An item of a history has the confidence alpha * weight, with weights of mean 1 a user, as in
-    training all are. `workers` is the number of threads that train.
+    The confidence of an item is alpha * weight, with weights of mean 1 a user (1 in training).
+    `workers` threads train.
 
     References
     ----------
@@ -70,18 +66,11 @@ def als(
 
 
 def bpr(
-    train: Sequences,
-    *,
-    factors: int = 64,
-    learning_rate: float = 0.05,
-    regularization: float = 0.01,
-    iterations: int = 100,
-    seed: int = 0,
+    train: Sequences, *, factors: int = 64, iterations: int = 100, seed: int = 0
 ) -> HistoryBaseline:
-    """Factorise by Bayesian personalised ranking; a history is the mean of its items' factors.
+    """Factorise by Bayesian personalised ranking; score = user factors @ item factors + item bias.
 
-    BPR learns users by descent and has no way to add one later. The recency-weighted mean of the
-    item factors stands in for the user's; the item bias is added as it is in training.
+    BPR cannot add users later; the recency-weighted mean of a history's item factors stands in.
 
     References
     ----------
@@ -91,8 +80,8 @@ def bpr(
 
     with one_blas_thread():
         model = BayesianPersonalizedRanking(
-            factors=factors, learning_rate=learning_rate, regularization=regularization,
-            iterations=iterations, num_threads=1, random_state=seed,
+            factors=factors, learning_rate=0.05, iterations=iterations, num_threads=1,
+            random_state=seed,
         )  # fmt: skip
         model.fit(_csr_matrix(train), show_progress=False)
     items, bias = model.item_factors[:, :-1], model.item_factors[:, -1]
@@ -119,10 +108,10 @@ def bm25(
     from scipy.sparse import csr_array, diags_array
 
     model = BM25Recommender(K=n_neighbours, K1=k1, B=b, num_threads=1)
-    with warnings.catch_warnings():  # it passes itself a matrix of the wrong kind
+    with warnings.catch_warnings():  # `implicit` passes itself a matrix of the wrong kind
         warnings.simplefilter("ignore", ParameterWarning)
         model.fit(_csr_matrix(train), show_progress=False)
-    # Without the diagonal, as in item-kNN: what was watched is not ranked.
+    # Without the diagonal, as in item-kNN.
     return linear(csr_array(model.similarity - diags_array(model.similarity.diagonal())))
 
 
@@ -137,12 +126,7 @@ def _csr_matrix(histories: Sequences, half_life: float | None = None) -> csr_mat
     return matrix
 
 
-PEERS = {
-    "als": Opponent(
-        als, [{"factors": f, "alpha": a} for f, a in product((32, 16, 64), (1.0, 10.0))]
-    ),
-    "bpr": Opponent(bpr, [{"factors": f} for f in (64, 32, 128)]),
-    "bm25": Opponent(
-        bm25, [{"n_neighbours": n, "b": b} for n, b in product((200, 50, 1000), (0.75, 0.25))]
-    ),
-}
+ALS = [{"factors": f, "alpha": a} for f, a in product((32, 16, 64), (1.0, 10.0))]
+BPR = [{"factors": f} for f in (64, 32, 128)]
+BM25 = [{"n_neighbours": n, "b": b} for n, b in product((200, 50, 1000), (0.75, 0.25))]
+PEERS = {"als": Opponent(als, ALS), "bpr": Opponent(bpr, BPR), "bm25": Opponent(bm25, BM25)}

@@ -1,4 +1,4 @@
-"""Print an evaluation as a table that one can read in one look."""
+"""Lay an evaluation out as tables of text."""
 
 from __future__ import annotations
 
@@ -21,10 +21,7 @@ LEGEND = (
 
 
 def as_text(report: dict[str, Any], more: Sequence[str] = ()) -> str:
-    """Lay the dict of `recsys.evaluate.evaluate` out as text, at most 115 columns wide.
-
-    `more` holds the lines of the studies.
-    """
+    """Lay a report and the lines of its studies out as text, at most 115 columns wide."""
     data, seconds = report["dataset"], report["seconds"]
     lines = [
         f"{data['name']}: {data['n_ratings']:,} ratings, {data['n_users']:,} users, "
@@ -100,11 +97,9 @@ def protocol_lines(
          f"recall{k} and 95%"],
     ]  # fmt: skip
     for name, values in models.items():
-        row = [name, *(f"{values[f'recall{k}']['mean']:.3f}" for k in ks)]
-        row.append("{:.3f}-{:.3f}".format(*values[f"recall{k}"]["ci95"]))
-        row += [f"{values[metric]['mean']:.3f}" for metric in others]
-        difference = result["differences"].get(name)
-        rows.append([*row, show_difference(difference[f"recall{k}"]) if difference else ""])
+        cells = [show_number(values[metric]["mean"]) for metric in others]
+        difference = show_difference(result["differences"].get(name), k)
+        rows.append([*recall_cells(name, values, ks, k), *cells, difference])
     lines += align(rows)
     unserved = [f"{v['n_users_unserved']:,} in {name}" for name, v in models.items()
                 if v["n_users_unserved"]]  # fmt: skip
@@ -126,6 +121,12 @@ def list_lengths(models: dict[str, Any]) -> tuple[list[str], str]:
     return ks, ks[len(ks) // 2]
 
 
+def recall_cells(name: str, values: dict[str, Any], ks: list[str], k: str) -> list[str]:
+    """Show a model's name, its recall for all lengths of lists, and one interval."""
+    recalls = (f"{values[f'recall{k}']['mean']:.3f}" for k in ks)
+    return [name, *recalls, "{:.3f}-{:.3f}".format(*values[f"recall{k}"]["ci95"])]
+
+
 def show_number(value: float | None) -> str:
     """Show a mean, or that there is none."""
     return "-" if value is None else f"{value:.3f}"
@@ -135,7 +136,6 @@ def calibration_lines(where: str, calibration: dict[str, Any]) -> list[str]:
     """Say what calibration chose, and what it saw."""
     if not calibration.get("chosen"):
         return []
-    chosen = _settings(calibration["chosen"])
     if "skipped" in calibration:
         source = f"defaults: {calibration['skipped']}"
     else:
@@ -144,7 +144,7 @@ def calibration_lines(where: str, calibration: dict[str, Any]) -> list[str]:
             for protocol, recall in calibration["recall@20"].items()
         )
         source = f"chosen inside the training part, with a recall@20 there of {seen}"
-    return _wrapped(f"item2vec's {where} ({source}): {chosen}")
+    return _wrapped(f"item2vec's {where} ({source}): {_settings(calibration['chosen'])}")
 
 
 def _opponents_lines(where: str, opponents: dict[str, Any]) -> list[str]:
@@ -168,8 +168,11 @@ def _wrapped(text: str) -> list[str]:
     return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
 
-def show_difference(entry: dict[str, Any]) -> str:
-    """Show a paired difference with its interval."""
+def show_difference(differences: dict[str, Any] | None, k: str) -> str:
+    """Show a paired difference in recall with its interval; empty where there is none."""
+    if differences is None:
+        return ""
+    entry = differences[f"recall{k}"]
     return "{:+.3f} ({:+.3f}, {:+.3f})".format(entry["mean"], *entry["ci95"])
 
 

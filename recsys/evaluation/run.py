@@ -27,36 +27,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trial:
-    """What came out at one split.
+    """What came out at one split."""
 
-    Attributes
-    ----------
-    events : Events
-        Training and validation together.
-    given : dict
-        Settings as they were asked for; `model.params` has what was chosen.
-    ks : ascending whole numbers
-        Lengths of the lists.
-    against : see `recsys.evaluation.opponents.fit_opponents`
-    known : Sequences
-        The interactions trained on.
-    contenders, opponents : dict by name
-        The model and its opponents; the opponents' settings.
-    measured : dict by protocol
-    studies : dict by name of whatever the study measured
-    """
-
-    events: Events
+    events: Events  # training and validation together
     split: Split
     items: pd.DataFrame | None
-    given: dict[str, Any]
-    ks: Sequence[int]
+    given: dict[str, Any]  # settings; `model.params` has what was chosen
+    ks: Sequence[int]  # ascending
     against: Collection[str]
     model: Recommender
-    known: Sequences
-    contenders: dict[str, Contender]
-    opponents: dict[str, Any]
-    measured: dict[str, Measured] = field(default_factory=dict)
+    known: Sequences  # the interactions trained on
+    contenders: dict[str, Contender]  # the model and its opponents
+    opponents: dict[str, Any]  # their settings
+    measured: dict[str, Measured] = field(default_factory=dict)  # by protocol
     ann: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     studies: dict[str, Any] = field(default_factory=dict)
@@ -77,8 +60,6 @@ class Study:
     ----------
     name : str
         As on the command line; its key in the report has "_" for "-".
-    help : str
-        The question.
     measure : function (Trial) -> anything
         Called once a split.
     average : function (list of that) -> JSON-able dict
@@ -89,7 +70,6 @@ class Study:
     """
 
     name: str
-    help: str
     measure: Callable[[Trial], Any]
     average: Callable[[list[Any]], dict[str, Any]]
     as_text: Callable[[dict[str, Any]], list[str]]
@@ -102,14 +82,13 @@ class Study:
 
 
 def average_protocols(found: list[dict[Any, Measured]]) -> dict[str, Any]:
-    """Average what was measured by protocol over the splits, for `Study.average`."""
+    """Average what was measured at each split, by protocol."""
     return {str(name): averaged([each[name] for each in found]) for name in found[0]}
 
 
 def only(found: list[Any]) -> Any:
     """Return what was measured at the one split, for `Study.average`."""
-    (one,) = found
-    return one
+    return found[0]
 
 
 def run_trial(
@@ -126,9 +105,8 @@ def run_trial(
     model = Recommender(**params).fit(split.train, items)
     started = time.perf_counter()
     min_rating = model.params["min_rating"]
-    others, chosen = fit_opponents(
-        split.train, split.cutoff, k=ks[-1], against=against, min_rating=min_rating
-    )
+    others, chosen = fit_opponents(split.train, split.cutoff, k=ks[-1], against=against,
+                                   min_rating=min_rating)  # fmt: skip
     trained = time.perf_counter()
     known = split.train.where(split.train.liked(min_rating)).compact().sequences
     contenders = {MODEL: contender_of_model(model, ks[-1]), **others}
@@ -161,9 +139,8 @@ def describe_split(events: Events, split: Split) -> dict[str, Any]:
         users, items = rows_of(targets.user_ids, sequences.user_ids), targets.codes
     users = np.unique(users)
     n_warm = int((train.lengths[users] > 0).sum())
-    cutoff = None if split.cutoff is None else f"{np.datetime64(split.cutoff, 's')}+00:00"
     return {
-        "cutoff": cutoff,
+        "cutoff": None if split.cutoff is None else f"{np.datetime64(split.cutoff, 's')}+00:00",
         "n_train": len(split.train),
         "n_validation": len(items),
         "n_users_warm": n_warm,
@@ -174,10 +151,10 @@ def describe_split(events: Events, split: Split) -> dict[str, Any]:
 
 def describe_trial(trial: Trial) -> dict[str, Any]:
     """Say what one of several cutoffs contributed: users, recall of every model, settings."""
-    names = [f"recall@{k}" for k in trial.ks]
 
     def means(values: dict[str, Any]) -> dict[str, float | None]:
-        return {n: float(values[n].mean()) if len(values[n]) else None for n in names}
+        recalls = {f"recall@{k}": values[f"recall@{k}"] for k in trial.ks}
+        return {name: float(v.mean()) if len(v) else None for name, v in recalls.items()}
 
     return {
         "n_users": {protocol: len(m.user_ids) for protocol, m in trial.measured.items()},

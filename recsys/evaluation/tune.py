@@ -6,6 +6,8 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from recsys.data.events import Events
 from recsys.data.frames import check_ratings
 from recsys.data.splits import last_out, time_split
@@ -47,29 +49,27 @@ def tune(
 ) -> dict[str, Any]:
     """Search the parameters of Word2Vec on nested splits inside the training part.
 
-    What `evaluate` holds out is never looked at. The weight of the ridge regression is searched
-    too. A trial trains and calibrates on two nested splits (one for `last-out`): the training part,
-    and that part without its latest tenth. Its value is the mean recall@20 that calibration
-    (`recsys.vectors.calibrate`) reaches there. The first trial is the defaults.
+    What `evaluate` holds out is never looked at. A trial trains and calibrates on two nested splits
+    (one for `last-out`): the training part, and that part without its latest tenth. Its value is
+    the mean recall@20 that calibration reaches there. The first trial is the defaults.
 
     Parameters
     ----------
     ratings : DataFrame
     minutes : float
         No trial begins later; the one under way is finished.
-    split : {"time", "last-out"}
+    split, validation_fraction
         What to hold out, as in `recsys.evaluate.evaluate`.
-    validation_fraction : float in (0, 1)
     seed : int
-        Of the search; with the same seed and number of trials it takes the same way.
+        Of the search; the same seed tries the same settings in the same order.
     on_better : function
-        Called with the result so far whenever it has become better.
+        Called with every better result.
 
     Returns
     -------
     dict
-        `params`, keywords of `Recommender`; `recall@20` of these and `default_recall@20`;
-        `n_trials`; `interrupted`, whether Ctrl-C ended the search.
+        `params` (keywords of `Recommender`), their `recall@20`, `default_recall@20`, `n_trials`,
+        and `interrupted`: whether Ctrl-C ended the search.
 
     Raises
     ------
@@ -108,16 +108,18 @@ def tune(
         if trial.value is None:
             logger.info("trial %d failed: %s", trial.number + 1, trial.params)
             return
-        logger.info(
-            "trial %d: recall@20 %.4f, best %.4f, defaults %.4f; %.1f of %g minutes",
-            trial.number + 1, trial.value, study.best_value, study.trials[0].value,
-            (time.monotonic() - started) / 60, minutes,
-        )  # fmt: skip
+        logger.info("trial %d: recall@20 %.4f, best %.4f, defaults %.4f; %.1f of %g minutes",
+                    trial.number + 1, trial.value, study.best_value, study.trials[0].value,
+                    (time.monotonic() - started) / 60, minutes)  # fmt: skip
         if study.best_trial.number == trial.number:
             on_better(result())
 
     def value(trial: optuna.Trial) -> float:
-        return _recall(parts, _suggested(trial))
+        suggested = {
+            name: getattr(trial, f"suggest_{kind}")(name, *values, **scale)
+            for name, (kind, values, scale) in SEARCHED.items()
+        }
+        return _recall(parts, suggested)
 
     try:  # first the defaults, however long they take
         study.optimize(value, n_trials=1, callbacks=[report])
@@ -141,19 +143,11 @@ def _nested(ratings: pd.DataFrame, split: str, validation_fraction: float) -> li
 
 def _recall(parts: list[Events], params: dict[str, Any]) -> float:
     """Return what calibration reaches with these parameters, averaged over parts and protocols."""
-    values: list[float] = []
+    values = []
     for part in parts:
         with one_blas_thread():
             choice = calibrate(part.compact(), Recommender(**params).params)
         if "skipped" in choice:
             raise DataError(choice["skipped"])
-        recalls = list(choice["recall@20"].values())
-        values.append(sum(recalls) / len(recalls))
-    return sum(values) / len(values)
-
-
-def _suggested(trial: optuna.Trial) -> dict[str, Any]:
-    return {
-        name: getattr(trial, f"suggest_{kind}")(name, *values, **scale)
-        for name, (kind, values, scale) in SEARCHED.items()
-    }
+        values.append(np.mean(list(choice["recall@20"].values())))
+    return float(np.mean(values))

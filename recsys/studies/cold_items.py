@@ -13,7 +13,13 @@ from recsys.errors import DataError
 from recsys.evaluation import metrics
 from recsys.evaluation.baselines import user_item_matrix
 from recsys.evaluation.measure import BLOCK, MODEL, among, column_means
-from recsys.evaluation.report import align, list_lengths, show_difference
+from recsys.evaluation.report import (
+    align,
+    list_lengths,
+    recall_cells,
+    show_difference,
+    show_number,
+)
 from recsys.evaluation.run import Study, only
 from recsys.model.cold import add_cold_items, feature_matrices
 from recsys.recommender import fitted
@@ -35,19 +41,19 @@ if TYPE_CHECKING:
 def measure(trial: Trial) -> dict[str, Any]:
     """Add all items that the model has no vector of, and measure how well they are found.
 
-    Everything is learned from training; of the new items their metadata are known. Three floors:
-    `random`; `genre-popularity`, the mean number of training events of an item of a genre, averaged
-    over the item's genres; `own-genres`, that number times the share of the genre in the user's
-    history, summed. Equal scores are put in random order: ids may tell which item came first.
+    Of the new items only their metadata are known. Three floors: `random`; `genre-popularity`, the
+    mean number of training events of a genre's items, averaged over the item's genres;
+    `own-genres`, that number times the share of the genre in the user's history, summed. Equal
+    scores are put in random order, since ids may tell which item came first.
 
     Returns
     -------
     dict of protocol -> dict
-        Of the users who have such items to find: n_users, n_targets, n_cold_items (candidates),
-        and for the candidates `alone` (the cold items) and `whole` (all items) the recall of all
-        `models` with the `differences`, as in `recsys.evaluate.evaluate`. In `others`, what cold
-        items cost: n_users who have items to find that had a vector before, their recall
-        `without` and `with` cold items among the candidates, and the paired `difference`.
+        Of the users who have such items to find: n_users, n_targets, n_cold_items, and among the
+        cold items `alone` and the `whole` catalogue the recall of all `models` and the
+        `differences`, as in `recsys.evaluate.evaluate`. In `others`, what cold items cost users
+        who have other items to find: n_users, recall `without` and `with` cold items among the
+        candidates, and the paired `difference`.
 
     Raises
     ------
@@ -62,9 +68,7 @@ def measure(trial: Trial) -> dict[str, Any]:
     if len(new):
         new = new[feature_matrices(items[is_known], new)[1].getnnz(axis=1) > 0]
     if new.empty:
-        raise DataError(
-            "no cold items to measure: every item that the table describes has a vector"
-        )
+        raise DataError("no cold items to measure: every item of the table has a vector")
     added = replace(model, tables=add_cold_items(model.tables, new, unit=model.cosine))
     ids = take(added.tables.item_ids)
     counts = np.append(known.counts(), 0)[rows_of(ids, known.item_ids)]
@@ -81,11 +85,8 @@ def measure(trial: Trial) -> dict[str, Any]:
 
 def as_text(report: dict[str, Any]) -> list[str]:
     """Show one table a protocol."""
-    return [
-        line
-        for protocol, result in report["cold_items"].items()
-        for line in ["", *_protocol_lines(protocol, result)]
-    ]
+    found = report["cold_items"].items()
+    return [line for name, one in found for line in ["", *_protocol_lines(name, one)]]
 
 
 def _protocol_lines(protocol: str, result: dict[str, Any]) -> list[str]:
@@ -103,20 +104,17 @@ def _protocol_lines(protocol: str, result: dict[str, Any]) -> list[str]:
         ["", *ks, f"recall{k}", f"recall{k} and 95%", f"recall{k}"],
     ]
     for name, values in alone["models"].items():
-        row = [name, *(f"{values[f'recall{k}']['mean']:.3f}" for k in ks)]
-        row.append("{:.3f}-{:.3f}".format(*values[f"recall{k}"]["ci95"]))
-        difference = alone["differences"].get(name)
-        row.append(show_difference(difference[f"recall{k}"]) if difference else "")
-        rows.append([*row, f"{whole[name][f'recall{k}']['mean']:.3f}"])
+        difference = show_difference(alone["differences"].get(name), k)
+        in_whole = show_number(whole[name][f"recall{k}"]["mean"])
+        rows.append([*recall_cells(name, values, ks, k), difference, in_whole])
     lines += align(rows)
     others = result["others"]
     if others["n_users"]:
         without, beside = (others[name][f"recall{k}"]["mean"] for name in ("without", "with"))
         lines.append(
-            f"recall{k} of the other items: {without:.3f} without cold ones, "
-            f"{beside:.3f} beside them, {show_difference(others['difference'][f'recall{k}'])}"
+            f"recall{k} of the other items: {without:.3f} without cold ones, {beside:.3f} beside "
+            f"them, {show_difference(others['difference'], k)}, {others['n_users']:,} users"
         )
-        lines[-1] += f", {others['n_users']:,} users"
     return lines
 
 
@@ -153,30 +151,20 @@ def _floors(genres: list[Any], counts: npt.NDArray[np.int64]) -> dict[str, Score
 
 
 def _measure_cold(
-    cases: Cases,
-    scores: dict[str, Score],
-    ids: npt.NDArray[Any],
-    cold: Mask,
-    ks: Sequence[int],
+    cases: Cases, scores: dict[str, Score], ids: npt.NDArray[Any], cold: Mask, ks: Sequence[int]
 ) -> dict[str, Any]:
     """Measure the recall of what is cold, among the cold items and among all."""
     rows = rows_of(cases.targets.item_ids, ids)
     is_cold = np.where(rows >= 0, cold[rows], True)  # what could not be added is a miss
     asked = _asked_for(cases, is_cold)
-    found: dict[str, Any] = {
-        "n_users": len(asked),
-        "n_targets": len(asked.targets.codes),
-        "n_cold_items": int(cold.sum()),
-    }
-    for name, candidates in (("alone", cold), ("whole", None)):
-        recalls = {
-            contender: _recalls(score, asked, ids, candidates, ks)
-            for contender, score in scores.items()
-        }
-        minus = {floor: recalls[MODEL] - values for floor, values in recalls.items()}
+    found: dict[str, Any] = {"n_users": len(asked), "n_targets": len(asked.targets.codes)}
+    found["n_cold_items"] = int(cold.sum())
+    for name, candidates in (("alone", cold), ("whole", np.ones(len(ids), bool))):
+        recalls = {n: _recalls(score, asked, ids, candidates, ks) for n, score in scores.items()}
+        minus = {n: recalls[MODEL] - values for n, values in recalls.items() if n != MODEL}
         found[name] = {
-            "models": {contender: _averaged(values, ks) for contender, values in recalls.items()},
-            "differences": {f: _averaged(v, ks) for f, v in minus.items() if f != MODEL},
+            "models": {n: _averaged(values, ks) for n, values in recalls.items()},
+            "differences": {n: _averaged(values, ks) for n, values in minus.items()},
         }
     return found
 
@@ -185,8 +173,8 @@ def _measure_others(cases: Cases, before: Model, after: Model, ks: Sequence[int]
     """Measure the recall of what had a vector before, without and with the cold items."""
     asked = _asked_for(cases, rows_of(cases.targets.item_ids, take(before.tables.item_ids)) >= 0)
     without, with_cold = (
-        _recalls(_score(model), asked, take(model.tables.item_ids), None, ks)
-        for model in (before, after)
+        _recalls(_score(model), asked, ids, np.ones(len(ids), bool), ks)
+        for model, ids in ((m, take(m.tables.item_ids)) for m in (before, after))
     )
     return {
         "n_users": len(asked),
@@ -204,12 +192,11 @@ def _asked_for(cases: Cases, wanted: Mask) -> Cases:
 
 
 def _recalls(
-    score: Score, cases: Cases, ids: npt.NDArray[Any], candidates: Mask | None, ks: Sequence[int]
+    score: Score, cases: Cases, ids: npt.NDArray[Any], candidates: Mask, ks: Sequence[int]
 ) -> npt.NDArray[np.float64]:
     """Return the recall of each user, (n_users, n_ks); 0 where no history has a vector."""
     known = cases.recode(ids)
-    among_all = np.ones(len(ids), bool) if candidates is None else candidates
-    order = np.random.default_rng(0).permutation(np.flatnonzero(among_all))
+    order = np.random.default_rng(0).permutation(np.flatnonzero(candidates))
     recalls = np.zeros((len(cases), len(ks)))
     served = np.flatnonzero(known.histories.lengths > 0)
     size = max(1, BLOCK // len(ids))
@@ -231,6 +218,4 @@ def _averaged(recalls: npt.NDArray[np.float64], ks: Sequence[int]) -> dict[str, 
     return {f"recall@{k}": entry for k, entry in zip(ks, averaged, strict=True)}
 
 
-STUDY = Study("cold-items", "items that training has never seen, found by their genres, year and "
-              "title", measure, only, as_text,
-              frozenset({"time", "one split", "items"}))  # fmt: skip
+STUDY = Study("cold-items", measure, only, as_text, frozenset({"time", "one split", "items"}))

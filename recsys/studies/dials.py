@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from recsys.evaluation.measure import MODEL, contender_of_model
 from recsys.evaluation.report import protocol_tables
@@ -13,16 +13,8 @@ if TYPE_CHECKING:
     from recsys.evaluation.run import Trial
 
 # The model itself, with popularity 1 and diversity 0, makes both rows of five.
-SETTINGS: dict[str, dict[str, float]] = {
-    "popularity 0": {"popularity": 0.0},
-    "popularity 0.5": {"popularity": 0.5},
-    "popularity 2": {"popularity": 2.0},
-    "popularity 4": {"popularity": 4.0},
-    "diversity 0.1": {"diversity": 0.1},
-    "diversity 0.2": {"diversity": 0.2},
-    "diversity 0.4": {"diversity": 0.4},
-    "diversity 0.6": {"diversity": 0.6},
-}
+TRIED = {"popularity": (0.0, 0.5, 2.0, 4.0), "diversity": (0.1, 0.2, 0.4, 0.6)}
+SETTINGS = {f"{dial} {x:g}": {dial: x} for dial, values in TRIED.items() for x in values}
 
 
 def measure(trial: Trial) -> dict[str, Measured]:
@@ -33,10 +25,9 @@ def measure(trial: Trial) -> dict[str, Measured]:
     )
 
 
-def as_text(report: dict[str, Any]) -> list[str]:
-    """Show one table a protocol."""
-    return protocol_tables(report["dials"], "other settings of the dials")
-
-
-STUDY = Study("dials", "other settings of popularity and diversity", measure, average_protocols,
-              as_text)  # fmt: skip
+STUDY = Study(
+    "dials",
+    measure,
+    average_protocols,
+    lambda report: protocol_tables(report["dials"], "other settings of the dials"),
+)

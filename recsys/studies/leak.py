@@ -20,17 +20,9 @@ if TYPE_CHECKING:
 def split_at_random(
     events: Events, n_validation: int, min_rating: float | None, *, seed: int = 0
 ) -> Split:
-    """Hold out events at random, as one should not: what others did later is then known.
+    """Hold out `n_validation` events at random, which leaks what others did later.
 
     The protocol is `warm` apart from that, and with users who are present now.
-
-    Parameters
-    ----------
-    events : Events
-    n_validation : int
-        How many events are held out.
-    min_rating : float
-    seed : int
     """
     held = np.zeros(len(events), bool)
     held[np.random.default_rng(seed).permutation(len(events))[:n_validation]] = True
@@ -42,9 +34,8 @@ def measure(trial: Trial) -> dict[str, Any]:
     """Train and measure once more on a random split of the same size."""
     n_validation = len(trial.events) - len(trial.split.train)
     split = split_at_random(trial.events, n_validation, trial.given["min_rating"])
-    leaky = run_trial(
-        trial.events, split, trial.items, trial.given, trial.ks, against=trial.against
-    )
+    asked = trial.items, trial.given, trial.ks
+    leaky = run_trial(trial.events, split, *asked, against=trial.against)
     return averaged([leaky.measured["warm"]])
 
 
@@ -64,5 +55,4 @@ def as_text(report: dict[str, Any]) -> list[str]:
     ]
 
 
-STUDY = Study("leak", "what a random split pretends", measure, only, as_text,
-              frozenset({"time", "one split"}))  # fmt: skip
+STUDY = Study("leak", measure, only, as_text, frozenset({"time", "one split"}))

@@ -19,8 +19,7 @@ SIZES = (1, 2, 5, 10, 20)
 
 def measure(trial: Trial) -> dict[int, Measured]:
     """Measure the model and its opponents after each number of items."""
-    cutoff = trial.split.cutoff or 0
-    min_rating = trial.given["min_rating"]
+    cutoff, min_rating = trial.split.cutoff or 0, trial.given["min_rating"]
     cases = new_user_cases(trial.events, cutoff, SIZES, min_rating=min_rating)
     return {
         n: measure_all(each, trial.contenders, trial.known, trial.ks) for n, each in cases.items()
@@ -30,8 +29,7 @@ def measure(trial: Trial) -> dict[int, Measured]:
 def as_text(report: dict[str, Any]) -> list[str]:
     """Set the recall of every model after a new user's first items in one table."""
     curve = report["new_users"]
-    sizes = list(curve)
-    result, most = curve[sizes[-1]], sizes[-1]
+    *_, (most, result) = curve.items()
     lines = [
         "",
         "new users after their first items; what comes after the first "
@@ -44,12 +42,12 @@ def as_text(report: dict[str, Any]) -> list[str]:
         f"columns, of which {result['n_targets_without_vector']:,} have no vector"
     )
     k = list_lengths(result["models"])[1]
-    rows = [[f"recall{k} after", *(f"{n} item{'s' * (n != '1')}" for n in sizes)]]
+    rows = [[f"recall{k} after", *(f"{n} item{'s' * (n != '1')}" for n in curve)]]
     for name in result["models"]:
-        entries = (curve[n]["models"][name][f"recall{k}"] for n in sizes)
+        entries = (found["models"][name][f"recall{k}"] for found in curve.values())
         rows.append([name, *map(_with_interval, entries)])
     lines += align(rows)
-    unserved = {n: curve[n]["models"][MODEL]["n_users_unserved"] for n in sizes}
+    unserved = {n: found["models"][MODEL]["n_users_unserved"] for n, found in curve.items()}
     shown = ", ".join(f"{users:,} after {n}" for n, users in unserved.items() if users)
     if shown:
         lines.append(f"users without a known item yet, who count as 0 in item2vec: {shown}")
@@ -63,5 +61,4 @@ def _with_interval(entry: dict[str, Any]) -> str:
     return shown.replace("0.", ".")
 
 
-STUDY = Study("new-users", "new users after their first 1, 2, 5, 10 and 20 items", measure,
-              average_protocols, as_text, frozenset({"time"}))  # fmt: skip
+STUDY = Study("new-users", measure, average_protocols, as_text, frozenset({"time"}))

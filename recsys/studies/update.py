@@ -26,14 +26,14 @@ def measure(trial: Trial) -> dict[str, Any]:
     """Train without the news, learn them by `update`, and train on everything; compare the three.
 
     All are asked for the same users with the same histories, news included. Settings are chosen
-    without the news, once.
+    once, without the news.
 
     Returns
     -------
     dict
-        JSON-able: `protocols`, with the models `item2vec` (the updated one), `old` and `retrained`;
-        `drift` of the latter two against the old one (`recsys.model.update.measure_drift`);
-        `seconds` of each without calibration; `split` and `calibration`.
+        `protocols` of the models `item2vec` (the updated one), `old` and `retrained`; `drift` from
+        the old one (`recsys.model.update.measure_drift`); `seconds` without calibration; `split`;
+        `calibration`.
     """
     train = trial.split.train
     if train.times is None:
@@ -60,7 +60,7 @@ def measure(trial: Trial) -> dict[str, Any]:
         },
         "drift": {
             MODEL: drift,
-            "retrained": measure_drift(fitted(old).tables, fitted(retrained).tables),
+            "retrained": measure_drift(models["old"].tables, models["retrained"].tables),
         },
         "calibration": old.about["calibration"],
         "seconds": {
@@ -97,6 +97,4 @@ def as_text(report: dict[str, Any]) -> list[str]:
     return lines + calibration_lines("settings without the news", found["calibration"])
 
 
-STUDY = Study("update", "the model updated with the latest eighth of its training part, beside the "
-              "old one and one trained from scratch", measure, only, as_text,
-              frozenset({"time", "one split"}))  # fmt: skip
+STUDY = Study("update", measure, only, as_text, frozenset({"time", "one split"}))

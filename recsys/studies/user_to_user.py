@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -38,14 +38,8 @@ def nearest_users(
     """Score by what the users with the nearest user vectors have watched.
 
     The `n_neighbours` users of `train` with the largest cosine vote, each with that cosine, for
-    every item of theirs.
-
-    Parameters
-    ----------
-    train : Sequences
-    vectors_of : function (histories) -> float32 array, shape (n_users, d)
-        User vectors; no history is empty.
-    n_neighbours : int
+    every item of theirs. `vectors_of` turns histories, none empty, into user vectors, float32
+    (n_users, d).
 
     References
     ----------
@@ -85,12 +79,6 @@ def measure(trial: Trial) -> dict[str, Measured]:
     return trial.measure({MODEL: trial.contenders[MODEL], "user-to-user": contender})
 
 
-def as_text(report: dict[str, Any]) -> list[str]:
-    """Show one table a protocol."""
-    return protocol_tables(
-        report["user_to_user"], "what the users with the nearest user vectors have watched"
-    )
-
-
-STUDY = Study("user-to-user", "what the users with the nearest user vectors have watched", measure,
-              average_protocols, as_text)  # fmt: skip
+TITLE = "what the users with the nearest user vectors have watched"
+STUDY = Study("user-to-user", measure, average_protocols,
+              lambda report: protocol_tables(report["user_to_user"], TITLE))  # fmt: skip

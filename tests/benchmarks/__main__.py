@@ -3,11 +3,10 @@
     python -m tests.benchmarks                          from the root of the repository
     python -m tests.benchmarks --ratings 1000000 --stage load sequences --json
 
-Ratios are of times taken in turn (a, b, a, b): the median, and the quartiles. All runs in one
-thread but for what is called two threads, and is timed by the clock of the processor, which does
-not count what other programs do; single calls, whole processes and two threads are timed by the
-clock on the wall. Peaks of memory are of fresh processes, above their inputs. Recall against the
-cost of training has a command of its own, `python -m tests.benchmarks.training_cost`.
+Ratios are of times taken in turn (a, b, a, b): the median, and the quartiles. Times are of one
+thread and of the processor's clock; single calls, whole processes and two threads are timed by the
+clock on the wall. Peaks of memory are of fresh processes, above their inputs. See also
+`python -m tests.benchmarks.training_cost`.
 """
 
 from __future__ import annotations
@@ -50,18 +49,15 @@ def main() -> int:
     if arguments.json:
         found = {"machine": about, "rows": [as_json(row) for row in rows], "n_missed": missed}
         print(json.dumps(found, indent=1))
-        return 0
-    print_table(rows, about)
-    print(f"\n{missed} of {sum(row.ok is not None for row in rows)} targets missed")
+    else:
+        print_table(rows, about)
+        print(f"\n{missed} of {sum(row.ok is not None for row in rows)} targets missed")
     return 0
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        "python -m tests.benchmarks",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    layout = {"description": __doc__, "formatter_class": argparse.RawDescriptionHelpFormatter}
+    parser = argparse.ArgumentParser("python -m tests.benchmarks", **layout)
     names = [*BY_RATINGS, *BY_ITEMS]
 
     def add(option: str, default: object, about: str, **more: object) -> None:
@@ -87,14 +83,10 @@ def count(text: str) -> int:
 
 def machine() -> dict[str, object]:
     """Say what this ran on, and which peers are left out."""
-    return {
-        "cores": os.cpu_count(),
-        "processor": platform.machine(),
-        "versions": {"python": platform.python_version()}
-        | versions()
-        | {name: metadata.version(name) for name in PACKAGES if name not in LEFT_OUT},
-        "left_out": sorted(LEFT_OUT),
-    }
+    packages = {name: metadata.version(name) for name in PACKAGES if name not in LEFT_OUT}
+    found = {"cores": os.cpu_count(), "processor": platform.machine()}
+    found["versions"] = {"python": platform.python_version(), **versions(), **packages}
+    return found | {"left_out": sorted(LEFT_OUT)}
 
 
 def measured(stages: list[str], sizes: list[int], case: Case) -> Iterator[Row]:
@@ -145,10 +137,7 @@ def print_table(rows: list[Row], about: dict[str, object]) -> None:
 def _cells(row: Row) -> list[str]:
     low, median, high = (_number(value) for value in row.quartiles)
     return [
-        row.stage,
-        row.size,
-        row.measured,
-        f"{median} {row.unit}",
+        *(row.stage, row.size, row.measured, f"{median} {row.unit}"),
         f"{low}-{high}" if len(row.values) > 1 else "",
         "" if row.at_most is None else _number(row.at_most),
         {True: "ok", False: "MISSED", None: ""}[row.ok],

@@ -1,12 +1,10 @@
-"""From a file to sequences: loading, ordering, what gensim is given, user vectors."""
+"""From a file to user vectors: loading, ordering, averaging."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import tracemalloc
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,6 @@ from recsys import load_ratings
 from recsys.data.events import build_sequences, seconds_of
 from recsys.data.frames import check_ratings
 from recsys.data.sequences import Sequences
-from recsys.vectors.item2vec import _Corpus
 from recsys.vectors.users import history_weights, user_vectors
 from tests.benchmarks.generator import generate, write
 from tests.benchmarks.measure import Case, Row, Works, compare
@@ -28,7 +25,7 @@ HALF_LIFE = 2.0
 
 
 def generated(case: Case) -> Path:
-    """Return the folder of a size: `ratings.csv`, `movies.csv`, `checked.pkl`, made once."""
+    """Make `ratings.csv`, `movies.csv` and `checked.pkl` once; return their folder."""
     folder = Path(case.folder) / str(case.n_ratings)
     if not (folder / "checked.pkl").exists():
         ratings, items = generate(case.n_ratings, seed=1)
@@ -38,23 +35,14 @@ def generated(case: Case) -> Path:
     return folder
 
 
-def shuffled(case: Case) -> Path:
-    """Return a file of the same ratings in random order, made once."""
-    path = generated(case) / "shuffled.csv"
-    if not path.exists():
-        lines = pd.read_csv(path.with_name("ratings.csv"), dtype="str")
-        lines.sample(frac=1, random_state=0).to_csv(path.with_suffix(".part"), index=False)
-        path.with_suffix(".part").rename(path)
-    return path
-
-
 def checked(case: Case) -> pd.DataFrame:
     """Return the ratings as `load_ratings` gives them."""
-    frame: pd.DataFrame = pd.read_pickle(generated(case) / "checked.pkl")
-    return frame
+    return pd.read_pickle(generated(case) / "checked.pkl")
 
 
-def _loading(path: Path) -> Works:
+def load(case: Case, name: str = "ratings.csv") -> Works:
+    """Load a csv in MovieLens' order."""
+    path = generated(case) / name
     return {
         "recsys": lambda: load_ratings(path, cache=False),
         TYPED: lambda: pd.read_csv(path, usecols=list(DTYPES), dtype=DTYPES),
@@ -62,18 +50,18 @@ def _loading(path: Path) -> Works:
     }
 
 
-def load(case: Case) -> Works:
-    """Load a csv in MovieLens' order."""
-    return _loading(generated(case) / "ratings.csv")
-
-
 def load_shuffled(case: Case) -> Works:
     """Load a csv in random order."""
-    return _loading(shuffled(case))
+    path = generated(case) / "shuffled.csv"
+    if not path.exists():
+        lines = pd.read_csv(path.with_name("ratings.csv"), dtype="str")
+        lines.sample(frac=1, random_state=0).to_csv(path.with_suffix(".part"), index=False)
+        path.with_suffix(".part").rename(path)
+    return load(case, path.name)
 
 
 def reload(case: Case) -> Works:
-    """Load a csv again, against the first time, which includes what it does for the second."""
+    """Load a csv again, against the first time, which also writes what the second reads."""
     path, data = generated(case) / "ratings.csv", Path(os.environ["RECSYS_DATA"])
 
     def first() -> pd.DataFrame:
@@ -89,10 +77,8 @@ def sequences(case: Case) -> Works:
     ratings = checked(case)
     users, seconds = pd.factorize(ratings["user_id"], sort=True)[0], seconds_of(ratings)
     key = users * (np.ptp(seconds) + 1) + seconds - seconds.min()
-    return {
-        "recsys": lambda: build_sequences(ratings),
-        "stable argsort": lambda: np.argsort(key, kind="stable"),
-    }
+    return {"recsys": lambda: build_sequences(ratings),
+            "stable argsort": lambda: np.argsort(key, kind="stable")}  # fmt: skip
 
 
 def averaging(case: Case) -> Works:
@@ -102,10 +88,8 @@ def averaging(case: Case) -> Works:
     weights = history_weights(histories.offsets, half_life=HALF_LIFE)
     shape = (len(histories), len(vectors))
     matrix = csr_array((weights, histories.codes, histories.offsets), shape=shape)
-    return {
-        "recsys": lambda: user_vectors(histories, vectors, half_life=HALF_LIFE),
-        "sparse @ dense": lambda: matrix @ vectors,
-    }
+    return {"recsys": lambda: user_vectors(histories, vectors, half_life=HALF_LIFE),
+            "sparse @ dense": lambda: matrix @ vectors}  # fmt: skip
 
 
 def vectors_for(histories: Sequences) -> np.ndarray:
@@ -113,38 +97,16 @@ def vectors_for(histories: Sequences) -> np.ndarray:
     return np.random.default_rng(1).standard_normal((len(histories.item_ids), 256), np.float32)
 
 
-def _by_ratings(stage: str, prepare: Callable[[Case], Works], case: Case, **targets) -> list[Row]:
-    size = f"{case.n_ratings:,} ratings"
-    return compare(stage, size, prepare, case, n_ratings=case.n_ratings, **targets)
+def _stage(name: str, prepare: Callable[[Case], Works], **targets) -> Callable[[Case], list[Row]]:
+    return lambda case: compare(name, f"{case.n_ratings:,} ratings", prepare, case,
+                                n_ratings=case.n_ratings, **targets)  # fmt: skip
 
 
-def corpus(case: Case) -> list[Row]:
-    """Count what the corpus for gensim holds beside the sequences, while it is iterated."""
-    histories = build_sequences(checked(case))
-    tracemalloc.start()
-    served = _Corpus(histories)
-    for _ in served:
-        pass
-    held = tracemalloc.get_traced_memory()[1] / len(histories.codes)
-    tracemalloc.stop()
-    objects = {id(token): token for sentence in served for token in sentence}
-    each, size = len(objects) / len(set(objects.values())), f"{case.n_ratings:,} ratings"
-    return [
-        Row("corpus", size, "memory for a rating", "bytes", [held], 60, {}, {}),
-        Row("corpus", size, "token objects / item", "x", [each], 1, {}, {}),
-    ]
-
-
+LOADING = {"ratios": {TYPED: 1.6, PLAIN: None}, "memory_ratios": {PLAIN: 0.6}}
 STAGES = {
-    "load": partial(
-        _by_ratings, "load", load, ratios={TYPED: 1.6, PLAIN: None}, memory_ratios={PLAIN: 0.6}
-    ),
-    "load-shuffled": partial(
-        _by_ratings, "load-shuffled", load_shuffled, ratios={TYPED: 1.6, PLAIN: None},
-        memory_ratios={PLAIN: 0.6},
-    ),
-    "reload": partial(_by_ratings, "reload", reload, ratios={"first time": 0.15}),
-    "sequences": partial(_by_ratings, "sequences", sequences, ratios={"stable argsort": 3.0}),
-    "corpus": corpus,
-    "user-vectors": partial(_by_ratings, "user-vectors", averaging, ratios={"sparse @ dense": 1.5}),
-}  # fmt: skip
+    "load": _stage("load", load, **LOADING),
+    "load-shuffled": _stage("load-shuffled", load_shuffled, **LOADING),
+    "reload": _stage("reload", reload, ratios={"first time": 0.15}),
+    "sequences": _stage("sequences", sequences, ratios={"stable argsort": 3.0}),
+    "user-vectors": _stage("user-vectors", averaging, ratios={"sparse @ dense": 1.5}),
+}

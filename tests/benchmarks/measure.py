@@ -22,12 +22,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 ROOT = Path(__file__).parents[2]
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -54,26 +54,22 @@ class Case:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: a value for each repeat, and the target, if there is one.
-
-    The unit is "x" where the values are ratios; `seconds` and `peak_mb` of ours and of what it is
-    compared with are for orientation; `n_ratings` is given where the stage grows with them.
-    """
+    """A line of the table."""
 
     stage: str
     size: str
     measured: str
-    unit: str
-    values: list[float]
-    at_most: float | None
-    seconds: dict[str, float]
+    unit: str  # "x" where the values are ratios
+    values: list[float]  # one a repeat
+    at_most: float | None  # the target
+    seconds: dict[str, float]  # of ours and of what it is compared with, for orientation
     peak_mb: dict[str, float]
-    n_ratings: int | None = None
+    n_ratings: int | None = None  # where the stage grows with them
 
     @property
     def quartiles(self) -> list[float]:
         """Lower quartile, median and upper quartile."""
-        return [float(q) for q in np.percentile(self.values, [25, 50, 75])]
+        return np.percentile(self.values, [25, 50, 75]).tolist()
 
     @property
     def ok(self) -> bool | None:
@@ -83,21 +79,19 @@ class Row:
 
 def alternate(
     works: Works, repeats: int, clock: Clock = time.process_time
-) -> dict[str, npt.NDArray[np.float64]]:
+) -> dict[str, np.ndarray]:
     """Do all works in turn, again and again; return the seconds of each, float64 (repeats,).
 
-    The clock is that of the processor, of all threads together, so that it does not count what
-    other programs do meanwhile, and a second thread makes nothing faster. What is done by child
-    processes, or is to be faster with threads, needs the clock on the wall, `time.perf_counter`.
+    The processor's clock does not count what other programs do. Child processes and threads need
+    the clock on the wall, `time.perf_counter`.
     """
     seconds = {name: np.empty(repeats) for name in works}
-    for repeat in range(repeats):
-        for name, work in works.items():
-            gc.collect()
-            started = clock()
-            result = work()
-            seconds[name][repeat] = clock() - started
-            del result
+    for repeat, (name, work) in product(range(repeats), works.items()):
+        gc.collect()
+        started = clock()
+        result = work()
+        seconds[name][repeat] = clock() - started
+        del result
     return seconds
 
 
@@ -120,22 +114,14 @@ def compare(
 
     Parameters
     ----------
-    ratios, memory_ratios : dict of name -> target
-        Our seconds and our peak of memory may be at most this many times those; None = no target.
-    peak_mb : float
-        Our peak of memory above the inputs may be at most this, in million bytes.
+    ratios, memory_ratios : name -> highest ratio to its seconds or peak of memory; None = no target
+    peak_mb : highest peak of ours above its inputs, in million bytes
     ours : (measured, unit, scale, at most)
         A row for ours alone: its seconds times the scale.
-    memory : bool
-        Whether to measure memory, which says nothing where the works are whole processes.
-    clock : function
-        As in `alternate`.
-    what : str
-        What the ratios are of.
+    memory : whether to measure memory, which tells nothing of works that are whole processes
+    what : what the ratios are of
     """
-    works = prepare(case)
-    seconds = alternate(works, case.repeats, clock)
-    del works
+    seconds = alternate(prepare(case), case.repeats, clock)
     peaks = {name: in_child(prepare, name, case)["peak_mb"] for name in seconds if memory}
     known = {name: peak for name, peak in peaks.items() if peak is not None}
     first = next(iter(seconds))
@@ -148,11 +134,8 @@ def compare(
             n_ratings,
         )  # fmt: skip
 
-    rows = [
-        row(f"{what} / {name}", "x", seconds[first] / seconds[name], at_most, name)
-        for name, at_most in ratios.items()
-        if name in seconds
-    ]
+    rows = [row(f"{what} / {name}", "x", seconds[first] / seconds[name], at_most, name)
+            for name, at_most in ratios.items() if name in seconds]  # fmt: skip
     if ours is not None:
         measured, unit, scale, at_most = ours
         rows.append(row(measured, unit, seconds[first] * scale, at_most))
@@ -178,7 +161,7 @@ def in_child(prepare: Callable[[Case], Works], name: str, case: Case) -> dict[st
          name, json.dumps(asdict(case))],
         stdout=subprocess.PIPE, text=True, check=True, env=environment(),
     )  # fmt: skip
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def _resident_mb() -> float:
@@ -192,7 +175,7 @@ def _child(module: str, stage: str, name: str, case: str) -> None:
     if linux := CLEAR.exists():
         if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
             trim(0)  # what is free goes back to the system, so that it counts when used again
-        CLEAR.write_text("5")  # the peak starts again from what is resident now (proc(5))
+        CLEAR.write_text("5")  # resets the peak to what is resident now (proc(5))
         before = _resident_mb()
     started = time.process_time()
     result = work()

@@ -12,9 +12,11 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from recsys.data.sequences import Sequences, offsets_from
+from recsys.evaluation.baselines import user_item_matrix
 from recsys.evaluation.measure import among
 from recsys.evaluation.metrics import accuracy
 from recsys.search.exact import ExactIndex
+from recsys.search.threads import one_blas_thread
 from tests.benchmarks.measure import Case, Row, Works, compare, peer
 
 D, K, KS, BLOCK = 64, 50, (10, 20, 50), 256
@@ -29,7 +31,7 @@ def vectors(n: int, n_clusters: int = 50) -> np.ndarray:
 
 
 def interactions(case: Case, mean: int, seed: int) -> Sequences:
-    """Draw a mean number of different items for each user, the first ones most often."""
+    """Draw about `mean` different items for each user, the first ones most often."""
     rng = np.random.default_rng(seed)
     lengths = 1 + rng.geometric(1 / mean, case.n_users)
     users = np.repeat(np.arange(case.n_users), lengths)
@@ -42,31 +44,29 @@ def interactions(case: Case, mean: int, seed: int) -> Sequences:
 
 def matrix_of(sequences: Sequences) -> csr_matrix:
     """Return the interactions as `implicit` takes them."""
-    ones = np.ones(len(sequences.codes), np.float32)
-    shape = (len(sequences), len(sequences.item_ids))
-    return csr_matrix((ones, sequences.codes, sequences.offsets), shape=shape)
+    return csr_matrix(user_item_matrix(sequences))
 
 
 def als_of(users: np.ndarray, items: np.ndarray):
     """Return a model of `implicit` with these factors."""
-    model = importlib.import_module("implicit.cpu.als").AlternatingLeastSquares(
-        factors=items.shape[1], num_threads=1
-    )
+    als = importlib.import_module("implicit.cpu.als")
+    with one_blas_thread():  # or it warns
+        model = als.AlternatingLeastSquares(factors=items.shape[1], num_threads=1)
     model.user_factors, model.item_factors = users, items
     return model
 
 
-def prepared(case: Case):
-    """Return vectors, queries, what users have watched, and the search for the 50 best others."""
+def asked(case: Case) -> tuple[np.ndarray, np.ndarray, Sequences, partial]:
+    """Make items, queries, watched items, and our search for the 50 best unwatched of all users."""
     items, queries = vectors(case.n_items), vectors(case.n_users)[::-1].copy()
     watched = interactions(case, 100, seed=2)
-    excluded = watched.offsets, watched.codes
-    return items, queries, watched, partial(ExactIndex(items).query, queries, K, exclude=excluded)
+    search = partial(ExactIndex(items).query, queries, K, exclude=(watched.offsets, watched.codes))
+    return items, queries, watched, search
 
 
 def exact(case: Case) -> Works:
-    """Find the 50 best unwatched items of all users, against the products of the matrices alone."""
-    items, queries, watched, find = prepared(case)
+    """Search, against the products of the matrices alone."""
+    items, queries, watched, search = asked(case)
     scores = np.empty((BLOCK, case.n_items), np.float32)
 
     def product() -> None:
@@ -74,7 +74,7 @@ def exact(case: Case) -> Works:
             block = queries[start : start + BLOCK]
             np.matmul(block, items.T, out=scores[: len(block)])
 
-    works = {"recsys": find, "product alone": product}
+    works = {"recsys": search, "product alone": product}
     if peer("implicit"):
         model, seen, users = als_of(queries, items), matrix_of(watched), np.arange(case.n_users)
         works["implicit"] = lambda: model.recommend(users, seen, N=K)
@@ -83,8 +83,8 @@ def exact(case: Case) -> Works:
 
 def two_threads(case: Case) -> Works:
     """Search with two threads, against one."""
-    find = prepared(case)[-1]
-    return {"two threads": partial(find, threads=2), "one thread": partial(find, threads=1)}
+    search = asked(case)[-1]
+    return {"two threads": partial(search, threads=2), "one thread": partial(search, threads=1)}
 
 
 def exact_search(case: Case) -> list[Row]:
@@ -92,18 +92,15 @@ def exact_search(case: Case) -> list[Row]:
     measure = partial(compare, "exact-search", f"{case.n_users:,} x {case.n_items:,}", case=case)
     return [
         *measure(exact, ratios={"product alone": 1.6, "implicit": 0.7}, peak_mb=300),
-        *measure(
-            two_threads, ratios={"one thread": None}, memory=False, clock=time.perf_counter,
-            what="seconds with two threads",
-        ),
+        *measure(two_threads, ratios={"one thread": None}, memory=False, clock=time.perf_counter,
+                 what="seconds with two threads"),
     ]  # fmt: skip
 
 
 def judging(case: Case) -> Works:
-    """Judge lists of 50 of all users, ready as each library likes them best.
+    """Judge the lists of all users, given in the form that each library reads fastest.
 
-    ranx gets typed lists, compiled beforehand. `implicit` does less, K=10 and four metrics; it
-    asks a model for the lists, and gets one that has them ready.
+    ranx is compiled beforehand; `implicit` does less, K=10 and four metrics.
     """
     rng, targets = np.random.default_rng(3), interactions(case, 20, seed=4)
     first = (case.n_items * rng.random(case.n_users) ** 3).astype(np.int64)
@@ -111,10 +108,8 @@ def judging(case: Case) -> Works:
     works = {"recsys": lambda: accuracy(among(ranked, targets), targets.lengths, KS)}
     if ranx := peer("ranx"):
         typed = importlib.import_module("numba.typed").List
-        wanted = typed(
-            np.column_stack([codes, np.ones(len(codes))])
-            for codes in map(targets.items_of, range(len(targets)))
-        )
+        wanted = typed(np.column_stack([codes, np.ones(len(codes))])
+                       for codes in map(targets.items_of, range(len(targets))))  # fmt: skip
         run = typed(np.column_stack([items, np.arange(K, 0.0, -1)]) for items in ranked)
         names = ["mrr", *(f"{name}@{k}" for k in KS for name in ("recall", "hit_rate", "ndcg"))]
         works["ranx"] = partial(ranx.evaluate, wanted, run, names, threads=1)
@@ -125,9 +120,8 @@ def judging(case: Case) -> Works:
         judge = importlib.import_module("implicit.evaluation").ranking_metrics_at_k
         matrix, lists = matrix_of(targets), ranked.astype(np.int32)
         model = SimpleNamespace(recommend=lambda users, *_, **options: (lists[users, :10], None))
-        works["implicit, K=10"] = lambda: judge(
-            model, matrix, matrix, K=10, show_progress=False, num_threads=1
-        )
+        options = {"K": 10, "show_progress": False, "num_threads": 1}
+        works["implicit, K=10"] = partial(judge, model, matrix, matrix, **options)
     return works
 
 

@@ -69,17 +69,15 @@ def calls_in_turn(
 ) -> dict[str, np.ndarray]:
     """Time single calls in turn, float64 (repeats, n_calls) of each work.
 
-    The works are at different users, so that none finds what it needs in the processor's cache
-    because the one before has just read it.
+    The works are at different users, so that none profits from what another has just read.
     """
     seconds = {name: np.empty((repeats, n_calls)) for name in works}
-    for repeat in range(repeats):
-        for call in range(n_calls):
-            for place, (name, work) in enumerate(works.items()):
-                user = (call + place * n_calls // 2) % n_calls
-                started = time.perf_counter()
-                work(user)
-                seconds[name][repeat, call] = time.perf_counter() - started
+    for repeat, call in np.ndindex(repeats, n_calls):
+        for place, (name, work) in enumerate(works.items()):
+            user = (call + place * n_calls // 2) % n_calls
+            started = time.perf_counter()
+            work(user)
+            seconds[name][repeat, call] = time.perf_counter() - started
     return seconds
 
 
@@ -87,38 +85,30 @@ def one_recommend(case: Case) -> list[Row]:
     """Recommend to one user after the other, against Annoy alone, and against `implicit`."""
     model = Recommender.load(model_folder(case), verify=False)
     rows = np.random.default_rng(1).integers(len(model.users), size=CALLS)
-    users = model.users[rows].tolist()
-    found = []
+    users, size, found = model.users[rows].tolist(), f"{case.n_items:,} items", []
 
-    def against(name: str, work: Callable[[int], object], n_calls: int, **at_most: float) -> None:
+    def against(name: str, work: Callable, n_calls: int, targets: dict[int, float]) -> None:
         works = {"recsys": lambda user: model.recommend(users[user]), name: work}
         seconds = calls_in_turn(works, n_calls, case.repeats)
-        for what, percentile in ("median", 50), ("p99", 99):
-            if what in at_most:
-                taken = {n: np.percentile(seconds[n], percentile, axis=1) for n in works}
-                ratios, medians = taken["recsys"] / taken[name], taken.items()
-                found.append(
-                    Row(
-                        "recommend", f"{case.n_items:,} items", f"{what} of a call / {name}", "x",
-                        ratios.tolist(), at_most[what],
-                        {n: float(np.median(values)) for n, values in medians}, {},
-                    )
-                )  # fmt: skip
+        for percentile, at_most in targets.items():
+            taken = {n: np.percentile(seconds[n], percentile, axis=1) for n in works}
+            what = f"{'median' if percentile == 50 else f'p{percentile}'} of a call / {name}"
+            ratios = (taken["recsys"] / taken[name]).tolist()
+            medians = {n: float(np.median(values)) for n, values in taken.items()}
+            found.append(Row("recommend", size, what, "x", ratios, at_most, medians, {}))
 
     held = fitted(model)
     calls = annoy_calls(model, users) if held.approximate else [[]]
     if all(calls):  # a small catalogue is searched without Annoy
         nearest = held.approximate._annoy.get_nns_by_vector
-        against(
-            "bare Annoy", lambda user: [nearest(*arguments) for arguments in calls[user]], CALLS,
-            median=1.3, p99=1.5,
-        )  # fmt: skip
+        against("bare Annoy", lambda user: [nearest(*arguments) for arguments in calls[user]],
+                CALLS, {50: 1.3, 99: 1.5})  # fmt: skip
     if peer("implicit"):
         tables = held.tables
         queries = held.queries(tables.histories.take_users(rows))
         seen = matrix_of(tables.watched.take_users(rows))
         als = als_of(queries, np.array(tables.readout))
-        against("implicit", lambda user: als.recommend(user, seen[user]), CALLS // 5, median=0.5)
+        against("implicit", lambda user: als.recommend(user, seen[user]), CALLS // 5, {50: 0.5})
     return found
 
 
@@ -133,12 +123,8 @@ def script(case: Case) -> Works:
     folder, path = model_folder(case), Path(case.folder) / "script.py"
     path.write_text(SCRIPT)
     user = Recommender.load(folder, verify=False).users[0]
-    return {
-        "recsys": process(str(path), str(folder), str(user)),
-        "imports": process(
-            "-c", "import numpy, annoy" if usable_index("annoy") == "annoy" else "import numpy"
-        ),
-    }
+    imports = "import numpy, annoy" if usable_index("annoy") == "annoy" else "import numpy"
+    return {"recsys": process(str(path), str(folder), str(user)), "imports": process("-c", imports)}
 
 
 def opening(case: Case) -> Works:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from tests.benchmarks.data import HALF_LIFE, checked, generated, vectors_for
 from tests.benchmarks.measure import Case, Row, Works, compare, in_child
 
 BARE, EPOCH = "bare gensim", "an epoch"
-# From this many ratings on, the peak of memory has a target, in million bytes.
+# The peak of memory has a target from this many ratings, in million bytes.
 LARGEST, LARGEST_MB = 25_000_000, 8_000
 
 
@@ -32,10 +31,8 @@ def one_epoch(case: Case) -> Works:
         for start in range(0, len(history), MAX_SENTENCE)
     ]
     parameters = {name: SETTINGS[name].default for name in WORD2VEC} | {"epochs": 1}
-    return {
-        "recsys": lambda: train_item2vec(sequences, **parameters),
-        BARE: lambda: Word2Vec(sentences, **parameters),
-    }
+    return {"recsys": lambda: train_item2vec(sequences, **parameters),
+            BARE: lambda: Word2Vec(sentences, **parameters)}  # fmt: skip
 
 
 def beside_training(case: Case) -> Works:
@@ -48,25 +45,13 @@ def beside_training(case: Case) -> Works:
     }
 
 
-def two_workers(case: Case) -> Works:
-    """Train one epoch with two threads of gensim's, against one."""
-    train = partial(train_item2vec, build_sequences(checked(case)), epochs=1)
-    return {"two workers": partial(train, workers=2), "one worker": partial(train, workers=1)}
-
-
 def training(case: Case) -> list[Row]:
     """Compare both; what is beside training may take 5% of five epochs, so 25% of one."""
     measure = partial(compare, "training", f"{case.n_ratings:,} ratings", case=case)
     return [
         *measure(one_epoch, ratios={BARE: 1.03}, n_ratings=case.n_ratings),
-        *measure(
-            beside_training, ratios={EPOCH: 0.25}, memory=False,
-            what="load, sequences, user vectors",
-        ),
-        *measure(
-            two_workers, ratios={"one worker": None}, memory=False, clock=time.perf_counter,
-            what="seconds with two workers",
-        ),
+        *measure(beside_training, ratios={EPOCH: 0.25}, memory=False,
+                 what="load, sequences, user vectors"),
     ]  # fmt: skip
 
 
@@ -89,12 +74,9 @@ def fit(case: Case) -> list[Row]:
     if found["peak_mb"] is None:
         return []
     at_most = LARGEST_MB if case.n_ratings >= LARGEST else None
-    return [
-        Row(
-            "fit", f"{case.n_ratings:,} ratings", "peak memory", "MB", [found["peak_mb"]], at_most,
-            {"recsys": found["seconds"]}, {"recsys": found["peak_mb"]}, case.n_ratings,
-        )
-    ]  # fmt: skip
+    seconds, peak_mb = ({"recsys": found[name]} for name in ("seconds", "peak_mb"))
+    return [Row("fit", f"{case.n_ratings:,} ratings", "peak memory", "MB", [found["peak_mb"]],
+                at_most, seconds, peak_mb, case.n_ratings)]  # fmt: skip
 
 
 STAGES = {"training": training, "fit": fit}

@@ -4,13 +4,10 @@
     python -m tests.benchmarks.training_cost --nested --model epochs=5 epochs=5,negative=10 --als
 
 On generated ratings, or on `--data SOURCE`, the later 20% to be found (`calibration_split`: the
-protocols of `recsys.evaluate`, at most 2,000 users each). The read-out is the same in all rows of
-item2vec, so that they differ in training alone; every row is compared with the first, user by user.
-Seconds are processor time, which other work on the machine changes little.
-
-ALS gets what our read-out has: the half-life of a history, and the days and the weight of the
-popularity that is added, chosen for each row inside the training part
-(`recsys.evaluation.opponents`).
+protocols of `recsys.evaluate`, at most 2,000 users each). All rows of item2vec have the same
+read-out and differ in training alone; every row is compared with the first, user by user. Seconds
+are processor time. ALS gets a half-life and popularity, chosen for each row inside the training
+part (`recsys.evaluation.opponents`).
 """
 
 from __future__ import annotations
@@ -45,12 +42,8 @@ from tests.benchmarks.generator import generate
 
 K = 20
 # Chosen on the nested split of 1,000,000 generated ratings, after 5 epochs.
-READOUT = {
-    "half_life": 16.0,
-    "popularity_days": 7.0,
-    "popularity_weight": 1.0,
-    "stale_popularity_weight": 1.0,
-}
+READOUT = {"half_life": 16.0, "popularity_days": 7.0, "popularity_weight": 1.0,
+           "stale_popularity_weight": 1.0}  # fmt: skip
 MODELS = (
     "epochs=20", "epochs=1", "epochs=2", "epochs=5", "epochs=10", "epochs=40",
     "epochs=5,negative=5", "epochs=5,negative=10", "epochs=5,window=5", "epochs=5,sample=0.0001",
@@ -62,11 +55,9 @@ ALS = ("factors=64,iterations=5", "factors=64", "factors=128", "factors=256")
 def main() -> int:
     """Train every configuration once and print what it reaches."""
     arguments = _arguments()
-    if arguments.data:
-        ratings = load_ratings(arguments.data)
-    else:
-        n, n_items, seed = arguments.ratings, arguments.items, arguments.seed
-        ratings = generate(n, n_items=n_items, seed=seed)[0]
+    options = {"n_items": arguments.items, "seed": arguments.seed}
+    ratings = (load_ratings(arguments.data) if arguments.data
+               else generate(arguments.ratings, **options)[0])  # fmt: skip
     events = Events.of(check_ratings(ratings))
     if arguments.nested:
         events = calibration_split(events).train.compact()
@@ -102,11 +93,8 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        "python -m tests.benchmarks.training_cost",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    layout = {"description": __doc__, "formatter_class": argparse.RawDescriptionHelpFormatter}
+    parser = argparse.ArgumentParser("python -m tests.benchmarks.training_cost", **layout)
     add = parser.add_argument
     add("--ratings", type=int, default=1_000_000, metavar="N", help="to generate: 1000000")
     add("--items", type=int, metavar="N", help="to generate: as MovieLens has")
@@ -120,9 +108,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def contenders(
-    split: Split, arguments: argparse.Namespace
-) -> Iterator[tuple[dict[str, Any], Contender]]:
+def contenders(split: Split, arguments: argparse.Namespace) -> Iterator[tuple[dict, Contender]]:
     """Train one after the other; ALS where implicit is installed."""
     for text in arguments.model:
         settings = READOUT | _settings(text)
@@ -162,10 +148,8 @@ def as_text(row: dict[str, Any], protocols: list[str]) -> str:
     cells = [f"{row['name']:40} {row['seconds']:7.1f} {row['training']:8.1f}"]
     for name in protocols:
         recall, gain = row[name].values()
-        low, high = recall["ci95"]
-        cells.append(f"{recall['mean']:.3f} ({low:.3f}-{high:.3f})")
-        low, high = gain["ci95"]
-        cells.append(f"{gain['mean']:+.3f} ({low:+.3f}, {high:+.3f})")
+        cells.append("{:.3f} ({:.3f}-{:.3f})".format(recall["mean"], *recall["ci95"]))
+        cells.append("{:+.3f} ({:+.3f}, {:+.3f})".format(gain["mean"], *gain["ci95"]))
     return "  ".join(cells)
 
 
