@@ -6,11 +6,11 @@ What `evaluate` holds out is never looked at, so that what is found can be measu
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys.commands import common
+from recsys.data.files import replace_whole
 from recsys.errors import DataError
 
 if TYPE_CHECKING:
@@ -66,6 +66,5 @@ def _write_toml(path: Path, found: dict[str, Any], name: str) -> None:
         f"the defaults have {found['default_recall@20']:.4f}.",
         *(f"{key} = {json.dumps(value)}" for key, value in found["params"].items()),
     ]
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    with replace_whole(path) as made:
+        made.write_text("\n".join(lines) + "\n", encoding="utf-8")
