@@ -28,17 +28,18 @@ def labelled():
     plt.close("all")
 
 
-def entry(mean: float) -> dict[str, object]:
-    return {"mean": mean, "ci95": [mean - 0.1, mean + 0.1]}
+def entries(**means: float) -> dict[str, object]:
+    return {f"recall@{key[1:]}": {"mean": mean, "ci95": [mean - 0.1, mean + 0.1]}
+            for key, mean in means.items()}  # fmt: skip
 
 
 MEASURED = {
     "n_users": 1234,
     "models": {
-        name: {"mrr": entry(0.5), "recall@50": entry(of_50), "recall@5": entry(of_5)}
-        for name, of_5, of_50 in [("item2vec", 0.2, 0.6), ("ease", 0.3, 0.5)]
+        "item2vec": entries(k50=0.6, k5=0.2) | {"mrr": {}},
+        "ease": entries(k50=0.5, k5=0.3),
     },
-    "differences": {"ease": {"recall@5": entry(-0.1)}, "svd": {"recall@5": entry(0.2)}},
+    "differences": {"ease": entries(k5=-0.1), "svd": entries(k5=0.2)},
 }
 
 
@@ -59,8 +60,8 @@ def test_recall_curve_draws_each_model_over_ascending_k_with_its_interval():
     assert high == pytest.approx([50, 0.7])
     assert "1,234 users" in ax.get_ylabel()
     assert ax.get_title() == "warm"
-    assert all(len({getattr(line, f"get_{part}")() for line in ax.lines}) == 2
-               for part in ("color", "marker", "linestyle"))  # fmt: skip
+    for part in ("color", "marker", "linestyle"):
+        assert len({plt.getp(line, part) for line in ax.lines}) == 2
     alone = plots.recall_curve(MEASURED, models=["ease"])
     assert [line.get_label() for line in alone.lines] == ["ease"]
     assert alone.get_legend() is None
@@ -99,31 +100,28 @@ def test_project_keeps_what_lies_together_together():
 def test_item_map_draws_every_item_once_and_names_those_asked_for():
     points = np.random.default_rng(0).normal(size=(9, 2))
     groups = ["Drama"] * 4 + ["Horror"] * 3 + [""] * 2
-    ax = plots.item_map(points, groups, labels={0: "Heat"}, users={"user 7": (0.0, 0.0)})
-    legend = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert legend == ["others", "Drama", "Horror"]
-    by_group = {c.get_label(): c.get_offsets() for c in ax.collections[:3]}
-    assert np.array_equal(by_group["Drama"], points[:4])
-    assert np.array_equal(by_group["others"], points[7:])
-    assert sorted(texts(ax)) == ["Heat", "user 7"]
-    ax = plots.item_map(points, groups, order=["Horror", "Drama"])
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["others", "Horror", "Drama"]
-
-
-def assert_names_apart(ax) -> None:
-    ax.figure.draw_without_rendering()
-    boxes = [text.get_bbox_patch().get_window_extent() for text in ax.texts]
-    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    for order, legend in ((), "Drama Horror"), (["Horror", "Drama"], "Horror Drama"):
+        users = {"user 7": (0.0, 0.0)}
+        ax = plots.item_map(points, groups, order=order, labels={0: "Heat"}, users=users)
+        drawn = [text.get_text() for text in ax.get_legend().get_texts()]
+        assert drawn == ["others", *legend.split()]
+        by_group = {c.get_label(): c.get_offsets() for c in ax.collections[:3]}
+        assert np.array_equal(by_group["Drama"], points[:4])
+        assert np.array_equal(by_group["others"], points[7:])
+        assert sorted(texts(ax)) == ["Heat", "user 7"]
 
 
 def test_names_do_not_cover_each_other():
     points = np.array([[0.0, 0.0], [0.01, 0.01], [0.02, 0.0], [1.0, 1.0], [-1.0, -1.0]])
-    assert_names_apart(plots.item_map(points, labels={0: "Alien", 1: "Aliens", 2: "Alien 3"}))
     costs = [82, 112, 181, 380, 127, 135, 205, 398, 245, 210, 297, 499]
     shares = [0.48, 0.74, 0.92, 1, 0.735, 0.83, 0.975, 1, 0.952, 0.952, 0.99, 1]
     table = pd.DataFrame({"microseconds_per_query": costs, "recall_vs_exact": shares})
     table = table.assign(n_trees=np.repeat([5, 20, 50], 4), search_k=[100, 300, 1000, 3000] * 3)
-    assert_names_apart(plots.ann_tradeoff(table))
+    named = plots.item_map(points, labels={0: "Alien", 1: "Aliens", 2: "Alien 3"})
+    for ax in (named, plots.ann_tradeoff(table)):
+        ax.figure.draw_without_rendering()
+        boxes = [text.get_bbox_patch().get_window_extent() for text in ax.texts]
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
 def test_ann_tradeoff_joins_the_points_of_a_series_by_cost():
