@@ -65,11 +65,6 @@ def saved(numbers, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(params=["numbers", "texts"])
-def either(request):
-    return request.getfixturevalue(request.param)
-
-
 def tiny(**columns) -> Recommender:
     return Recommender(vector_size=4, calibrate=False, epochs=1).fit(pd.DataFrame(columns))
 
@@ -111,9 +106,11 @@ def read(path: Path, format: str, kind: str) -> pd.DataFrame:
     return frame.rename(columns={f"{table}_id": "id", column: "vector"})
 
 
+@pytest.mark.parametrize("model", ["numbers", "texts"])
 @pytest.mark.parametrize("kind", ["input", "output", "users"])
 @pytest.mark.parametrize("format", FILES)
-def test_each_format_gives_its_own_reader_the_very_vectors(format, kind, either, tmp_path):
+def test_each_format_gives_its_own_reader_the_very_vectors(format, kind, model, request, tmp_path):
+    either = request.getfixturevalue(model)
     by_default = format in ("npz", "sqlite") or (format == "parquet" and kind != "users")
     export(either, tmp_path / "target", format=format, what=None if by_default else kind)
     frame = read(tmp_path / "target", format, kind)
@@ -327,8 +324,7 @@ def test_anything_but_an_earlier_export_is_left_alone(numbers, saved, tmp_path):
     (tmp_path / "empty").touch()
     change(tmp_path / "app.db", "CREATE TABLE precious (x)")
     pd.DataFrame({"user_id": [1]}).to_parquet(tmp_path / "ratings.parquet")
-    with (tmp_path / "ml-100k.zip").open("wb") as file:
-        np.savez(file, theirs=np.arange(3))
+    np.savez(tmp_path / "theirs.npz", theirs=np.arange(3))
     shutil.copytree(saved, tmp_path / "model")
     foreign = [(path, format) for path in tmp_path.iterdir() for format in FILES]
     export(numbers, tmp_path / "ours.npz", format="npz")
@@ -362,13 +358,11 @@ def test_combinations_that_make_no_sense_are_refused(numbers, lonely, tmp_path):
 
 
 def test_the_command_says_what_it_has_done_and_who_is_left_out(saved, numbers, tmp_path, capsys):
-    target, n_users = tmp_path / "vectors.db", len(warm(numbers))
+    target, n_items, n_users = tmp_path / "vectors.db", len(numbers.items), len(warm(numbers))
     words = ["export", str(target), "--format", "sqlite", "--model", str(saved)]
     done = subprocess.run([sys.executable, "-m", "recsys", *words], capture_output=True, text=True)
-    assert done.stdout == (
-        f"{target}: sqlite, input, output, users vectors of {len(numbers.items):,} items and "
-        f"{n_users:,} users, 16 numbers each\n"
-    )
+    said = f"vectors of {n_items:,} items and {n_users:,} users, 16 numbers each"
+    assert done.stdout == f"{target}: sqlite, input, output, users {said}\n"
     assert done.stderr == "1 users have no vector and are left out\n"
     assert main([*words, "--json", "--what", "users"]) == 0
     assert json.loads(capsys.readouterr().out) == {
