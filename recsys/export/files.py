@@ -126,11 +126,10 @@ def _tables(model: Recommender, kinds: list[str], *, strict: bool) -> list[Table
         tables.append(Table("item", ids, titles, known.counts, spaces, ids[:0]))
     if "users" in kinds:
         rows, vectors = held.user_vectors()
-        events = known.histories.lengths
-        cold_ids = take(known.user_ids, (events == 0).nonzero()[0])
+        events, ids = known.histories.lengths, take(known.user_ids, rows)
+        cold_ids = take(known.user_ids, np.flatnonzero(events == 0))
         if len(cold_ids):
             logger.info("%d users have no vector and are left out", len(cold_ids))
-        ids = take(known.user_ids, rows)
         tables.append(Table("user", ids, None, events[rows], {"vector": vectors}, cold_ids))
     return tables
 

@@ -74,11 +74,11 @@ def write_sqlite(path: Path, tables: Sequence[Table]) -> None:
         )
         database.execute("INSERT INTO about VALUES (?)", (_about(tables),))
         for table in tables:
-            types = {name: _sql_type(values) for name, values in table.facts.items()}
-            types |= dict.fromkeys(table.vectors, "BLOB")
-            columns = ", ".join(f"{name} {type}" for name, type in types.items())
-            key, places = f"{table.name}_id", ", ".join("?" * len(types))
-            database.execute(f"CREATE TABLE {table.name}s ({columns}, PRIMARY KEY ({key}))")
+            columns = [f"{name} {_sql_type(values)}" for name, values in table.facts.items()]
+            columns += [f"{kind} BLOB" for kind in table.vectors]
+            key, places = f"{table.name}_id", ", ".join("?" * len(columns))
+            columns.append(f"PRIMARY KEY ({key})")
+            database.execute(f"CREATE TABLE {table.name}s ({', '.join(columns)})")
             facts = (values.tolist() for values in table.facts.values())
             rows = zip(*facts, *map(_packed, table.vectors.values()), strict=True)
             database.executemany(f"INSERT INTO {table.name}s VALUES ({places})", rows)
@@ -182,9 +182,8 @@ class LookUp:
         except (ValueError, TypeError, KeyError):
             raise ModelError(f"'{self._source}' holds no vectors: {AGAIN}") from None
         if version != FORMAT:
-            raise ModelError(
-                f"'{self._source}' has format {version!r}, this recsys reads {FORMAT}: {AGAIN}"
-            )
+            reads = f"has format {version!r}, this recsys reads {FORMAT}"
+            raise ModelError(f"'{self._source}' {reads}: {AGAIN}")
         return found
 
     def user_vector(self, user_id: Any) -> Vector:
