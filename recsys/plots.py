@@ -153,9 +153,9 @@ def recall_curve(
 
 def differences(measured: Mapping[str, Any], *, metric: str = "recall@20", title: str = "") -> Axes:
     """Draw the paired difference of Item2Vec to each opponent; `measured` as in `recall_curve`."""
-    rows = {name: found[metric] for name, found in measured["differences"].items()}
-    means = {name: entry["mean"] for name, entry in rows.items()}
-    intervals = {name: entry["ci95"] for name, entry in rows.items()}
+    rows = measured["differences"].items()
+    means = {name: found[metric]["mean"] for name, found in rows}
+    intervals = {name: found[metric]["ci95"] for name, found in rows}
     xlabel = f"{metric} of item2vec minus the opponent's\n(right of 0: item2vec finds more)"
     ax = intervals_of(means, intervals, xlabel=xlabel, ylabel="opponent", title=title)
     ax.axvline(0, color="black", linewidth=1, linestyle="--", zorder=0)
@@ -164,7 +164,7 @@ def differences(measured: Mapping[str, Any], *, metric: str = "recall@20", title
 
 def intervals_of(
     means: Mapping[str, float],
-    intervals: Mapping[str, tuple[float, float]],
+    intervals: Mapping[str, Numbers],
     *,
     xlabel: str,
     ylabel: str = "",
@@ -189,13 +189,8 @@ def by_group(
 ) -> Axes:
     """Draw the mean of a number per user (or per item) in each group, with 95% intervals.
 
-    The intervals are percentile bootstraps (Efron & Tibshirani 1993), as in the evaluation.
-
-    Parameters
-    ----------
-    values : float64 array, shape (n,)
-    groups : sequence of str, length n
-    order : names of groups, first on top; ascending if not given
+    The intervals are percentile bootstraps (Efron & Tibshirani 1993), as in the evaluation. Groups
+    are in the given order, or ascending.
     """
     names = np.asarray(groups, dtype=str)
     means, intervals = {}, {}
@@ -203,8 +198,7 @@ def by_group(
         found = values[names == group]
         label, rng = f"{group} (n = {len(found):,})", np.random.default_rng(0)
         draws = [found[rng.integers(0, len(found), len(found))].mean() for _ in range(1000)]
-        means[label], (low, high) = float(found.mean()), np.percentile(draws, [2.5, 97.5])
-        intervals[label] = (float(low), float(high))
+        means[label], intervals[label] = found.mean(), np.percentile(draws, [2.5, 97.5])
     return intervals_of(means, intervals, xlabel=xlabel, ylabel=ylabel, title=title)
 
 
