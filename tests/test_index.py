@@ -256,20 +256,10 @@ def test_without_annoy_there_is_one_notice_and_an_error_that_says_what_to_instal
     assert done.stderr.count("ImportError: annoy is not installed: pip install annoy") == 1
 
 
-def crowd(n: int, d: int, spread: float) -> Any:
-    """Vectors in clusters, of lengths as unequal as the spread says, and queries near them."""
-    rng = np.random.default_rng(0)
-    centres = rng.standard_normal((40, d))
-    vectors = centres[rng.integers(0, 40, n)] + 0.7 * rng.standard_normal((n, d))
-    vectors *= np.exp(spread * rng.standard_normal((n, 1)))
-    queries = centres[rng.integers(0, 40, 200)] + 0.7 * rng.standard_normal((200, d))
-    return vectors.astype(np.float32), queries.astype(np.float32)
-
-
 @needs_annoy
 @pytest.mark.parametrize("spread", [0.0, 0.3, 1.0])
 def test_an_index_is_chosen_that_finds_enough_for_other_queries_too(spread: float) -> None:
-    vectors, queries = crowd(10_000, 24, spread)
+    vectors, queries = normal(10_000, 24, seed=25, spread=spread), normal(200, 24, seed=26)
     exclude = as_csr([list(range(i, 10_000, 500)) for i in range(100)])
     index, chosen = build_index("annoy", vectors, queries[:100], exclude, seed=1)
     assert chosen.pop("overlap") >= 0.98
@@ -293,14 +283,15 @@ def test_what_is_chosen_grows_until_it_finds_enough(monkeypatch: pytest.MonkeyPa
     assert chosen["overlap"] >= 0.98
     assert build_index("annoy", vectors, queries[:0], as_csr([]), seed=1)[1]["n_queries"] == 0
     monkeypatch.setattr(index_module, "LONGEST", 50)
-    _, chosen = build_index("annoy", *crowd(10_000, 24, 1.0), as_csr([[]] * 200), seed=1)
+    vectors = normal(10_000, 24, seed=1, spread=1)
+    _, chosen = build_index("annoy", vectors, queries, as_csr([[]] * 200), seed=1)
     assert chosen["n_longest"] > 50
     assert chosen["overlap"] >= 0.98
 
 
 @needs_annoy
 def test_rows_that_are_gone_are_not_found_by_annoy_nor_among_the_longest() -> None:
-    vectors, queries = crowd(5_000, 16, 0.5)
+    vectors, queries = normal(5_000, 16, seed=27, spread=0.5), normal(200, 16, seed=28)
     best, _ = ExactIndex(vectors).query(queries, 60)
     exclude = as_csr([row[:40].tolist() for row in best])
     index = AnnoyIndex(vectors)
