@@ -33,32 +33,22 @@ if TYPE_CHECKING:
     from recsys.vectors.walks import random_walks
 
 _HOMES = {
-    "data.events": ("Events", "build_sequences"),
-    "data.load": ("load_items", "load_ratings"),
-    "data.sequences": ("Sequences", "training_pairs"),
-    "data.splits": ("TimeSplit", "split_by_time"),
-    "errors": (
-        "ColdUserError",
-        "DataError",
-        "DownloadError",
-        "ModelError",
-        "NotFittedError",
-        "UnknownItemError",
-        "UnknownUserError",
-    ),
-    "export.lookup": ("LookUp",),
-    "recommendations": ("Recommendation", "Recommendations"),
-    "recommender": ("Recommender", "recommend"),
-    "vectors.item2vec": ("ItemVectors", "train_item2vec"),
-    "vectors.users": ("user_vectors",),
-    "vectors.walks": ("random_walks",),
+    "data.events": "Events build_sequences",
+    "data.load": "load_items load_ratings",
+    "data.sequences": "Sequences training_pairs",
+    "data.splits": "TimeSplit split_by_time",
+    "errors": "ColdUserError DataError DownloadError ModelError NotFittedError "
+    "UnknownItemError UnknownUserError",
+    "export.lookup": "LookUp",
+    "recommendations": "Recommendation Recommendations",
+    "recommender": "Recommender recommend",
+    "vectors.item2vec": "ItemVectors train_item2vec",
+    "vectors.users": "user_vectors",
+    "vectors.walks": "random_walks",
 }
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
-__all__ = [
-    "__version__",
-    *_HOME_OF,
-]
+__all__ = ["__version__", *_HOME_OF]
 
 
 def __getattr__(name: str) -> Any:

@@ -57,8 +57,7 @@ def project(vectors: Array, *, method: str = "pca", seed: int = 0) -> Array:
     if method == "pca":
         flatten = PCA(2, random_state=seed)
     elif method == "tsne":
-        perplexity = min(30.0, (len(unit) - 1) / 3)
-        flatten = TSNE(2, perplexity=perplexity, init="pca", random_state=seed)
+        flatten = TSNE(2, perplexity=min(30.0, (len(unit) - 1) / 3), random_state=seed)
     else:
         raise ValueError(f"method must be 'pca' or 'tsne', got {method!r}")
     return np.asarray(flatten.fit_transform(unit), np.float64)
@@ -80,19 +79,17 @@ def item_map(
     points : float array, shape (n_items, 2)
         From `project`.
     groups : sequence of str, length n_items
-        The six largest get a colour and a marker each; the rest, and "", are grey.
     order : names of groups, at most seven
-        Those to colour, in the order of the legend; by size if not given.
-    labels : dict of row -> text
-        Items to name.
-    users : dict of text -> (x, y)
-        Where users stand, drawn as stars.
+        Those to colour, in the order of the legend; the six largest if not given. The rest, and
+        "", are grey.
+    labels : dict of row -> name
+    users : dict of name -> (x, y)
+        Drawn as stars.
     """
     ax = _axes(title, "across the map (no unit)", "up the map (no unit)", height=WIDTH * 0.85)
     of = np.asarray(["items"] * len(points) if groups is None else groups, dtype=str)
     names, sizes = np.unique(of[of != ""], return_counts=True)
-    largest = [str(name) for name in names[np.argsort(-sizes, kind="stable")][:6]]
-    shown = list(order) or largest
+    shown = list(order) or names[np.argsort(-sizes, kind="stable")][:6].tolist()
     rest = ~np.isin(of, shown)
     if rest.any():
         ax.scatter(points[rest, 0], points[rest, 1], s=9, color="#D8D8D8", label="others")
@@ -123,20 +120,12 @@ def curve(
     title: str = "",
     log_x: bool = False,
 ) -> Axes:
-    """Draw one labelled line per series over x, with shaded intervals where given.
-
-    Parameters
-    ----------
-    x : numbers, length n
-    series : dict of name -> numbers, length n
-    bands : dict of name -> (low, high), numbers of length n each
-    """
+    """Draw one line per series over x, with shaded intervals from `bands`, (low, high) by name."""
     ax = _axes(title, xlabel, ylabel, grid="both")
     for i, (name, values) in enumerate(series.items()):
         ax.plot(x, values, label=name, **_style(i))
         if bands is not None and name in bands:
-            low, high = bands[name]
-            ax.fill_between(x, low, high, color=_style(i)["color"], alpha=0.15, linewidth=0)
+            ax.fill_between(x, *bands[name], color=_style(i)["color"], alpha=0.15, linewidth=0)
     if log_x:
         ax.set_xscale("log")
     ax.set_xticks(x, [f"{value:,}" for value in x])
@@ -149,14 +138,9 @@ def curve(
 def recall_curve(
     measured: Mapping[str, Any], *, models: Iterable[str] | None = None, title: str = ""
 ) -> Axes:
-    """Draw recall@K over K with 95% intervals, one line per model.
+    """Draw recall@K over K with 95% intervals, one line per model; all if `models` is None.
 
-    Parameters
-    ----------
-    measured : dict
-        One protocol of the report of `recsys.evaluate`, such as `report["protocols"]["warm"]`.
-    models : names, optional
-        All if not given.
+    `measured` is a protocol of a report of `recsys.evaluate`, as `report["protocols"]["warm"]`.
     """
     found = measured["models"]
     names = list(found if models is None else models)
@@ -168,13 +152,10 @@ def recall_curve(
 
 
 def differences(measured: Mapping[str, Any], *, metric: str = "recall@20", title: str = "") -> Axes:
-    """Draw the paired difference of Item2Vec to each opponent, with its 95% interval.
-
-    `measured` is as in `recall_curve`, `metric` such as "recall@20".
-    """
-    rows = {name: found[metric] for name, found in measured["differences"].items()}
-    means = {name: entry["mean"] for name, entry in rows.items()}
-    intervals = {name: entry["ci95"] for name, entry in rows.items()}
+    """Draw the paired difference of Item2Vec to each opponent; `measured` as in `recall_curve`."""
+    rows = measured["differences"].items()
+    means = {name: found[metric]["mean"] for name, found in rows}
+    intervals = {name: found[metric]["ci95"] for name, found in rows}
     xlabel = f"{metric} of item2vec minus the opponent's\n(right of 0: item2vec finds more)"
     ax = intervals_of(means, intervals, xlabel=xlabel, ylabel="opponent", title=title)
     ax.axvline(0, color="black", linewidth=1, linestyle="--", zorder=0)
@@ -183,19 +164,13 @@ def differences(measured: Mapping[str, Any], *, metric: str = "recall@20", title
 
 def intervals_of(
     means: Mapping[str, float],
-    intervals: Mapping[str, tuple[float, float]],
+    intervals: Mapping[str, Numbers],
     *,
     xlabel: str,
     ylabel: str = "",
     title: str = "",
 ) -> Axes:
-    """Draw one point with its interval per row, first on top.
-
-    Parameters
-    ----------
-    means : dict of name -> number
-    intervals : dict of name -> (low, high)
-    """
+    """Draw one point with its interval (low, high) per row, first on top."""
     ax = _axes(title, xlabel, ylabel, grid="x", height=max(2.6, 0.9 + 0.5 * len(means)))
     for place, (name, mean) in enumerate(means.items()):
         ax.plot(intervals[name], [place, place], color=PALETTE[0], linewidth=3, alpha=0.45)
@@ -214,13 +189,8 @@ def by_group(
 ) -> Axes:
     """Draw the mean of a number per user (or per item) in each group, with 95% intervals.
 
-    The intervals are percentile bootstraps (Efron & Tibshirani 1993), as in the evaluation.
-
-    Parameters
-    ----------
-    values : float64 array, shape (n,)
-    groups : sequence of str, length n
-    order : names of groups, first on top; ascending if not given
+    The intervals are percentile bootstraps (Efron & Tibshirani 1993), as in the evaluation. Groups
+    are in the given order, or ascending.
     """
     names = np.asarray(groups, dtype=str)
     means, intervals = {}, {}
@@ -228,19 +198,15 @@ def by_group(
         found = values[names == group]
         label, rng = f"{group} (n = {len(found):,})", np.random.default_rng(0)
         draws = [found[rng.integers(0, len(found), len(found))].mean() for _ in range(1000)]
-        means[label], (low, high) = float(found.mean()), np.percentile(draws, [2.5, 97.5])
-        intervals[label] = (float(low), float(high))
+        means[label], intervals[label] = found.mean(), np.percentile(draws, [2.5, 97.5])
     return intervals_of(means, intervals, xlabel=xlabel, ylabel=ylabel, title=title)
 
 
 def ann_tradeoff(table: pd.DataFrame, *, title: str = "") -> Axes:
     """Draw what an approximate index finds against what it costs, one line per n_trees.
 
-    Parameters
-    ----------
-    table : DataFrame
-        One row per measurement: n_trees, search_k, and microseconds_per_query and recall_vs_exact
-        from `recsys.search.approximate.measure_index`.
+    Each row of the table has n_trees, search_k, and microseconds_per_query and recall_vs_exact
+    from `recsys.search.approximate.measure_index`.
     """
     ax = _axes(title, "microseconds per query", "share of the exact answer found", grid="both")
     named = []
@@ -261,14 +227,7 @@ def ann_tradeoff(table: pd.DataFrame, *, title: str = "") -> Axes:
 
 
 def neighbours(names: Names, scores: Numbers, *, xlabel: str = "cosine", title: str = "") -> Axes:
-    """Draw a ranked list as bars, first on top; negative bars are hatched.
-
-    Parameters
-    ----------
-    names : sequence of str, length n
-    scores : numbers, length n
-        Distances are drawn as they are: a long bar is far.
-    """
+    """Draw a ranked list as bars, first on top; negative bars are hatched."""
     ax = _axes(title, xlabel, grid="x", height=0.9 + 0.36 * len(names), rows=names)
     for place, score in enumerate(scores):
         ax.barh(place, score, color=PALETTE[0] if score >= 0 else PALETTE[1],
@@ -280,12 +239,7 @@ def neighbours(names: Names, scores: Numbers, *, xlabel: str = "cosine", title: 
 def contributions(explained: pd.DataFrame, n: int = 10, *, title: str = "") -> Axes:
     """Draw which watched items speak for a recommendation, and which against.
 
-    Parameters
-    ----------
-    explained : DataFrame
-        From `Recommender.explain`: title, contribution.
-    n : int
-        How many rows to show, the largest; the rest are summed into one bar.
+    `explained` is from `Recommender.explain`; rows beyond the first n are summed into one bar.
     """
     names, shares = list(map(str, explained["title"][:n])), list(explained["contribution"][:n])
     if len(explained) > n:
@@ -300,12 +254,7 @@ def contributions(explained: pd.DataFrame, n: int = 10, *, title: str = "") -> A
 def history(titles: Names, weights: Mapping[str, Numbers], *, title: str = "") -> Axes:
     """Draw how much each watched item weighs in the user vector, newest on top.
 
-    Parameters
-    ----------
-    titles : sequence of str, length n
-        Oldest first.
-    weights : dict of name -> numbers, length n
-        One or more weightings, such as `recsys.vectors.users.history_weights` gives.
+    Titles are oldest first, and so is each weighting (`recsys.vectors.users.history_weights`).
     """
     ax = _axes(title, "weight in the user vector", "watched, newest on top", grid="both",
                height=1.0 + 0.36 * len(titles), rows=titles)  # fmt: skip
@@ -319,13 +268,8 @@ def history(titles: Names, weights: Mapping[str, Numbers], *, title: str = "") -
 def window(tokens: Names, centres: Sequence[int], *, window: int, title: str = "") -> Axes:
     """Draw the window sliding over a sequence, one row per centre.
 
-    Parameters
-    ----------
-    tokens : sequence of str
-        Words of a sentence, or titles of a viewing history.
-    centres : places in `tokens`
-    window : int
-        Neighbours to each side.
+    Tokens are the words of a sentence, or the titles of a history; centres are places in it;
+    `window` is how many neighbours each has on either side.
     """
     width = max(6, 76 // len(tokens))
     shown = ["\n".join(wrap(token, width, max_lines=2, placeholder="…")) for token in tokens]
@@ -349,12 +293,7 @@ def matrix(
 ) -> Axes:
     """Draw a small matrix as coloured cells, purple below zero and orange above.
 
-    Parameters
-    ----------
-    values : float array, shape (n, m)
-    rows : sequence of str, length n
-    columns : sequence of str, length m
-        Numbered from 0 if not given.
+    `values` is (n, m), `rows` has n names, and `columns` m; without names they are numbered from 0.
     """
     ax = _axes(title, xlabel, height=1.0 + 0.4 * len(rows), rows=rows)
     limit = float(np.abs(values).max()) or 1.0

@@ -27,19 +27,16 @@ def source(cell: dict) -> str:
     return "".join(cell["source"])
 
 
+def nodes_of(name: str) -> list[ast.AST]:
+    """Every piece of the code of a notebook."""
+    return [n for cell in cells_of(name, "code") for n in ast.walk(ast.parse(source(cell)))]
+
+
 def shown(cell: dict) -> str:
     """Everything in the outputs that is text."""
-    outputs = json.dumps(
-        [
-            {k: v for k, v in (output.get("data") or output).items() if k != "image/png"}
-            for output in cell["outputs"]
-        ]
-    )
-    return outputs.encode().decode("unicode_escape", errors="ignore")
-
-
-def test_there_are_notebooks():
-    assert "02_item2vec_movies" in NOTEBOOKS
+    data = [dict(output.get("data") or output) for output in cell["outputs"]]
+    texts = json.dumps([{**one, "image/png": None} for one in data])
+    return texts.encode().decode("unicode_escape", errors="ignore")
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -72,29 +69,25 @@ def test_outputs_are_stored_in_order_and_hold_no_errors_nor_paths(name):
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_no_function_is_longer_than_three_lines(name):
-    for cell in cells_of(name, "code"):
-        for node in ast.walk(ast.parse(source(cell))):
-            if isinstance(node, ast.FunctionDef | ast.Lambda):
-                assert node.end_lineno - node.lineno < 3, source(cell)
+    for node in nodes_of(name):
+        if isinstance(node, ast.FunctionDef | ast.Lambda):
+            assert node.end_lineno - node.lineno < 3, ast.unparse(node)
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_only_public_names_are_used(name):
-    for cell in cells_of(name, "code"):
-        for node in ast.walk(ast.parse(source(cell))):
-            if isinstance(node, ast.ImportFrom | ast.Import):
-                names = [alias.name for alias in node.names] + [getattr(node, "module", "") or ""]
-                assert not any(part.startswith("_") for n in names for part in n.split("."))
-            elif isinstance(node, ast.Attribute):
-                assert not node.attr.startswith("_"), node.attr
+    for node in nodes_of(name):
+        if isinstance(node, ast.ImportFrom | ast.Import):
+            names = [alias.name for alias in node.names] + [getattr(node, "module", "") or ""]
+            assert not any(part.startswith("_") for n in names for part in n.split("."))
+        elif isinstance(node, ast.Attribute):
+            assert not node.attr.startswith("_"), node.attr
 
 
 @pytest.mark.parametrize("name", ["01_embeddings_and_word2vec", "02_item2vec_movies"])
 def test_beginners_meet_top_level_names_only(name):
-    for cell in cells_of(name, "code"):
-        for node in ast.walk(ast.parse(source(cell))):
-            if isinstance(node, ast.ImportFrom):
-                assert not node.module.startswith("recsys."), source(cell)
+    modules = [node.module for node in nodes_of(name) if isinstance(node, ast.ImportFrom)]
+    assert not [module for module in modules if module.startswith("recsys.")]
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

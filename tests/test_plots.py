@@ -28,17 +28,18 @@ def labelled():
     plt.close("all")
 
 
-def entry(mean: float) -> dict[str, object]:
-    return {"mean": mean, "ci95": [mean - 0.1, mean + 0.1]}
+def entries(**means: float) -> dict[str, object]:
+    return {f"recall@{key[1:]}": {"mean": mean, "ci95": [mean - 0.1, mean + 0.1]}
+            for key, mean in means.items()}  # fmt: skip
 
 
 MEASURED = {
     "n_users": 1234,
     "models": {
-        name: {"mrr": entry(0.5), "recall@50": entry(of_50), "recall@5": entry(of_5)}
-        for name, of_5, of_50 in [("item2vec", 0.2, 0.6), ("ease", 0.3, 0.5)]
+        "item2vec": entries(k50=0.6, k5=0.2) | {"mrr": {}},
+        "ease": entries(k50=0.5, k5=0.3),
     },
-    "differences": {"ease": {"recall@5": entry(-0.1)}, "svd": {"recall@5": entry(0.2)}},
+    "differences": {"ease": entries(k5=-0.1), "svd": entries(k5=0.2)},
 }
 
 
@@ -59,11 +60,9 @@ def test_recall_curve_draws_each_model_over_ascending_k_with_its_interval():
     assert high == pytest.approx([50, 0.7])
     assert "1,234 users" in ax.get_ylabel()
     assert ax.get_title() == "warm"
-    assert all(len({getattr(line, f"get_{part}")() for line in ax.lines}) == 2
-               for part in ("color", "marker", "linestyle"))  # fmt: skip
-    alone = plots.recall_curve(MEASURED, models=["ease"])
-    assert [line.get_label() for line in alone.lines] == ["ease"]
-    assert alone.get_legend() is None
+    for part in ("color", "marker", "linestyle"):
+        assert len({plt.getp(line, part) for line in ax.lines}) == 2
+    assert plots.recall_curve(MEASURED, models=["ease"]).get_legend() is None
 
 
 def test_differences_show_mean_interval_and_zero():
@@ -99,51 +98,41 @@ def test_project_keeps_what_lies_together_together():
 def test_item_map_draws_every_item_once_and_names_those_asked_for():
     points = np.random.default_rng(0).normal(size=(9, 2))
     groups = ["Drama"] * 4 + ["Horror"] * 3 + [""] * 2
-    ax = plots.item_map(points, groups, labels={0: "Heat"}, users={"user 7": (0.0, 0.0)})
-    legend = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert legend == ["others", "Drama", "Horror"]
-    by_group = {c.get_label(): c.get_offsets() for c in ax.collections[:3]}
-    assert np.array_equal(by_group["Drama"], points[:4])
-    assert np.array_equal(by_group["others"], points[7:])
-    assert sorted(texts(ax)) == ["Heat", "user 7"]
-    ax = plots.item_map(points, groups, order=["Horror", "Drama"])
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["others", "Horror", "Drama"]
+    for order, legend in ((), "Drama Horror"), (["Horror", "Drama"], "Horror Drama"):
+        users = {"user 7": (0.0, 0.0)}
+        ax = plots.item_map(points, groups, order=order, labels={0: "Heat"}, users=users)
+        drawn = [text.get_text() for text in ax.get_legend().get_texts()]
+        assert drawn == ["others", *legend.split()]
+        by_group = {c.get_label(): c.get_offsets() for c in ax.collections[:3]}
+        assert np.array_equal(by_group["Drama"], points[:4])
+        assert np.array_equal(by_group["others"], points[7:])
+        assert sorted(texts(ax)) == ["Heat", "user 7"]
 
 
-def assert_names_apart(ax) -> None:
-    ax.figure.draw_without_rendering()
-    boxes = [text.get_bbox_patch().get_window_extent() for text in ax.texts]
-    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
-
-
-def test_names_do_not_cover_each_other():
+def test_names_of_items_and_settings_do_not_cover_each_other():
     points = np.array([[0.0, 0.0], [0.01, 0.01], [0.02, 0.0], [1.0, 1.0], [-1.0, -1.0]])
-    assert_names_apart(plots.item_map(points, labels={0: "Alien", 1: "Aliens", 2: "Alien 3"}))
     costs = [82, 112, 181, 380, 127, 135, 205, 398, 245, 210, 297, 499]
     shares = [0.48, 0.74, 0.92, 1, 0.735, 0.83, 0.975, 1, 0.952, 0.952, 0.99, 1]
     table = pd.DataFrame({"microseconds_per_query": costs, "recall_vs_exact": shares})
     table = table.assign(n_trees=np.repeat([5, 20, 50], 4), search_k=[100, 300, 1000, 3000] * 3)
-    assert_names_apart(plots.ann_tradeoff(table))
-
-
-def test_ann_tradeoff_joins_the_points_of_a_series_by_cost():
-    measured = [(5, 1000, 90.0, 0.9), (5, 100, 20.0, 0.5), (10, 100, 30.0, 0.7)]
-    columns = ["n_trees", "search_k", "microseconds_per_query", "recall_vs_exact"]
-    ax = plots.ann_tradeoff(pd.DataFrame(measured, columns=columns))
-    assert ax.lines[0].get_xydata().tolist() == [[20, 0.5], [90, 0.9]]
-    assert [line.get_label() for line in ax.lines] == ["n_trees = 5", "n_trees = 10"]
-    assert texts(ax) == ["100", "1,000", "100"]
-    assert [text.get_color() for text in ax.texts] == [plots.PALETTE[i] for i in (0, 0, 1)]
+    tradeoff = plots.ann_tradeoff(table.iloc[::-1])
+    drawn = {line.get_label(): line.get_xdata().tolist() for line in tradeoff.lines}
+    assert drawn == {
+        f"n_trees = {n}": sorted(costs[i : i + 4]) for n, i in ((50, 8), (20, 4), (5, 0))
+    }
+    assert sorted(texts(tradeoff)) == sorted(["100", "300", "1,000", "3,000"] * 3)
+    for ax in (plots.item_map(points, labels={0: "Alien", 1: "Aliens", 2: "Alien 3"}), tradeoff):
+        ax.figure.draw_without_rendering()
+        boxes = [text.get_bbox_patch().get_window_extent() for text in ax.texts]
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
 def test_bars_and_weights_are_drawn_in_order_with_names():
-    ax = plots.neighbours(["Aliens", "A title that goes on and on for ever"], [0.9, -0.5])
-    assert [bar.get_width() for bar in ax.patches] == [0.9, -0.5]
+    titles = ["Aliens", "A title that goes on and on for ever", *"cde"]
+    explained = pd.DataFrame({"title": titles, "contribution": [3, -2, 1, -0.5, 0.25]})
+    ax = plots.contributions(explained, n=3)  # by `neighbours`
     assert ax.yaxis_inverted()
-    assert rows(ax) == ["Aliens", "A title that goes on and on…"]
-    explained = pd.DataFrame({"title": list("abcde"), "contribution": [3, -2, 1, -0.5, 0.25]})
-    ax = plots.contributions(explained, n=3)
-    assert rows(ax) == ["a", "b", "c", "(2 others)"]
+    assert rows(ax) == ["Aliens", "A title that goes on and on…", "c", "(2 others)"]
     assert [bar.get_width() for bar in ax.patches] == [3, -2, 1, -0.25]
     assert [bool(bar.get_hatch()) for bar in ax.patches] == [False, True, False, True]
     weights = history_weights(np.array([0, 3]), half_life=1)
@@ -163,7 +152,6 @@ def test_window_marks_the_centre_and_its_context_and_wraps_titles():
 
 
 def test_matrix_draws_the_values_on_a_scale_that_is_even_about_zero():
-    values = np.array([[1.0, -4.0], [0.0, 2.0]])
-    ax = plots.matrix(values, ["king", "queen"], xlabel="dimension")
-    assert np.array_equal(ax.images[0].get_array(), values)
-    assert ax.images[0].get_clim() == (-4, 4)
+    (image,) = plots.matrix([[1, -4], [0, 2]], ["king", "queen"], xlabel="dimension").images
+    assert image.get_array().tolist() == [[1, -4], [0, 2]]
+    assert image.get_clim() == (-4, 4)

@@ -18,11 +18,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 FENCES = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"(?<![\d.])[-+]?\d+\.\d{3}")
 ENTRY = re.compile(r" +(\d+)  +\S+  (.+?)  +\d+\.\d{4}")  # rank, item_id, title, score
-READMES = [
-    str(path.relative_to(ROOT))
-    for pattern in ("README.md", "[!.]*/README.md", "[!.]*/[!.]*/README.md")
-    for path in sorted(ROOT.glob(pattern))
-]
+GLOBS = ("README.md", "[!.]*/README.md", "[!.]*/[!.]*/README.md")
+READMES = [str(path.relative_to(ROOT)) for glob in GLOBS for path in sorted(ROOT.glob(glob))]
 
 
 def fences(language: str) -> list[str]:
@@ -50,14 +47,10 @@ def lists_of(printed: str) -> list[list[str]]:
     return lists
 
 
-def test_it_is_short():
+def test_it_is_short_and_opens_with_two_commands():
     assert len(README.splitlines()) <= 200
-
-
-def test_it_opens_with_two_commands():
-    language, text = FENCES[0]
-    assert language == "bash"
-    evaluate, tests = text.splitlines()
+    evaluate, tests = fences("bash")[0].splitlines()
+    assert FENCES[0][0] == "bash"
     assert evaluate.endswith(".venv/bin/python -m recsys.evaluate")
     assert ".venv/bin/python -m pytest" in tests
 
@@ -77,10 +70,9 @@ def test_the_evaluation_shown_is_what_the_command_prints(ml_100k_report):
     shown, text = fences("text")[0], as_text(ml_100k_report)
     words = [line.split() for line in text.splitlines()]
     assert all(line.split() in words for line in shown.splitlines() if not NUMBER.search(line))
-    printed = rows_of(text)
     assert {protocol for protocol, _ in rows_of(shown)} == {"warm", "fold-in"}
     for (protocol, model), expected in rows_of(shown).items():
-        found = printed[protocol, model]
+        found = rows_of(text)[protocol, model]
         # Another processor rounds differently; training carries that into item2vec's row and
         # into the differences (the last three numbers of a row), and into nothing else.
         trained = 0 if model == "item2vec" else -3
@@ -91,19 +83,22 @@ def test_the_evaluation_shown_is_what_the_command_prints(ml_100k_report):
 
 @pytest.mark.slow
 def test_the_scripts_run_as_shown(ml_100k, sample, tmp_path):
-    orders = sample.sort_values("timestamp")[-5000:].rename(
-        columns={"user_id": "customer", "item_id": "sku", "timestamp": "moment"}
-    )
+    names = {"user_id": "customer", "item_id": "sku", "timestamp": "moment"}
+    orders = sample.sort_values("timestamp")[-5000:].rename(columns=names)
     orders[:-100].to_csv(tmp_path / "orders.csv", index=False)
     orders[-100:].to_csv(tmp_path / "orders-of-today.csv", index=False)
-    environment = {**os.environ, "RECSYS_DATA": str(data_folder().absolute())}
+    env = {**os.environ, "RECSYS_DATA": str(data_folder().absolute())}
     outputs = [
         subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True,
-            cwd=tmp_path, env=environment,
+            [sys.executable, "-c", code],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            cwd=tmp_path,
+            env=env,
         ).stdout
         for code in fences("python")
-    ]  # fmt: skip
+    ]
     assert len(outputs[1].splitlines()) == 11  # ten items, without titles
     for shown, printed in zip(fences("text")[1:3], (outputs[0], outputs[2]), strict=True):
         expected, found = lists_of(shown), lists_of(printed)

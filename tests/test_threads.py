@@ -20,25 +20,20 @@ def blas_threads() -> set[int]:
     return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
 
 
-def set_blas_threads(limit: int) -> None:
-    """Set it from a thread that ends: threadpoolctl lets one living thread alone set it."""
-    setter = threading.Thread(target=lambda: threadpool_limits(limits=limit, user_api="blas"))
-    setter.start()
-    setter.join()
-
-
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def three_threads():
     """What the caller has set; no machine's default."""
     (before,) = blas_threads()
-    set_blas_threads(3)
+    with ThreadPoolExecutor(1) as pool:  # ends: threadpoolctl lets one living thread alone set it
+        pool.submit(threadpool_limits, 3, "blas").result()
     if blas_threads() != {3}:
         pytest.skip("this BLAS has no threads to limit")
     yield
-    set_blas_threads(before)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(threadpool_limits, before, "blas").result()
 
 
-def test_inside_it_is_one_thread_and_after_the_last_it_is_what_it_was(three_threads):
+def test_inside_it_is_one_thread_and_after_the_last_it_is_what_it_was():
     with suppress(KeyError), one_blas_thread():
         with one_blas_thread():
             assert blas_threads() == {1}
@@ -52,7 +47,7 @@ def test_inside_it_is_one_thread_and_after_the_last_it_is_what_it_was(three_thre
     assert blas_threads() == {3}
 
 
-def test_many_threads_that_come_and_go_leave_what_was_there(three_threads):
+def test_many_threads_that_come_and_go_leave_what_was_there():
     """With threadpoolctl's own contexts one thread restores the limit of another."""
     seen, start = [], threading.Barrier(8)
 
@@ -70,7 +65,7 @@ def test_many_threads_that_come_and_go_leave_what_was_there(three_threads):
     assert blas_threads() == {3}
 
 
-def test_searches_from_many_threads_agree_and_leave_the_setting_alone(three_threads):
+def test_searches_from_many_threads_agree_and_leave_the_setting_alone():
     rng = np.random.default_rng(0)
     vectors, queries = rng.standard_normal((2, 3000, 32)).astype(np.float32)
     index = ExactIndex(vectors)

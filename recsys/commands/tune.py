@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from recsys.commands import common
+from recsys.data.files import replace_whole
 from recsys.errors import DataError
 
 SUMMARY = "search the parameters of Word2Vec for a data set"
@@ -61,6 +61,5 @@ def _write_toml(path: Path, found: dict[str, Any], name: str) -> None:
         f"the defaults have {found['default_recall@20']:.4f}.",
         *(f"{key} = {json.dumps(value)}" for key, value in found["params"].items()),
     ]
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    with replace_whole(path) as made:
+        made.write_text("\n".join(lines) + "\n", encoding="utf-8")

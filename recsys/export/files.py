@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 import os
 import re
-import secrets
-import shutil
-from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from recsys import __version__
+from recsys.data.columns import take
+from recsys.data.files import replace_whole
 from recsys.errors import DataError
+from recsys.export.lookup import Table, is_redis, shown, write_redis, write_sqlite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
-    from recsys.export.lookup import Table
     from recsys.recommender import Recommender
 
 logger = logging.getLogger(__name__)
@@ -32,7 +34,7 @@ BEGINNINGS = {
     "sqlite": rb"SQLite format 3\0.{52}i2vE",
 }
 NUMBER = "%.9g"  # nine digits give a float32 back exactly
-PROJECTOR_FILES = ("vectors.tsv", "metadata.tsv")
+PROJECTOR_FILES = {"vectors.tsv", "metadata.tsv"}
 
 
 def export(
@@ -44,8 +46,7 @@ def export(
 ) -> dict[str, Any]:
     """Write vectors of a model where other programs can read them.
 
-    Files are written aside and replace an earlier export in one step each, so a failed export
-    leaves the earlier one. Anything but an earlier export of the same format is left alone.
+    A failed export leaves an earlier one; only that, of the same format, is ever replaced.
 
     Parameters
     ----------
@@ -73,24 +74,22 @@ def export(
     ImportError, OSError
         The extra "redis" is missing; Redis does not answer, or the disk is full.
     """
-    from recsys.export import lookup
-
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
-    if lookup.is_redis(target) != (format == "redis"):
+    if is_redis(target) != (format == "redis"):
         raise ValueError(
-            f"format {format!r} does not go with the target '{lookup.shown(str(target))}': "
+            f"format {format!r} does not go with the target '{shown(str(target))}': "
             "redis takes redis://host:port/database, the others a path"
         )
     tables = _tables(model, _kinds(format, what), strict=what is not None)
     if format == "redis":
-        lookup.write_redis(str(target), tables)
+        write_redis(str(target), tables)
     else:
         _write(Path(target), format, tables)
     rows = {table.name: len(table.ids) for table in tables}
     vectors = {kind: vectors for table in tables for kind, vectors in table.vectors.items()}
     return {
-        "format": format, "target": lookup.shown(str(target)),
+        "format": format, "target": shown(str(target)),
         "what": ["users" if kind == "vector" else kind for kind in vectors],
         "vector_size": next(iter(vectors.values())).shape[1],
         "n_items": rows.get("item"), "n_users": rows.get("user"),
@@ -114,8 +113,6 @@ def _kinds(format: str, what: str | Iterable[str] | None) -> list[str]:
 
 def _tables(model: Recommender, kinds: list[str], *, strict: bool) -> list[Table]:
     """Return the tables to write; nothing else in this folder looks into a model."""
-    from recsys.data.columns import take
-    from recsys.export.lookup import Table
     from recsys.recommender import fitted
 
     held, tables = fitted(model), []
@@ -129,58 +126,41 @@ def _tables(model: Recommender, kinds: list[str], *, strict: bool) -> list[Table
         tables.append(Table("item", ids, titles, known.counts, spaces, ids[:0]))
     if "users" in kinds:
         rows, vectors = held.user_vectors()
-        events = known.histories.lengths
-        cold_ids = take(known.user_ids, (events == 0).nonzero()[0])
+        events, ids = known.histories.lengths, take(known.user_ids, rows)
+        cold_ids = take(known.user_ids, np.flatnonzero(events == 0))
         if len(cold_ids):
             logger.info("%d users have no vector and are left out", len(cold_ids))
-        ids = take(known.user_ids, rows)
         tables.append(Table("user", ids, None, events[rows], {"vector": vectors}, cold_ids))
     return tables
 
 
 def _write(path: Path, format: str, tables: list[Table]) -> None:
     """Write a file, or a folder for the projector, and put it in place when it is whole."""
-    from recsys.export import lookup
-
     if path.exists() and not _is_earlier(path, format):
         raise DataError(f"refusing to overwrite '{path}': not an earlier {format} export")
-    with _beside(path) as made:
-        if format == "projector":
-            _write_projector(made, tables[0])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if format == "projector":
+        with TemporaryDirectory(prefix=".recsys-", dir=path.parent) as made:
+            _write_projector(Path(made), tables[0])
             path.mkdir(exist_ok=True)
             for name in PROJECTOR_FILES:
-                os.replace(made / name, path / name)
-            return
+                os.replace(Path(made, name), path / name)
+        return
+    with replace_whole(path) as whole:
         if format == "sqlite":
-            lookup.write_sqlite(made, tables)
+            write_sqlite(whole, tables)
         elif format == "npz":
-            _write_npz(made, tables)
+            _write_npz(whole, tables)
         elif format == "parquet":
-            _write_parquet(made, tables[0])
+            _write_parquet(whole, tables[0])
         else:
-            _write_word2vec(made, tables[0])
-        with made.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(made, path)
-
-
-@contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """Give a free name in the same folder; remove what is left there at the end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made = path.absolute().with_name(f".recsys-export-{secrets.token_hex(4)}.tmp")
-    try:
-        yield made
-    finally:
-        shutil.rmtree(made, ignore_errors=True)  # a folder
-        made.unlink(missing_ok=True)  # a file
+            _write_word2vec(whole, tables[0])
 
 
 def _is_earlier(path: Path, format: str) -> bool:
     """Say whether a file or folder is an earlier export of this format, which may be replaced."""
     if format == "projector":
-        names = sorted(file.name for file in path.iterdir()) if path.is_dir() else None
-        return names in ([], sorted(PROJECTOR_FILES))
+        return path.is_dir() and {file.name for file in path.iterdir()} in (set(), PROJECTOR_FILES)
     if not path.is_file():
         return False
     if format in BEGINNINGS:
@@ -212,8 +192,6 @@ def _write_word2vec(path: Path, table: Table) -> None:
 
 
 def _write_npz(path: Path, tables: list[Table]) -> None:
-    import numpy as np
-
     arrays: dict[str, Any] = {}
     for table in tables:
         for name, values in {**table.facts, **table.vectors}.items():
@@ -237,9 +215,6 @@ def _write_parquet(path: Path, table: Table) -> None:
 
 
 def _write_projector(folder: Path, table: Table) -> None:
-    import numpy as np
-
-    folder.mkdir()
     (vectors,) = table.vectors.values()
     np.savetxt(folder / "vectors.tsv", vectors, NUMBER, "\t")
     with (folder / "metadata.tsv").open("w", encoding="utf-8", newline="\n") as file:

@@ -65,13 +65,7 @@ def _packed(vectors: Vector) -> Iterable[bytes]:
 
 
 def write_sqlite(path: Path, tables: Sequence[Table]) -> None:
-    """Write a new SQLite file; `path` must not exist.
-
-    Raises
-    ------
-    DataError
-        An integer id is above 2^63 - 1, where SQLite's integers end.
-    """
+    """Write an SQLite file to `path`, which is empty; an id above 2^63 - 1 is a DataError."""
     with closing(sqlite3.connect(path)) as database:
         # Nobody reads the file before it is complete: no journal is needed.
         database.executescript(
@@ -80,17 +74,17 @@ def write_sqlite(path: Path, tables: Sequence[Table]) -> None:
         )
         database.execute("INSERT INTO about VALUES (?)", (_about(tables),))
         for table in tables:
-            types = {name: _sql_type(values) for name, values in table.facts.items()}
-            types |= dict.fromkeys(table.vectors, "BLOB")
-            columns = ", ".join(f"{name} {type}" for name, type in types.items())
-            key, places = f"{table.name}_id", ", ".join("?" * len(types))
-            database.execute(f"CREATE TABLE {table.name}s ({columns}, PRIMARY KEY ({key}))")
+            columns = [f"{name} {_sql_type(values)}" for name, values in table.facts.items()]
+            columns += [f"{kind} BLOB" for kind in table.vectors]
+            key, places = f"{table.name}_id", ", ".join("?" * len(columns))
+            columns.append(f"PRIMARY KEY ({key})")
+            database.execute(f"CREATE TABLE {table.name}s ({', '.join(columns)})")
             facts = (values.tolist() for values in table.facts.values())
             rows = zip(*facts, *map(_packed, table.vectors.values()), strict=True)
             database.executemany(f"INSERT INTO {table.name}s VALUES ({places})", rows)
             _sql_type(table.cold_ids)
             insert = f"INSERT INTO {table.name}s ({key}, events) VALUES (?, 0)"
-            database.executemany(insert, ((cold_id,) for cold_id in table.cold_ids.tolist()))
+            database.executemany(insert, zip(table.cold_ids.tolist(), strict=True))
         database.commit()
 
 
@@ -105,14 +99,7 @@ def _sql_type(values: Ids) -> str:
 def write_redis(url: str, tables: Sequence[Table]) -> None:
     """Replace the vectors of an earlier export in Redis, all in one transaction.
 
-    Readers see the old vectors or the new ones, and a failed export leaves the old ones. The
-    server briefly needs memory for both; since https://github.com/redis/redis/pull/12961 a
-    transaction is limited to its `client-query-buffer-limit` (1 GB by default).
-
-    Raises
-    ------
-    ImportError, OSError
-        The package `redis` is not installed; Redis does not answer, or refuses.
+    The ImportError and OSErrors are those of `recsys.export.export`.
     """
     client, errors = _redis(url)
     try:
@@ -157,9 +144,8 @@ def _redis(url: str) -> tuple[redis.Redis, type[Exception]]:
 class LookUp:
     """Look up vectors by id in what `recsys export` wrote to an SQLite file or to Redis.
 
-    Each look-up reads one row or key; nothing is loaded before, and neither the model nor pandas,
-    gensim or Annoy is needed. An open SQLite file stays as it is when an export replaces it.
-    Several threads may share one object.
+    Each look-up reads one row or key, with numpy alone; nothing is loaded before. An open SQLite
+    file stays as it is when an export replaces it. Several threads may share one object.
 
     Parameters
     ----------
@@ -189,20 +175,16 @@ class LookUp:
             raise
 
     def _read_about(self) -> dict[str, Any]:
-        if self._in_redis:
-            text = self._get(ABOUT_KEY)
-        else:
-            (text,) = self._row("SELECT json FROM about") or (None,)
+        text = self._get(ABOUT_KEY) if self._in_redis else self._cell("SELECT json FROM about")
         try:
-            found = json.loads(text or "")
+            found = dict(json.loads(text or ""))
             version = found["format"]
         except (ValueError, TypeError, KeyError):
             raise ModelError(f"'{self._source}' holds no vectors: {AGAIN}") from None
         if version != FORMAT:
-            raise ModelError(
-                f"'{self._source}' has format {version!r}, this recsys reads {FORMAT}: {AGAIN}"
-            )
-        return dict(found)
+            reads = f"has format {version!r}, this recsys reads {FORMAT}"
+            raise ModelError(f"'{self._source}' {reads}: {AGAIN}")
+        return found
 
     def user_vector(self, user_id: Any) -> Vector:
         """Return the vector of a user, float32 (d,).
@@ -210,9 +192,8 @@ class LookUp:
         Raises
         ------
         UnknownUserError
-            Redis has no keys for users without a vector, so it raises this for them too.
         ColdUserError
-            None of the user's items had a vector.
+            None of the user's items had a vector; with Redis, this is an UnknownUserError.
         ValueError
             User vectors were not exported.
         """
@@ -249,17 +230,17 @@ class LookUp:
         if self._in_redis:
             value = self._get(f"{PREFIXES[column]}{key}")
         else:
-            row = self._row(f"SELECT {column} FROM {table}s WHERE {table}_id = ?", key)
-            value = row and (row[0] or b"")
+            sql = f"SELECT ifnull({column}, x'') FROM {table}s WHERE {table}_id = ?"
+            value = self._cell(sql, key)
         if value is None:
             return None
         if value and len(value) != 4 * held["vectors"][column]:
             raise ModelError(f"the vector of {wanted!r} in '{self._source}' is damaged: {AGAIN}")
         return np.frombuffer(value, "<f4").astype(np.float32)
 
-    def _row(self, sql: str, *values: Any) -> Any:
+    def _cell(self, sql: str, *values: Any) -> Any:
         try:
-            return self._database.execute(sql, values).fetchone()
+            return (self._database.execute(sql, values).fetchone() or [None])[0]
         except OverflowError:  # an id of more than 64 bits
             return None
         except sqlite3.Error as error:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LONGEST = 1000  # At least this many of the longest vectors are scored for every query.
-# `build_annoy` starts at SEARCH_K and must find a share of OVERLAP of the exact top TOP.
+# `build_index` starts at SEARCH_K and must find a share of OVERLAP of the exact top TOP.
 SEARCH_K, OVERLAP, TOP = 2000, 0.98, 20
 SPARE = 20  # Annoy's results beyond k that are scored too: rounding may have swapped them.
 # Twice as many of the longest vectors are scored if they hold this further share of the best;
@@ -38,25 +38,12 @@ BARRED = 1000  # At most this many of the items that a filter bars are assumed t
 def best_of(index: Index, query: Vectors, k: int, left: npt.NDArray[np.bool_]) -> Answer:
     """Find the k best of the items that filters have left; fewer only if fewer are left.
 
-    Few items are scored one by one. Among many, the index is asked for as many as should hold k
-    of them, then for more until they do. The barred items may be the very best, as those a user
-    has watched are: up to `BARRED` of them are allowed for from the start.
-
-    Parameters
-    ----------
-    index : Index
-    query : float32 array, shape (d,)
-    k : int
-    left : bool array, shape (n_items,)
-
-    Returns
-    -------
-    rows, scores : int64 and float32 arrays, shape (min(k, number left),)
-        Best first; ties go by row.
+    `left` is bool (n_items,). Few items are all scored. Among many, the index is asked for as many
+    as should hold k of them, then for more until they do.
     """
     n_left, n_items = int(np.count_nonzero(left)), len(left)
     k = min(k, n_left)
-    if k and not isinstance(index, ExactIndex) and n_left > FEW:
+    if not isinstance(index, ExactIndex) and n_left > FEW:
         wanted = k + min(n_items - n_left, max(BARRED, 2 * k * n_items // n_left))
         while wanted < n_items // 4:
             rows, scores = index.near(query, wanted)
@@ -64,25 +51,23 @@ def best_of(index: Index, query: Vectors, k: int, left: npt.NDArray[np.bool_]) -
             if len(keep) == k and scores[keep[-1]] > 0:
                 return rows[keep], scores[keep]
             wanted *= 4
-    rows = np.flatnonzero(left)
-    if not k:
-        return rows, np.empty(0, np.float32)
     if n_left < n_items // 2:
+        rows = np.flatnonzero(left)
         found, scores = ExactIndex(index.vectors[rows]).find(query, k)
         return rows[found], scores
     return ExactIndex(index.vectors).find(query, k, np.flatnonzero(~left))
 
 
 class AnnoyIndex:
-    """Approximate search with Annoy; the scores it returns are exact inner products.
+    """Approximate search with Annoy; the scores are exact inner products.
 
     Annoy's own "dot" metric loses recall (1.17.3), so the inner product is searched as an angle:
     with one more coordinate, sqrt(M^2 - |v|^2) for an item and 0 for a query (M the longest
-    vector), all items have the same length and the order by angle is the order by inner product.
+    vector), all items have the same length and the order by angle is that by inner product.
     Annoy's trees cannot see that a short vector cannot score high: where lengths differ much (a
     standard deviation of their logarithm of 1), they find a tenth of the best among 50,000 items.
-    So every query also scores the longest vectors one by one. In Annoy they are zeroed, and M is
-    the longest of the rest: the less lengths differ, the better the trees.
+    So every query also scores the longest vectors. In Annoy they are zeroed, and M is the longest
+    of the rest: the less lengths differ, the better the trees.
 
     Parameters
     ----------
@@ -91,7 +76,7 @@ class AnnoyIndex:
     n_trees : int
         More trees find more and take more memory.
     search_k : int
-        Nodes a query may look at; more find more and take longer. See `build_annoy`.
+        Nodes a query may look at; more find more and take longer. See `build_index`.
     longest : int or integer array
         How many of the longest vectors to score for every query, or their rows, ascending.
     seed : int
@@ -103,8 +88,8 @@ class AnnoyIndex:
     ImportError
         Annoy is not installed.
     ValueError
-        The file is not an index of vectors of this shape, on which Annoy would crash, hang or read
-        other memory. Wrong coordinates pass: they can only lose items, as scores do not use them.
+        The file is not an index of vectors of this shape (`check_annoy_file`). Wrong coordinates
+        pass: they can only lose items, as scores do not use them.
 
     References
     ----------
@@ -129,9 +114,9 @@ class AnnoyIndex:
         if annoy is None:
             raise ImportError("annoy is not installed: pip install annoy (needs a C++ compiler)")
         self.vectors, self.n_trees, self.search_k = vectors, n_trees, search_k
-        self.longest: Rows = (
-            np.sort(by_length(vectors)[:longest]) if isinstance(longest, int) else longest
-        )
+        if isinstance(longest, int):
+            longest = np.sort(by_length(vectors)[:longest])
+        self.longest = longest
         self._exact = ExactIndex(vectors)
         self._annoy = annoy.AnnoyIndex(vectors.shape[1] + 1, "angular")
         if path is None:
@@ -152,14 +137,14 @@ class AnnoyIndex:
             self._annoy.add_item(row, point.tolist())
         self._annoy.build(self.n_trees, n_jobs=1)  # more jobs, another index every time
 
+    def save(self, path: Path) -> None:
+        """Write the index to a file."""
+        self._annoy.save(str(path))
+
     @property
     def columns(self) -> dict[str, Rows]:
         """What is stored beside the file, for `open_index`."""
         return {"longest": self.longest}
-
-    def save(self, path: Path) -> None:
-        """Write the index to a file."""
-        self._annoy.save(str(path))
 
     @property
     def n_bytes(self) -> int:
@@ -167,8 +152,8 @@ class AnnoyIndex:
         import tempfile
 
         with tempfile.TemporaryDirectory() as folder:
-            self.save(Path(folder) / "index.ann")
-            return (Path(folder) / "index.ann").stat().st_size
+            self.save(path := Path(folder) / "index.ann")
+            return path.stat().st_size
 
     def query(self, vectors: Vectors, k: int, *, exclude: Csr | None = None) -> Answer:
         """Find about the k best rows for each query vector; see `ExactIndex.query`."""
@@ -181,39 +166,37 @@ class AnnoyIndex:
         return rows, scores
 
     def find(self, query: Vectors, k: int, gone: Rows | None = None) -> Answer:
-        """Find about the k best rows for one query vector without `gone`; fewer if fewer remain.
-
-        The search is exact if Annoy finds too few, or if the k-th score is not above 0.
-        """
+        """Find about the k best rows for one query vector without `gone`; fewer if fewer remain."""
         k = min(k, len(self.vectors))
         rows, scores = self.near(query, k, gone)
-        if len(rows) < k or (k and scores[-1] <= 0):
+        if len(rows) < k or (k and scores[-1] <= 0):  # see `near`
             return self._exact.find(query, k, gone)
         return rows, scores
 
     def near(self, query: Vectors, k: int, gone: Rows | None = None) -> Answer:
-        """Find about the k best of the rows that score above 0; any others may follow."""
-        # Those below 0 come after the zeroed longest in Annoy, which may fill the answer.
+        """Find about the k best of the rows that score above 0; any others may follow.
+
+        In Annoy, those below 0 come after the zeroed longest, which may fill the answer.
+        """
         out = set() if gone is None else set(gone.tolist())
         wanted = min(k + min(len(out), BARRED), len(self.vectors))
         found = self._annoy.get_nns_by_vector(
             [*query.tolist(), 0.0], wanted, max(self.search_k, self.n_trees * k, 2 * wanted)
         )
         apart, longest_vectors, place_of, length = self._apart
-        # In order of score but for rounding.
         kept = (row for row in found if row not in out and row not in apart)
-        near = list(itertools.islice(kept, k + SPARE))
+        near = np.fromiter(itertools.islice(kept, k + SPARE), np.int64)
         fast = np.vecdot(longest_vectors, query)
         if gone is not None:
             places = place_of[gone]
             fast[places[places >= 0]] = -np.inf
-        scores = row_products(self.vectors[near], query) if near else np.empty(0, np.float32)
+        scores = row_products(self.vectors[near], query)
         kth = max((np.partition(part, -k)[-k] for part in (scores, fast) if len(part) >= k > 0),
                   default=-np.inf)  # fmt: skip
         eps = np.finfo(np.float32).eps * (len(query) + 2)
         margin = float(eps * length * np.sqrt(np.vecdot(query, query)))  # rounding of `fast`
         more = self.longest[fast >= max(kth - margin, np.finfo(np.float32).min)]
-        rows = np.concatenate([np.array(near, np.int64), more])
+        rows = np.concatenate([near, more])
         scores = np.concatenate([scores, row_products(self.vectors[more], query)])
         order = np.lexsort((rows, -scores))[:k]
         return rows[order], scores[order]
@@ -227,9 +210,9 @@ class AnnoyIndex:
         return frozenset(self.longest.tolist()), vectors, places, length
 
 
-def build_annoy(
-    vectors: Vectors, queries: Vectors, exclude: Csr, *, seed: int
-) -> tuple[AnnoyIndex, dict[str, Any]]:
+def build_index(
+    kind: str, vectors: Vectors, queries: Vectors, exclude: Csr, *, seed: int
+) -> tuple[AnnoyIndex | None, dict[str, Any]]:
     """Build an index that finds at least `OVERLAP` of what exact search finds, at little cost.
 
     The number of longest vectors doubles while that finds a further `WORTHWHILE` share of the
@@ -237,60 +220,53 @@ def build_annoy(
 
     Parameters
     ----------
-    vectors : float32 array, shape (n_items, d)
-    queries : float32 array, shape (n, d)
-        Typical of those to come.
-    exclude, seed
-        As in `ExactIndex.query` and `AnnoyIndex`.
+    kind : {"annoy", "exact"}
+    vectors, seed
+        As in `AnnoyIndex`.
+    queries, exclude
+        As in `ExactIndex.query`: typical ones.
 
     Returns
     -------
-    index : AnnoyIndex
+    index : AnnoyIndex, or None if the kind is "exact" or annoy is not installed
     chosen : dict
         n_trees, search_k, n_longest, overlap (mean share of the exact top k found), n_queries, k.
     """
+    if usable_index(kind) != "annoy":
+        return None, {}
     best = ExactIndex(vectors).query(queries, TOP, exclude=exclude)
-    order, place = by_length(vectors), np.empty(len(vectors), np.int64)
-    place[order] = np.arange(len(vectors))
-    places = place[best[0][best[1] > -np.inf]]
-    n_items, n_longest, search_k = len(vectors), LONGEST, SEARCH_K
-    held = [float((places < n).sum() / max(len(places), 1)) for n in (LONGEST, 2 * LONGEST)]
-    while held[0] < OVERLAP and held[1] - held[0] >= WORTHWHILE + n_longest / n_items:
+    places = np.argsort(by_length(vectors))[best[0][best[1] > -np.inf]]
+
+    def held(n_longest: int) -> float:
+        return float((places < n_longest).sum() / max(len(places), 1))
+
+    n_items, n_longest = len(vectors), LONGEST
+    while held(n_longest) < OVERLAP and (
+        held(2 * n_longest) - held(n_longest) >= WORTHWHILE + n_longest / n_items
+    ):
         n_longest *= 2
-        held = [held[1], float((places < 2 * n_longest).mean())]
-    index = None
+    index = AnnoyIndex(vectors, search_k=SEARCH_K, longest=n_longest, seed=seed)
     while True:
-        if index is None or len(index.longest) < n_longest:
-            index = AnnoyIndex(vectors, longest=np.sort(order[:n_longest]), seed=seed)
-        index.search_k = search_k
         overlap = _overlap(best, index.query(queries, TOP, exclude=exclude))
+        n_longest, search_k = len(index.longest), index.search_k
         if overlap >= OVERLAP or search_k >= index.n_trees * n_items:
             break
         if n_longest < min(CHEAPER * search_k, n_items):
-            n_longest = min(2 * n_longest, n_items)
+            index = AnnoyIndex(vectors, search_k=search_k, longest=2 * n_longest, seed=seed)
         else:
-            search_k *= 2
+            index.search_k *= 2
     return index, {
-        "n_trees": index.n_trees, "search_k": search_k, "n_longest": len(index.longest),
+        "n_trees": index.n_trees, "search_k": search_k, "n_longest": n_longest,
         "overlap": round(overlap, 4), "n_queries": len(queries), "k": TOP,
     }  # fmt: skip
 
 
-def usable_index(kind: str) -> str:
-    """Return the kind of index itself, or "exact" if its package is not installed."""
-    return "exact" if kind == "annoy" and _import_annoy() is None else kind
-
-
-def build_index(
-    kind: str, vectors: Vectors, queries: Vectors, exclude: Csr, *, seed: int
-) -> tuple[AnnoyIndex | None, dict[str, Any]]:
-    """Build an index of a kind, and say what was chosen for it; None and {} for "exact".
-
-    The arguments are those of `build_annoy`.
-    """
-    if usable_index(kind) == "annoy":
-        return build_annoy(vectors, queries, exclude, seed=seed)
-    return None, {}
+def _overlap(best: Answer, found: Answer) -> float:
+    """Return the mean share of the best found, by score, over the queries that have any."""
+    lists = [scores[scores > -np.inf] for scores in best[1]]
+    pairs = zip(lists, found[1], strict=True)
+    shares = [(values >= one[-1]).sum() / len(one) for one, values in pairs if len(one)]
+    return float(np.mean(shares or [1.0]))
 
 
 def open_index(
@@ -306,19 +282,12 @@ def open_index(
 
     Parameters
     ----------
-    kind, vectors, seed
-        As in `build_index`.
-    chosen : dict
-        As `build_index` returned it, or empty for the defaults.
+    kind, vectors, seed, chosen
+        As `build_index` took and returned them; `chosen` may be empty, for the defaults.
     columns : mapping of name -> array
-        Holds `columns` of the stored index.
+        Holds `AnnoyIndex.columns`, or a ValueError is raised.
     path : Path or None
         Where the index was saved.
-
-    Raises
-    ------
-    ValueError
-        `longest` does not point at items.
     """
     if usable_index(kind) != "annoy":
         return None
@@ -327,8 +296,7 @@ def open_index(
         rows = columns.get("longest", np.empty(0))
         if rows.dtype.kind != "i" or not ((rows >= 0) & (rows < len(vectors))).all():
             raise ValueError("longest does not point at items")
-        options |= {name: int(chosen[name]) for name in ("n_trees", "search_k")}
-        options["longest"] = rows
+        options |= {name: int(chosen[name]) for name in ("n_trees", "search_k")} | {"longest": rows}
     if path is not None:
         try:
             return AnnoyIndex(vectors, **options, path=path)
@@ -337,19 +305,14 @@ def open_index(
     return AnnoyIndex(vectors, **options)
 
 
-def _overlap(best: Answer, found: Answer) -> float:
-    """Return the mean share of the best found, by score, over the queries that have any."""
-    shares = [
-        (values >= scores[scores > -np.inf][-1]).sum() / (scores > -np.inf).sum()
-        for scores, values in zip(best[1], found[1], strict=True)
-        if (scores > -np.inf).any()
-    ]
-    return float(np.mean(shares)) if shares else 1.0
-
-
 def by_length(vectors: Vectors) -> Rows:
     """Return the rows by length of their vectors, the longest first; ties go by row."""
     return np.argsort(-np.vecdot(vectors, vectors), kind="stable")
+
+
+def usable_index(kind: str) -> str:
+    """Return the kind of index itself, or "exact" if its package is not installed."""
+    return "exact" if kind == "annoy" and _import_annoy() is None else kind
 
 
 @functools.cache
@@ -370,7 +333,7 @@ def measure_index(index: Index, queries: Vectors, k: int) -> dict[str, Any]:
     -------
     dict
         backend; recall_vs_exact, the mean share of the exact top k found; microseconds_per_query,
-        the median; bytes, of the index without the vectors. None where there are no queries.
+        the median (both None without queries); bytes, of the index without the vectors.
     """
     exact = ExactIndex(index.vectors)
     shares, seconds = [], []

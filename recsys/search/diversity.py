@@ -34,7 +34,7 @@ def diversify(
     ----------
     scores : float array, shape (n,)
     unit_vectors : float32 array, shape (n, d)
-        The candidates' vectors, scaled to length 1.
+        The candidates' vectors, of length 1.
     k : int
     diversity : float in [0, 1]
 
@@ -61,7 +61,7 @@ def diversify(
     merit = relevance.astype(np.float64)
     chosen = np.empty(min(k, len(scores)), np.int64)
     for place in range(len(chosen)):
-        chosen[place] = best = int(np.argmax(merit))
+        chosen[place] = best = np.argmax(merit)
         closest = np.maximum(closest, unit_vectors @ unit_vectors[best])
         merit = (1 - diversity) * relevance - diversity * closest
         merit[chosen[: place + 1]] = -np.inf
@@ -75,22 +75,10 @@ def diversify_many(
     k: int,
     diversity: float,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Choose k of each user's candidates; see `diversify`.
+    """Choose k of each user's candidates by `diversify`.
 
-    Parameters
-    ----------
-    rows : int64 array, shape (n_users, n)
-        The candidates, as rows of `unit_vectors`.
-    scores : float32 array, shape (n_users, n)
-        Best first; -inf marks the end of a list of fewer than n.
-    unit_vectors : float32 array, shape (n_items, d)
-    k : int
-    diversity : float in [0, 1]
-
-    Returns
-    -------
-    rows, scores : int64 and float32 arrays, shape (n_users, min(k, n))
-        Scores are -inf where a list ends before k.
+    `rows` (of `unit_vectors`) and `scores`, both (n_users, n), are as `ExactIndex.query` returns
+    them, and so is the answer, (n_users, min(k, n)).
     """
     chosen = np.zeros((len(rows), min(k, rows.shape[1])), np.int64)
     values = np.full(chosen.shape, -np.inf, np.float32)

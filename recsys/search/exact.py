@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 # Each thread holds at most BLOCK scores (64 MB of float32), of at most MOST queries: few enough to
 # stay in the cache where the catalogue is small.
 BLOCK, MOST = 1 << 24, 256
-# The k-th best score is bounded by the maxima of at least this many groups of items.
-GROUPS = 1024
+GROUPS = 1024  # The k-th best score is bounded by the maxima of at least this many groups of items.
 
 
 class ExactIndex:
@@ -73,18 +72,16 @@ class ExactIndex:
         def search(block: slice) -> None:
             queries, place = vectors[block], places.pop()
             scores = place[: len(queries)]
-            try:
-                if len(queries) == 1:  # row by row: BLAS starts no threads for this
-                    np.vecdot(self.vectors, queries[0], out=scores[0])
-                else:
-                    np.matmul(queries, self.vectors.T, out=scores)
-                if exclude is not None:
-                    bounds = exclude[0][block.start : block.start + len(queries) + 1]
-                    who = np.repeat(np.arange(len(queries)), np.diff(bounds))
-                    scores[who, exclude[1][bounds[0] : bounds[-1]]] = -np.inf
-                answer[0][block], answer[1][block] = self._best(queries, scores, k)
-            finally:
-                places.append(place)
+            if len(queries) == 1:  # row by row: BLAS starts no threads for this
+                np.vecdot(self.vectors, queries[0], out=scores[0])
+            else:
+                np.matmul(queries, self.vectors.T, out=scores)
+            if exclude is not None:
+                bounds = exclude[0][block.start : block.start + len(queries) + 1]
+                who = np.repeat(np.arange(len(queries)), np.diff(bounds))
+                scores[who, exclude[1][bounds[0] : bounds[-1]]] = -np.inf
+            answer[0][block], answer[1][block] = self._best(queries, scores, k)
+            places.append(place)
 
         with one_blas_thread() if len(vectors) > 1 else nullcontext():
             _run(search, blocks, threads)
@@ -130,11 +127,7 @@ def unit_length(vectors: Vectors) -> Vectors:
 
 
 def exact_scores(vectors: Vectors, rows: Rows, queries: Vectors, who: Rows) -> Vectors:
-    """Return the inner products of vectors[rows[i]] and queries[who[i]], float32 (n,).
-
-    A matrix product rounds differently with the shape of the block; summing in float64 and
-    rounding once gives a pair the same score in every call.
-    """
+    """Return the inner products of vectors[rows[i]] and queries[who[i]], float32 (n,)."""
     scores = np.empty(len(rows), np.float32)
     for start in range(0, len(rows), 512):  # no more than the cache holds
         part = slice(start, start + 512)
@@ -143,25 +136,21 @@ def exact_scores(vectors: Vectors, rows: Rows, queries: Vectors, who: Rows) -> V
 
 
 def row_products(left: Vectors, right: Vectors) -> Vectors:
-    """Return the inner products row by row, summed in float64 and rounded once."""
-    sums = np.vecdot(left.astype(np.float64), right.astype(np.float64))
-    return np.asarray(sums, np.float32)
+    """Return the inner products row by row, summed in float64 and rounded once.
+
+    A pair has the same score in every call; a matrix product rounds differently with its shape.
+    """
+    return np.asarray(np.vecdot(left.astype(np.float64), right.astype(np.float64)), np.float32)
 
 
 def top_k(scores: Floats, k: int) -> Answer:
-    """Return the k best columns of each row of a score matrix, best first; ties go by column.
+    """Return the k best columns of each row of a score matrix; see `ExactIndex.query`.
 
     Parameters
     ----------
     scores : float array, shape (n, n_items)
         -inf = never chosen.
     k : int
-
-    Returns
-    -------
-    rows : int64 array, shape (n, min(k, n_items))
-    scores : float32 array, same shape
-        -inf where fewer than k columns are left.
 
     Examples
     --------
@@ -174,11 +163,13 @@ def top_k(scores: Floats, k: int) -> Answer:
     return _first_k(who, rows, scores[who, rows].astype(np.float32), len(scores), k)
 
 
-def _at_least_kth(scores: Floats, k: int, margin: npt.ArrayLike) -> tuple[Rows, Rows]:
-    """Find all finite entries within a margin of their row's k-th largest, and few more."""
-    # The k-th largest of the groups' maxima is at most the k-th largest of all, and at least k
-    # scores reach it. Coarse groups give this bound, fine groups say where to look, so most scores
-    # are read once. A group is every n-th item, since neighbours are often alike.
+def _at_least_kth(scores: Floats, k: int, margin: Floats | float) -> tuple[Rows, Rows]:
+    """Find all finite entries within a margin of their row's k-th largest, and few more.
+
+    The k-th largest of the groups' maxima is at most the k-th largest of all, and at least k
+    scores reach it. Coarse groups give this bound, fine groups say where to look, so most scores
+    are read once. A group is every n-th item, since neighbours are often alike.
+    """
     n_items, n_groups = scores.shape[1], max(GROUPS, 16 * k)
     fine = _group_maxima(scores, 8 * n_groups)
     coarse = _group_maxima(fine, n_groups)
@@ -192,13 +183,13 @@ def _at_least_kth(scores: Floats, k: int, margin: npt.ArrayLike) -> tuple[Rows, 
     return who[some], rows[some, place]
 
 
-def _group_maxima(scores: npt.NDArray[Any], n_groups: int) -> npt.NDArray[Any]:
+def _group_maxima(scores: Floats, n_groups: int) -> Floats:
     """Return each row's maxima of columns i, i + n_groups, ...; few columns stay as they are."""
     n, n_items = scores.shape
     deep, rest = divmod(n_items, n_groups)
     if deep < 2:
         return scores
-    maxima: npt.NDArray[Any] = scores[:, : n_items - rest].reshape(n, deep, n_groups).max(axis=1)
+    maxima: Floats = scores[:, : n_items - rest].reshape(n, deep, n_groups).max(axis=1)
     np.maximum(maxima[:, :rest], scores[:, n_items - rest :], out=maxima[:, :rest])
     return maxima
 
@@ -206,10 +197,8 @@ def _group_maxima(scores: npt.NDArray[Any], n_groups: int) -> npt.NDArray[Any]:
 def _first_k(who: Rows, rows: Rows, scores: Vectors, n: int, k: int) -> Answer:
     """Sort candidates by (query, descending score, row) and put each query's first k in a table."""
     order = np.lexsort((rows, -scores, who))
-    who, rows, scores = who[order], rows[order], scores[order]
-    place = np.arange(len(who)) - np.searchsorted(who, who)
-    first = place < k
+    place = np.arange(len(who)) - np.searchsorted(who[order], who[order])
+    order, place = order[place < k], place[place < k]
     best, values = np.zeros((n, k), np.int64), np.full((n, k), -np.inf, np.float32)
-    best[who[first], place[first]] = rows[first]
-    values[who[first], place[first]] = scores[first]
+    best[who[order], place], values[who[order], place] = rows[order], scores[order]
     return best, values

@@ -21,16 +21,11 @@ def one_blas_thread() -> Iterator[None]:
 
     Otherwise a server of N threads, each starting N BLAS threads, runs N * N of them. The limit
     belongs to the process, but threadpoolctl's contexts are made for one thread: of two threads
-    inside, the first to leave would lift the limit, and the last would restore the other's limit
-    instead of the original one. So the first to enter starts a thread that sets the limit and
-    restores it when the last has left. It takes a third of a millisecond.
+    inside, the first to leave would lift the limit, and the last would restore that of the other.
+    So a thread sets the limit and restores it when the last has left (a third of a millisecond).
 
     A caller's own limit by threadpoolctl stays. A BLAS built with OpenMP has a limit per thread,
     which no other thread can set.
-
-    References
-    ----------
-    https://github.com/joblib/threadpoolctl
     """
     global _inside, _keeper
     with _lock:
@@ -45,7 +40,7 @@ def one_blas_thread() -> Iterator[None]:
                         entered.set()
                         _leave.wait()
                 finally:
-                    entered.set()  # if it fails: go on without a limit instead of waiting for ever
+                    entered.set()  # after an error, go on without a limit
 
             _keeper = threading.Thread(target=keep, daemon=True)
             _keeper.start()
