@@ -144,10 +144,7 @@ class Events:
         return f"{text}, {first} to {last}; {shared}"
 
     def fingerprint(self) -> str:
-        """Hash the events: sha256 in hex, the same on every machine and for every row order.
-
-        Without times the order of a user's rows counts, since then it is the order of events.
-        """
+        """Hash the events: sha256 in hex, the same on every machine and, given times, row order."""
         import hashlib
 
         events = self.compact()
@@ -175,8 +172,7 @@ def _index(ids: npt.NDArray[Any]) -> Any:
     """Return ids as a frame holds them: integers, or texts of pandas' own type."""
     import pandas as pd
 
-    ids = take(ids)
-    return pd.Index(ids, dtype="str" if ids.dtype == object else ids.dtype)
+    return pd.Index(take(ids), dtype="str" if ids.dtype == object else ids.dtype)
 
 
 def build_sequences(ratings: pd.DataFrame) -> Sequences:
@@ -241,10 +237,8 @@ def _order(
     seconds: npt.NDArray[np.int64],
     stars: npt.NDArray[np.float32] | None,
 ) -> npt.NDArray[np.intp]:
-    """Pack user, second and as many bits of the hash as fit into one key, which is fast to sort.
-
-    `check_ratings` lets no later second through than 10**11, so that 2**27 users fit.
-    """
+    """Pack user, second and as many bits of the hash as fit into one key, which is fast to sort."""
+    # `check_ratings` refuses seconds from 10**11 on, so 2**27 users fit.
     elapsed = seconds - seconds.min()
     n_time, n_user = int(elapsed.max()).bit_length(), (len(user_hash) - 1).bit_length()
     left = np.uint64(KEY_BITS - n_time - n_user)
@@ -276,11 +270,9 @@ def _codes(ids: pd.Series) -> tuple[npt.NDArray[np.int32], pd.Index]:
     import pandas as pd
 
     if ids.dtype == np.int64 and len(ids):
-        values = ids.to_numpy()
-        low = values.min()
-        if int(values.max()) - int(low) < 2 * len(ids):  # a table is faster than hashing
-            steps = values - low
-            there = np.zeros(int(steps.max()) + 1, bool)
+        low, high = int(ids.min()), int(ids.max())
+        if high - low < 2 * len(ids):  # a table is faster than hashing
+            steps, there = ids.to_numpy() - low, np.zeros(high - low + 1, bool)
             there[steps] = True
             codes = np.cumsum(there, dtype=np.int32) - np.int32(1)
             return codes[steps], pd.Index(np.flatnonzero(there) + low)

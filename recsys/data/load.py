@@ -188,9 +188,6 @@ def _read_text(
     return frames.check_ratings(frame, rating_scale=rating_scale, **place)
 
 
-# ---- the cache
-
-
 def _cached(file: File, options: list[Any], read: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     """Read a text file, or what was kept of it; the notices of the first reading come again."""
     key = {"file": [os.path.abspath(file.path), file.member], "options": options}
@@ -224,13 +221,10 @@ def _listening(to: logging.Logger) -> Iterator[list[str]]:
 
 
 def _fingerprint(path: Path) -> list[int] | None:
-    """Return what tells a file from every other state of it, even with its time restored.
-
-    None where nothing is to be cached: the file is small or was changed just now, or there is
-    neither `$RECSYS_DATA` nor the project's own data folder.
-    """
+    """Return what tells a file from every other state of it; None where it is not to be cached."""
     state, folder = path.stat(), data_folder()
     age = time.time_ns() - max(state.st_ctime_ns, state.st_mtime_ns)
+    # Anybody's `data` in the current folder is left alone.
     ours = "RECSYS_DATA" in os.environ or (folder / "sample").is_dir()
     if state.st_size < _MIN_BYTES or age < _SETTLED or not (ours and folder.is_dir()):
         return None

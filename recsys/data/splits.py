@@ -23,14 +23,7 @@ ENOUGH_USERS, MAX_USERS = 50, 2000
 
 @dataclass(frozen=True)
 class TimeSplit:
-    """Ratings before one moment, and ratings from it on.
-
-    Attributes
-    ----------
-    train, validation : DataFrame
-        Every time in `train` < `cutoff` <= every time in `validation`.
-    cutoff : Timestamp, UTC
-    """
+    """Ratings before one moment (UTC) and from it on: train < cutoff <= validation."""
 
     train: pd.DataFrame
     validation: pd.DataFrame
@@ -88,20 +81,11 @@ class Cases:
 
 @dataclass(frozen=True)
 class Split:
-    """What may be trained on, and who is asked for what.
+    """What may be trained on, and who is asked for what."""
 
-    Attributes
-    ----------
-    train : Events
-        Over the same users and items as all events.
-    protocols : dict of name -> Cases
-    cutoff : int or None
-        Second since 1970; None where the parts do not meet at one moment.
-    """
-
-    train: Events
-    protocols: dict[str, Cases]
-    cutoff: int | None = None
+    train: Events  # over the same users and items as all events
+    protocols: dict[str, Cases]  # by name
+    cutoff: int | None = None  # second since 1970; None where the parts do not meet at one moment
 
 
 def split_by_time(ratings: pd.DataFrame, *, validation_fraction: float = 0.2) -> TimeSplit:
@@ -154,10 +138,9 @@ def cutoff_of(times: npt.NDArray[np.integer[Any]] | None, validation_fraction: f
         )
     second = int(np.quantile(times, 1 - validation_fraction, method="lower"))
     if times.min() >= second:
-        raise DataError(
-            f"too little data: all of the first {1 - validation_fraction:.0%} of the "
-            f"{len(times)} ratings fall into one second, so none lie before the cutoff"
-        )
+        first = f"the first {1 - validation_fraction:.0%} of the {len(times)} ratings"
+        problem = f"all of {first} fall into one second, so none lie before the cutoff"
+        raise DataError(f"too little data: {problem}")
     return second
 
 
@@ -231,11 +214,9 @@ def new_user_cases(
 def last_out(events: Events, *, min_rating: float | None = None) -> Split:
     """Leave out each user's last events, as papers on sequential recommendation do.
 
-    Target = the last event, history = all before it; training has neither it nor the event
-    before (which papers tune on). Since every user ends at another time, the training part
-    holds other users' future. A last item that was watched before stays, as a sure miss.
-
-    With `min_rating`, "last" means the last event that reaches it.
+    Target = the last event (that reaches `min_rating`), history = all before it; training has
+    neither it nor the event before (which papers tune on). Since users end at different times, the
+    training part holds other users' future. A last item watched before stays, as a sure miss.
 
     Raises
     ------
