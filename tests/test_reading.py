@@ -176,8 +176,7 @@ ITEMS = [  # name of the file, its content, and the error or the titles
 
 def outcome(frame):
     """Return columns of plain values, times as seconds."""
-    times = {"timestamp": "int64"} if "timestamp" in frame else {}
-    return frame.astype(times).to_dict("list")
+    return frame.astype({name: "int64" for name in frame if name == "timestamp"}).to_dict("list")
 
 
 def words(options):
@@ -273,20 +272,19 @@ def zipped(members, target, inside=""):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("place", ["here", "one folder down", "zip", "zip, one folder down"])
-def test_23_24_every_layout_is_read_from_a_folder_and_a_zip(layout, place, tmp_path):
+@pytest.mark.parametrize("place", ["", "ml/"])
+@pytest.mark.parametrize("kind", ["folder", "zip", "ZIP"])
+def test_23_24_every_layout_is_read_from_a_folder_and_a_zip(layout, place, kind, tmp_path):
     source = tmp_path / "data"
-    ratings = write_layout(source / "ml" if place == "one folder down" else source, layout)
-    if place.startswith("zip"):
-        inside = "ml/" if place.endswith("down") else ""
-        source = zipped(source, tmp_path / ("ml.ZIP" if inside else "ml.zip"), inside)
+    ratings = write_layout(source / place, layout)
+    if kind != "folder":
+        source = zipped(ratings.parent, tmp_path / f"ml.{kind}", place)
     pd.testing.assert_frame_equal(load_ratings(source), EXPECTED)
     items = load_items(str(source))
-    assert items["item_id"].tolist() == [10, 20]
-    assert items["item_id"].dtype == "int64"
-    assert items["title"].tolist() == ["L\u00e9on", "Usual Suspects, The"]
-    assert items["genres"].tolist() == [("Action", "Crime"), ()]
-    assert items["year"].tolist() == [1994, 1995]
+    assert items.to_numpy().tolist() == [
+        [10, "L\u00e9on", ("Action", "Crime"), 1994],
+        [20, "Usual Suspects, The", (), 1995],
+    ]
     pd.testing.assert_frame_equal(load_ratings(ratings), EXPECTED)
     with pytest.raises(DataError, match="is a ratings file; it has no items table"):
         load_items(ratings)
@@ -296,7 +294,6 @@ def test_items_are_read_by_themselves_and_as_text_and_may_be_missing(tmp_path):
     write_layout(tmp_path, "ml-25m")
     assert load_items(tmp_path / "movies.csv")["item_id"].tolist() == [10, 20]
     assert load_items(tmp_path, text_ids=True)["item_id"].tolist() == ["10", "20"]
-    assert load_ratings(tmp_path, text_ids=True)["item_id"].tolist() == ["10", "10", "20"]
     (tmp_path / "movies.csv").unlink()
     with pytest.raises(DataError, match=r"no items found in .*; looked for movies\.csv, .*u\.item"):
         load_items(tmp_path)
@@ -314,9 +311,6 @@ def test_26_a_single_table_of_any_name_in_a_folder_or_zip_is_read(tmp_path):
     pd.testing.assert_frame_equal(load_ratings(zipped(folder, tmp_path / "x.zip")), EXPECTED)
     put(folder / "more.tsv", "a\tb\n")
     fails(folder, r"more than one ratings table; name the file: .*events\.csv', .*more\.tsv'$")
-    for name in ("a.inter", "b.inter"):
-        put(tmp_path / "two" / name, "")
-    fails(tmp_path / "two", r"more than one ratings table; name the file: .*a\.inter.*b\.inter")
 
 
 def test_members_of_a_zip_that_lead_out_of_it_are_not_read_and_nothing_is_unpacked(tmp_path):
