@@ -148,8 +148,7 @@ NOT_UTF8 = pa.array([b"\xff"] * 500, pa.large_binary()).view(pa.large_string())
 
 
 @pytest.mark.parametrize("damage", [
-    lambda data: data[:-1], lambda data: data[:200], lambda data: b"", lambda data: data + b"x",
-    lambda data: b"[" * 10**6, lambda data: b"\x80\x04" + data,
+    lambda data: data[:-1], lambda data: b"", lambda data: data + b"x", lambda data: b"[" * 10**6,
     lambda data: forge(data, rename=["a", "item_id", "rating", "timestamp"]),
     lambda data: forge(data, rename=["item_id", "user_id", "rating", "timestamp"]),
     *(lambda data, facts=facts: forge(data, facts=facts)
@@ -208,10 +207,10 @@ def test_small_files_new_files_and_folders_of_others_are_left_alone(tmp_path, mo
     (tmp_path / "data").mkdir()
     monkeypatch.setenv("RECSYS_DATA", str(tmp_path / "data"))
     path = write(tmp_path / "data" / "r.csv")
-    for min_bytes, settled in ((10**6, 0), (0, 10**12)):
-        monkeypatch.setattr(recsys.data.load, "_MIN_BYTES", min_bytes)
-        monkeypatch.setattr(recsys.data.load, "_SETTLED", settled)
-        load_ratings(path)
+    load_ratings(path)  # a small file
+    monkeypatch.setattr(recsys.data.load, "_MIN_BYTES", 0)
+    monkeypatch.setattr(recsys.data.load, "_SETTLED", 10**12)
+    load_ratings(path)  # a new one
     monkeypatch.setattr(recsys.data.load, "_SETTLED", 0)
     monkeypatch.setenv("RECSYS_DATA", str(tmp_path / "not there"))
     load_ratings(path)
