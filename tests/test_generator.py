@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,10 +10,9 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from recsys import split_by_time
+from recsys.data.datasets import sample_folder
 from recsys.data.frames import check_ratings
-from tests.benchmarks.generator import SAMPLE_SEED, generate
-
-ROOT = Path(__file__).parents[1]
+from tests.benchmarks.generator import SAMPLE_RATINGS, SAMPLE_SEED, generate, write
 
 
 @pytest.fixture(scope="module")
@@ -58,15 +52,12 @@ def test_any_size_up_to_half_of_all_pairs_is_met(n_users, n_items, fill, seed):
         generate(26, n_users=5, n_items=10)
 
 
-def test_most_ratings_come_in_one_sitting_and_share_their_timestamp(sample):
+def test_users_come_in_sittings_and_a_cut_by_time_leaves_warm_new_and_recent_favourites(sample):
     assert 0.7 < sample.duplicated(["user_id", "timestamp"], keep=False).mean() < 0.85
     times = sample.groupby("user_id")["timestamp"]
     span = times.max() - times.min()
     assert (span < pd.Timedelta("1h")).mean() > 0.5
     assert 0.25 < (span > pd.Timedelta("30D")).mean() < 0.45
-
-
-def test_a_cut_by_time_leaves_warm_and_new_users_and_recent_favourites(sample):
     split = split_by_time(sample)
     past, future = split.train, split.validation
     warm = set(past["user_id"]) & set(future["user_id"])
@@ -107,9 +98,7 @@ def test_items_of_one_series_are_watched_together_and_in_order(larger):
 
 def test_the_committed_sample_is_what_the_module_writes(tmp_path):
     """Byte for byte; so the same seed gives the same frames too."""
-    command = [sys.executable, "-W", "error", "-m", "tests.benchmarks.generator"]
-    subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+    write(tmp_path, *generate(SAMPLE_RATINGS, seed=SAMPLE_SEED), seed=SAMPLE_SEED)
     for name in ("ratings.csv", "movies.csv", "README.txt"):
-        made, committed = (folder / "data" / "sample" / name for folder in (tmp_path, ROOT))
-        assert made.read_bytes() == committed.read_bytes()
-    assert "SYNTHETIC" in made.read_text()
+        assert (tmp_path / name).read_bytes() == (sample_folder() / name).read_bytes()
+    assert "SYNTHETIC" in (tmp_path / name).read_text()

@@ -114,10 +114,8 @@ def test_what_cannot_be_split_is_refused():
             split_by_time(RATINGS, validation_fraction=fraction)
 
 
-rows_of_ratings = st.lists(
-    st.tuples(st.integers(0, 4), st.integers(0, 6), st.integers(1, 5), st.integers(1, 30)),
-    min_size=2, max_size=60,
-)  # fmt: skip
+one_rating = st.tuples(*(st.integers(*ends) for ends in ((0, 4), (0, 6), (1, 5), (1, 30))))
+rows_of_ratings = st.lists(one_rating, min_size=2, max_size=60)
 
 
 @given(rows_of_ratings, st.sampled_from([0.1, 0.2, 0.5, 0.9]))
