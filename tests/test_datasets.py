@@ -220,6 +220,7 @@ def test_two_processes_that_fetch_at_once_download_once(site, folder):
 
 LINK = zipfile.ZipInfo("ml-tiny/link")
 LINK.external_attr = 0o120777 << 16
+OUTSIDE = ("../x", "/etc/cron.d/x", "C:/x", "ml\\..\\..\\x", LINK)
 LYING = bytearray(make_zip({"ml-tiny/ratings.csv": hashlib.shake_128(b"1").digest(1000) * 5_000}))
 LYING[(at := LYING.rindex(b"PK\x01\x02") + 24) : at + 4] = (10).to_bytes(4, "little")
 
@@ -227,10 +228,7 @@ LYING[(at := LYING.rindex(b"PK\x01\x02") + 24) : at + 4] = (10).to_bytes(4, "lit
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        *(
-            (make_zip({name: b"x"}), "points out of it")
-            for name in ("../x", "/etc/cron.d/x", "C:/x", "ml\\..\\..\\x", LINK)
-        ),
+        *((make_zip({name: b"x"}), "points out of it") for name in OUTSIDE),
         (make_zip({"ml-tiny/ratings.csv": bytes(5_000_000)}), "bytes would become 5000000"),
         *((text, "not an intact zip") for text in (b"<html>Log in</html>", ZIP[:HALF], b"")),
         (make_zip({"x": b"x"}, zipfile.ZIP_LZMA), "neither stored nor deflated"),
@@ -255,12 +253,9 @@ def test_a_mirror_is_asked_first_and_grouplens_if_it_fails(site, monkeypatch, ca
 
 
 def test_when_all_sources_fail_one_line_says_why_and_what_to_do(monkeypatch):
-    no_address = "not an address such as https://HOST/FOLDER"
     for mirror, name, reason in (
-        *(
-            (url, "ml-1m", no_address)
-            for url in ("/srv", "file:///srv", "https://me:secret@host/x")
-        ),
+        ("file:///srv", "ml-1m", "not an address such as https://HOST/FOLDER"),
+        ("https://me:secret@host/x", "ml-1m", "not an address such as https://HOST/FOLDER"),
         (CLOSED, "ml-latest", "plain http is not safe for a set without a checksum"),
         (CLOSED, "ml-1m", "Connection refused"),
     ):
@@ -270,7 +265,6 @@ def test_when_all_sources_fail_one_line_says_why_and_what_to_do(monkeypatch):
             f"{CLOSED}/{name}.zip: Connection refused); get {CLOSED}/{name}.zip yourself and pass "
             f"it with `recsys download {name} --from-file PATH`"
         )
-
     known = "ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-32m, ml-latest-small, ml-latest"
     assert refusal("x\x1b[2J") == rf"no data set is called 'x\x1b[2J'; known are {known}"
 

@@ -75,7 +75,7 @@ def data_folder() -> Path:
     """Return the folder of data sets and models, which need not exist.
 
     ``$RECSYS_DATA``, else `data` in the nearest parent of the current directory that holds this
-    project, else `data` in the current directory.
+    project, else in the current directory.
     """
     if folder := os.environ.get("RECSYS_DATA"):
         return Path(folder).expanduser()
@@ -156,7 +156,7 @@ def fetch(name: str, *, from_file: str | Path | None = None) -> Path:
 
 
 def _present(dataset: DataSet, folder: Path) -> Path | None:
-    """Return the copy that is there; its checksum was compared before it was placed."""
+    """Return the copy that is there, which was checked before it was placed."""
     archive, unpacked = folder / f"{dataset.name}.zip", folder / dataset.name
     if archive.is_file() and dataset.size in (None, archive.stat().st_size):
         return archive

@@ -282,19 +282,14 @@ def make_cases(
     rewatched: bool = False,
     cold_users: bool = True,
 ) -> Cases:
-    """Pair what is known (`watched`) with what is asked for (`target`).
+    """Pair what is known (`watched`) with what is asked for (`target`), bool arrays (n_events,).
 
     Parameters
     ----------
-    events, min_rating
-        As in `time_cases`.
-    watched, target : bool arrays, shape (n_events,)
     stale : bool
         Whether the question is asked at the end of all that is known, not after each history.
-    rewatched : bool
-        Whether an item watched before may be a target.
-    cold_users : bool
-        Whether users without a history take part.
+    rewatched, cold_users : bool
+        Whether an item watched before may be a target, and users without a history take part.
     """
     likes, sequences = events.liked(min_rating), events.sequences
     pairs = sequences.user_rows * len(sequences.item_ids) + sequences.codes
