@@ -1,10 +1,9 @@
-"""Feed the readers with mutated real files until the time is up, or one of them does wrong.
+"""Feed the readers with mutated real files until the time is up, or one of them fails.
 
     python -m tests.fuzz_readers --seconds 600 --seed 1 --folder /tmp/fuzz
 
-A reader may answer, or raise `DataError` in one line; what it read must be well-formed, and where
-plain code can read the file too, the same rows. All else, a crash of the interpreter or a hang too,
-ends this process, and the file that did it is in FOLDER. At the end it prints the number of cases.
+A reader may answer with what plain code reads, or raise `DataError` in one line. All else, a crash
+or a hang too, ends this process and leaves the file in FOLDER. It prints the number of cases.
 """
 
 from __future__ import annotations
@@ -61,9 +60,7 @@ def seeds() -> dict[str, bytes]:
     """Make the files that are mutated: name -> content, of every kind that is read."""
     rows = load_ratings("sample").iloc[:120].astype({"timestamp": "int64", "rating": "int64"})
     csv = rows.to_csv(index=False, header=False, lineterminator="\n").encode()
-    tabs, ratings = csv.replace(b",", b"\t"), HEADER + b"\n" + csv
-    parquet, packed = io.BytesIO(), io.BytesIO()
-    rows.to_parquet(parquet)
+    tabs, ratings, packed = csv.replace(b",", b"\t"), HEADER + b"\n" + csv, io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("ml/ratings.csv", ratings)
     films = [b"%d" % n for n in range(30)]
@@ -80,7 +77,7 @@ def seeds() -> dict[str, bytes]:
         "x.inter": typed + tabs,
         "ratings.csv.gz": gzip.compress(ratings, mtime=0),
         "ratings.zip": packed.getvalue(),
-        "ratings.parquet": parquet.getvalue(),
+        "ratings.parquet": rows.to_parquet(),
         "movies.csv": b"movieId,title,genres\n" + b"".join(n + movie for n in films),
         "u.item": b"".join(n + old for n in films),
         "movies.dat": b"".join(n + b"::Heat (1995)::Action|Crime\n" for n in films),
@@ -93,7 +90,7 @@ def plain_pairs(data: bytes) -> set[tuple[str, str]] | None:
     header, *lines = data.decode("utf-8-sig", "replace").split("\n")
     if header.encode() != HEADER or re.search('["\r\0\ufffd]', "".join(lines)):
         return None
-    return {(row[0], row[1]) for row in (line.split(",") for line in lines if line)}
+    return {tuple(line.split(",")[:2]) for line in lines if line}
 
 
 def read(path: Path, text_ids: bool) -> None:
@@ -112,7 +109,6 @@ def read(path: Path, text_ids: bool) -> None:
 
 
 def main() -> None:
-    """Run until the time is up."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--seed", type=int, default=0)
@@ -124,8 +120,7 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     ignored: list[object] = []
     sys.unraisablehook = ignored.append  # or else a traceback on the user's terminal
-    rng, n = random.Random(args.seed), 0
-    ends = time.monotonic() + args.seconds
+    rng, n, ends = random.Random(args.seed), 0, time.monotonic() + args.seconds
     while time.monotonic() < ends:
         name, n = rng.choice(list(files)), n + 1
         path = args.folder / name
@@ -136,9 +131,7 @@ def main() -> None:
                 read(path, text_ids)
             except DataError as error:
                 text = str(error)
-                assert text, "a message that says nothing"
-                assert "\n" not in text, text
-                assert len(text) < 2_000, text
+                assert re.fullmatch(".{1,2000}", text), text
         assert not ignored, ignored
         path.unlink()
     print(n)

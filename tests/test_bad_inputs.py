@@ -34,7 +34,7 @@ OPTIONS = ["--epochs", "1", "--vector-size", "4", "--index", "exact"]
 ELSEWHERE = {
     29: "MAX_SENTENCE + 500",
     37: "is damaged",
-    38: "newer format",
+    38: "def test_38_a_model_of_another_format_is_refused_naming_both_versions",
     39: "Unpickled, it makes a file",
     40: "holds NaN or infinity",
     41: "def test_killed_at_any_moment_of_train_the_model_is_the_old_or_the_new_one",
@@ -46,11 +46,12 @@ ELSEWHERE = {
 
 @pytest.fixture
 def command(capsys):
-    """Run a command in this process and return (status, stdout, lines of stderr)."""
+    """Run a command in this process with `--json`; return (status, stdout, lines of stderr)."""
 
-    def run(*words):
+    def run(verb, *words):
+        count("bad inputs tried")
         capsys.readouterr()
-        status = main([str(word) for word in words])
+        status = main([verb, "--json", *map(str, words)])
         out, err = capsys.readouterr()
         return status, out, err.splitlines()
 
@@ -62,8 +63,7 @@ def failing(command):
     """Run a command that must fail with exit 1, one line and nothing on stdout; return the line."""
 
     def run(*words):
-        count("bad inputs tried")
-        status, out, err = command(words[0], "--json", *words[1:])
+        status, out, err = command(*words)
         count("silent wrong answers", status == 0)
         assert (status, out, len(err)) == (1, "", 1), err
         return err[0].removeprefix("recsys: ")
@@ -73,13 +73,12 @@ def failing(command):
 
 @pytest.fixture
 def listed(command):
-    """Ask a command for a list and return the ids of its items."""
+    """Ask a command for a list and return its rows."""
 
-    def run(*words):
-        count("bad inputs tried")
-        status, out, _ = command(words[0], "--json", *words[1:])
+    def run(*words, column="item_id"):
+        status, out, _ = command(*words)
         assert status == 0
-        return [row["item_id"] for row in json.loads(out)["recommendations"]]
+        return [row[column] for row in json.loads(out)["recommendations"]]
 
     return run
 
@@ -101,26 +100,11 @@ def trained(tmp_path, command):
     return check
 
 
-# ---------------------------------------------------------------------------- ids and rows
-
-
-TEXTS = [
-    "a b",
-    'quo"te',
-    "com,ma",
-    "na\u00efve",
-    "\u65e5\u672c",
-    "x" * 10_000,
-    "-lead",
-    "l\nf",
-    "NA",
-]
-NUMBERS = [[2**31, 2**40], [2**63 + 1, 2**64 - 1], [-7, 5], [-(2**63), 0], [2**53, 2**53 + 1]]
-
-
-@pytest.mark.parametrize(
-    "ids", [*([text, "other"] for text in TEXTS), *NUMBERS], ids=lambda ids: repr(ids[0])[:9]
-)
+@pytest.mark.parametrize("ids", [
+    *([text, "other"] for text in ("a b", 'quo"te', "com,ma", "na\u00efve", "\u65e5\u672c",
+                                   "x" * 10_000, "-lead", "l\nf", "NA")),
+    [2**31, 2**40], [2**63 + 1, 2**64 - 1], [-7, 5], [-(2**63), 0], [2**53, 2**53 + 1],
+], ids=lambda ids: repr(ids[0])[:9])  # fmt: skip
 def test_11_12_13_ids_of_any_kind_come_back_in_answers(ids, tmp_path, trained, listed):
     pd.DataFrame({"user": ids, "item": ids[::-1]}).to_csv(tmp_path / "t.csv", index=False)
     folder = trained(tmp_path / "t.csv")
@@ -128,7 +112,6 @@ def test_11_12_13_ids_of_any_kind_come_back_in_answers(ids, tmp_path, trained, l
 
 
 def test_16_the_same_user_and_item_at_two_times(trained):
-    count("bad inputs tried")
     folder = trained(HEADER + "1,10,4,100\n1,10,4,200\n1,20,4,300\n2,20,4,100\n")
     assert [row.score for row in Recommender.load(folder).popular()] == [2, 2]
     ratings = load_ratings(folder.with_name("r.csv"))
@@ -137,7 +120,6 @@ def test_16_the_same_user_and_item_at_two_times(trained):
 
 
 def test_17_18_rows_in_any_order_and_equal_times(tmp_path, trained, sample):
-    count("bad inputs tried", 2)
     tied = sample.assign(timestamp=sample["timestamp"].astype("int64") // 10**6 * 10**6)
     models = []
     for rows in (tied, tied.sample(frac=1, random_state=1)):
@@ -153,20 +135,16 @@ def test_20_no_times_where_a_split_by_time_is_asked_for(tmp_path, failing, comma
     assert "--split last-out" in failing("evaluate", "--data", path, *OPTIONS)
     with pytest.raises(DataError, match="--split last-out"):
         evaluate(load_ratings(path), params=QUICK)
-    status, out, _ = command("evaluate", "--data", path, "--split", "last-out", "--json", *OPTIONS)
+    status, out, _ = command("evaluate", "--data", path, "--split", "last-out", *OPTIONS)
     assert status == 0
     assert json.loads(out)["protocols"]["last-out"]["n_users"] == 3
 
 
 @pytest.mark.parametrize("layout", ["ml-100k", "ml-1m"])
-def test_23_latin_1_titles_of_the_old_layouts(layout, tmp_path, trained, command):
-    count("bad inputs tried")
+def test_23_latin_1_titles_of_the_old_layouts(layout, tmp_path, trained, listed):
     write_layout(tmp_path / "old", layout)
-    status, out, _ = command("similar", "L\u00e9on", "--model", trained(tmp_path / "old"))
-    assert (status, "Usual Suspects" in out) == (0, True)
-
-
-# ---------------------------------------------------------------------------- too little
+    words = ("similar", "L\u00e9on", "--model", trained(tmp_path / "old"))
+    assert listed(*words, column="title") == ["Usual Suspects, The"]
 
 
 @pytest.mark.parametrize("rows", ["1,10\n", "1,10\n1,20\n", "1,10\n2,10\n"])
@@ -187,7 +165,6 @@ def test_28_a_filter_that_removes_everything(tmp_path, failing):
 
 
 def test_30_an_item_too_rare_for_a_vector_in_a_history():
-    count("bad inputs tried")
     views = pd.DataFrame({"user_id": [1, 1, 1, 2, 2], "item_id": [7, 8, 9, 7, 8]})
     model = Recommender(min_count=2, **QUICK).fit(views)
     assert model.items.tolist() == [7, 8]
@@ -197,13 +174,9 @@ def test_30_an_item_too_rare_for_a_vector_in_a_history():
     assert report["protocols"]["last-out"]["n_targets_without_vector"] == 1
 
 
-# ---------------------------------------------------------------------------- questions
-
-
 @pytest.fixture(scope="module")
-def answering(tmp_path_factory, sample, sample_items):
+def answering(tmp_path_factory, model):
     """A model of the sample and its folder."""
-    model = Recommender(**QUICK).fit(sample, sample_items)
     folder = tmp_path_factory.mktemp("answering") / "model"
     model.save(folder)
     return model, folder
@@ -212,9 +185,9 @@ def answering(tmp_path_factory, sample, sample_items):
 @pytest.mark.parametrize("user", ["nobody", "-1", "1.5", "", "999999999999999999999999"])
 def test_31_an_unknown_user(user, answering, failing):
     model, folder = answering
-    with pytest.raises(UnknownUserError) as error:
+    with pytest.raises(UnknownUserError):
         model.recommend(user)
-    assert isinstance(error.value, KeyError)
+    assert issubclass(UnknownUserError, KeyError)
     line = failing("recommend", "--model", folder, "--", user)
     assert re.search("unknown user.*--fallback popularity", line)
 
@@ -233,7 +206,7 @@ def test_32_a_user_none_of_whose_items_has_a_vector(tmp_path, command, failing, 
 def test_33_an_unknown_item_and_the_closest_titles(answering, failing):
     model, folder = answering
     title = model.recommend_for([model.items[0]], k=1)[0].title
-    wrong = title[:-1] + "~"
+    wrong = title + "~"
     with pytest.raises(UnknownItemError, match="close titles"):
         model.similar_items(wrong)
     assert repr(title) in failing("similar", wrong, "--model", folder)
@@ -274,14 +247,10 @@ def test_36_a_parameter_that_gensim_would_hang_on(name, value, tmp_path, failing
 
 
 def test_36_a_parameter_that_does_not_exist(command):
-    count("bad inputs tried")
     with pytest.raises(TypeError, match="windw"):
         Recommender(windw=3)
     with pytest.raises(SystemExit, match="2"):
         command("train", "--windw", "3")
-
-
-# ---------------------------------------------------------------------------- all of them
 
 
 def test_every_row_of_the_list_has_a_test():

@@ -4,6 +4,7 @@ import logging
 import os
 import time
 import zlib
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -39,54 +40,53 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def reads(monkeypatch):
-    """What was read from the sources themselves."""
-    found = []
-    original = recsys.data.load._read_text
-
-    def read(file, *rest):
-        found.append(file)
-        return original(file, *rest)
-
+    """Count how often the sources themselves are read."""
+    read = Mock(wraps=recsys.data.load._read_text)
     monkeypatch.setattr(recsys.data.load, "_read_text", read)
-    return found
+    return read
 
 
 def write(path, user=""):
     rng = np.random.default_rng(0)
-    table = pd.DataFrame(
-        {
-            "user": [f"{user}{n}" for n in rng.integers(10, 99, 500)],
-            "item": rng.integers(10, 99, 500),
-            "rating": rng.integers(1, 10, 500) / 2,
-            "time": rng.integers(10**12, 10**12 + 10**5, 500),
-        }
-    )
+    table = pd.DataFrame({"user": [f"{user}{n}" for n in rng.integers(10, 99, 500)],
+                          "item": rng.integers(10, 99, 500), "rating": rng.integers(1, 10, 500) / 2,
+                          "time": rng.integers(10**12, 10**12 + 10**5, 500)})  # fmt: skip
     pd.concat([table, table[:3]]).to_csv(path, index=False)
     return path
 
 
+@pytest.fixture
+def path(folder, tmp_path):
+    return write(tmp_path / "r.csv")
+
+
+@pytest.fixture
+def entry(path, folder):
+    """What is kept of the file at `path`."""
+    load_ratings(path)
+    (entry,) = folder.iterdir()
+    return entry
+
+
 @pytest.mark.parametrize("text_ids", [False, True])
 @pytest.mark.parametrize("user", ["", "\u00e9 ", "007", None])
-def test_ratings_come_back_as_they_were_read_and_can_be_changed(
-    user, text_ids, folder, tmp_path, reads
-):
-    path = tmp_path / "r.csv"
+def test_ratings_come_back_as_they_were_read_and_can_be_changed(user, text_ids, path, reads):
     if user is None:
         path.write_text(f"user,item\n{2**64 - 1},-5\n1,7\n")
     else:
         write(path, user=user)
+    folder = recsys.data.load.data_folder() / ".cache"
     first = load_ratings(path, text_ids=text_ids, cache=False)
     assert not folder.exists()
     for _ in range(3):
         again = load_ratings(path, text_ids=text_ids)
         pd.testing.assert_frame_equal(again, first, check_index_type="exact")
         again.loc[0] = again.loc[1]
-    assert len(reads) == 2  # without the cache, and once with it
+    assert reads.call_count == 2  # without the cache, and once with it
     assert len(list(folder.iterdir())) == 1
 
 
-def test_what_was_said_is_said_again_at_the_same_level(folder, tmp_path, reads, caplog):
-    path = write(tmp_path / "r.csv")
+def test_what_was_said_is_said_again_at_the_same_level(path, reads, caplog):
     load_ratings(path)  # nobody listens: the next must read again to have something to say
     told = []
     with caplog.at_level(logging.INFO, logger="recsys"):
@@ -97,19 +97,14 @@ def test_what_was_said_is_said_again_at_the_same_level(folder, tmp_path, reads, 
     assert told[0] == told[1] == told[2]
     notices = ["timestamps converted from milliseconds", "3 exact duplicate rows dropped"]
     assert [text for _, _, text in told[0]] == [f"'{path}': {notice}" for notice in notices]
-    assert len(reads) == 2
     caplog.clear()
     load_ratings(path)
     assert not caplog.records
-    assert len(reads) == 2
+    assert reads.call_count == 2
 
 
-def test_a_file_changed_in_place_with_its_size_and_time_restored_is_read_again(
-    folder, tmp_path, reads
-):
-    path = write(tmp_path / "r.csv")
+def test_a_file_changed_in_place_with_its_size_and_time_restored_is_read_again(path, entry, reads):
     before = path.stat()
-    load_ratings(path)
     time.sleep(0.02)
     changed = path.read_bytes().replace(b"4.5", b"0.5")
     with path.open("r+b") as file:
@@ -118,18 +113,17 @@ def test_a_file_changed_in_place_with_its_size_and_time_restored_is_read_again(
     assert path.stat().st_size == before.st_size
     for _ in range(2):
         assert 4.5 not in set(load_ratings(path)["rating"])
-        assert len(reads) == 2
-    assert len(list(folder.iterdir())) == 1  # the new entry replaces the old
+        assert reads.call_count == 1
+    assert list(entry.parent.iterdir()) == [entry]  # the new entry replaces the old
 
 
-def test_every_option_that_changes_the_result_has_an_entry_of_its_own(folder, tmp_path, reads):
-    path = write(tmp_path / "r.csv")
+def test_every_option_that_changes_the_result_has_an_entry_of_its_own(folder, path, reads):
     swapped = {"user_col": "item", "item_col": "user"}
     ways = [{}, {"text_ids": True}, swapped, {"rating_scale": (0, 9)}]
     first = [load_ratings(path, **way) for way in ways]
     for way, frame in zip(ways, first, strict=True):
         pd.testing.assert_frame_equal(load_ratings(path, **way), frame)
-    assert len(reads) == len(ways) == len(list(folder.iterdir()))
+    assert reads.call_count == len(ways) == len(list(folder.iterdir()))
     with pytest.raises(DataError, match="is not a number from 0 to 2"):
         load_ratings(path, rating_scale=(0, 2))
 
@@ -154,8 +148,7 @@ NOT_UTF8 = pa.array([b"\xff"] * 500, pa.large_binary()).view(pa.large_string())
 
 
 @pytest.mark.parametrize("damage", [
-    lambda data: data[:-1], lambda data: data[:200], lambda data: b"", lambda data: data + b"x",
-    lambda data: b"[" * 10**6, lambda data: b"\x80\x04" + data,
+    lambda data: data[:-1], lambda data: b"", lambda data: data + b"x", lambda data: b"[" * 10**6,
     lambda data: forge(data, rename=["a", "item_id", "rating", "timestamp"]),
     lambda data: forge(data, rename=["item_id", "user_id", "rating", "timestamp"]),
     *(lambda data, facts=facts: forge(data, facts=facts)
@@ -164,26 +157,21 @@ NOT_UTF8 = pa.array([b"\xff"] * 500, pa.large_binary()).view(pa.large_string())
     lambda data: forge(data, user_id=NOT_UTF8),
     lambda data: forge(data, rating=pa.array([1] * 500)),
 ])  # fmt: skip
-def test_an_entry_that_is_not_whole_is_replaced(damage, folder, tmp_path, reads, caplog):
-    path = write(tmp_path / "r.csv")
-    first = load_ratings(path)
-    (entry,) = folder.iterdir()
-    whole = entry.read_bytes()
+def test_an_entry_that_is_not_whole_is_replaced(damage, path, entry, reads, caplog):
+    first, whole = load_ratings(path), entry.read_bytes()
     entry.write_bytes(damage(whole))
     pd.testing.assert_frame_equal(load_ratings(path), first)
-    assert len(reads) == 2
+    assert reads.call_count == 1
     assert entry.read_bytes() == whole
     assert not caplog.records
     entry.write_bytes(forge(whole))
     load_ratings(path)
-    assert len(reads) == 2  # or else the forger above cannot forge
+    assert reads.call_count == 1  # or else the forger above cannot forge
 
 
-def test_no_flipped_bit_of_an_entry_gives_other_ratings(folder, tmp_path):
-    path = write(tmp_path / "r.csv", user="u")
-    first = load_ratings(path)
-    (entry,) = folder.iterdir()
-    whole = entry.read_bytes()
+def test_no_flipped_bit_of_an_entry_gives_other_ratings(path, entry):
+    write(path, user="u")
+    first, whole = load_ratings(path), entry.read_bytes()
     rng = np.random.default_rng(0)
     for at in [*rng.integers(0, len(whole), 150), *range(len(whole) - 150, len(whole))]:
         data = bytearray(whole)
@@ -192,16 +180,12 @@ def test_no_flipped_bit_of_an_entry_gives_other_ratings(folder, tmp_path):
         pd.testing.assert_frame_equal(load_ratings(path), first)
 
 
-@pytest.mark.parametrize("where", ["replace", "fsync"])
-def test_where_nothing_can_be_written_ratings_are_read_all_the_same(
-    where, folder, tmp_path, monkeypatch
-):
+def test_where_nothing_can_be_written_ratings_are_read_all_the_same(folder, path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    path = write(tmp_path / "r.csv")
     with monkeypatch.context() as patch:
-        patch.setattr(recsys.data.files.os, where, full)
+        patch.setattr(recsys.data.files.os, "replace", full)
         assert len(load_ratings(path)) == 500
     assert list(folder.iterdir()) == []
     folder.rmdir()
@@ -209,8 +193,7 @@ def test_where_nothing_can_be_written_ratings_are_read_all_the_same(
     assert len(load_ratings(path)) == 500
 
 
-def test_what_a_killed_process_left_is_not_read_and_is_removed_in_time(folder, tmp_path):
-    path = write(tmp_path / "r.csv")
+def test_what_a_killed_process_left_is_not_read_and_is_removed_in_time(folder, path):
     folder.mkdir()
     left = [folder / ".recsys-1.part", folder / ".recsys-2.part"]
     for part in left:
@@ -224,10 +207,10 @@ def test_small_files_new_files_and_folders_of_others_are_left_alone(tmp_path, mo
     (tmp_path / "data").mkdir()
     monkeypatch.setenv("RECSYS_DATA", str(tmp_path / "data"))
     path = write(tmp_path / "data" / "r.csv")
-    for min_bytes, settled in ((10**6, 0), (0, 10**12)):
-        monkeypatch.setattr(recsys.data.load, "_MIN_BYTES", min_bytes)
-        monkeypatch.setattr(recsys.data.load, "_SETTLED", settled)
-        load_ratings(path)
+    load_ratings(path)  # a small file
+    monkeypatch.setattr(recsys.data.load, "_MIN_BYTES", 0)
+    monkeypatch.setattr(recsys.data.load, "_SETTLED", 10**12)
+    load_ratings(path)  # a new one
     monkeypatch.setattr(recsys.data.load, "_SETTLED", 0)
     monkeypatch.setenv("RECSYS_DATA", str(tmp_path / "not there"))
     load_ratings(path)

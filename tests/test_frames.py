@@ -34,18 +34,14 @@ def series(values, dtype):
     return pd.Series(values, dtype=dtype)
 
 
-# ---------------------------------------------------------------------------- columns
-
-
 def test_a_checked_frame_has_its_columns_in_order_with_fixed_types_and_rows_numbered_from_0():
     table = {"time": [5, 6], "tag": ["a", "b"], "Rating": [3, 4], "itemId": ["a", "b"]}
     given_frame = pd.DataFrame({**table, "UID": [2.0, 1.0]}, index=[7, 3])
     before = given_frame.copy(deep=True)
     checked = check_ratings(given_frame)
     pd.testing.assert_frame_equal(given_frame, before)
-    assert list(checked.columns) == NAMES
-    dtypes = [str(dtype) for dtype in checked.dtypes]
-    assert dtypes == ["int64", "str", "float32", "datetime64[s, UTC]"]
+    kinds = ["int64", "str", "float32", "datetime64[s, UTC]"]
+    assert checked.dtypes.astype(str).to_dict() == dict(zip(NAMES, kinds, strict=True))
     assert isinstance(checked.index, pd.RangeIndex)
     assert checked["user_id"].tolist() == [2, 1]
     assert seconds(checked) == [5, 6]
@@ -55,29 +51,24 @@ def test_a_checked_frame_has_its_columns_in_order_with_fixed_types_and_rows_numb
 def test_a_checked_frame_can_be_changed_without_changing_the_given_one(times):
     given_frame = frame((1, 1, 3.0, 5), (1, 2, 3.0, 6)).assign(timestamp=times)
     before = given_frame.copy(deep=True)
-    for checked in (check_ratings(given_frame), check_ratings(check_ratings(given_frame))):
-        checked.loc[0, ["user_id", "item_id", "rating"]] = 9
-        checked.loc[0, "timestamp"] = pd.Timestamp(9, unit="s", tz="UTC")
-        assert checked.iloc[0, :3].tolist() == [9, 9, 9]
-        assert seconds(checked) == [9, 6]
-        pd.testing.assert_frame_equal(given_frame, before)
+    checked = check_ratings(given_frame)
+    checked.loc[0] = [9, 9, 9, pd.Timestamp(9, unit="s", tz="UTC")]
+    assert seconds(checked) == [9, 6]
+    pd.testing.assert_frame_equal(given_frame, before)
 
 
-@pytest.mark.parametrize(
-    ("table", "message"),
-    [
-        ({"user": [1], "film": [2]}, r"my\.csv has no column 'item_id'; found: 'user', 'film'; "
-         r"name it by item_col= \(--item-col\)$"),
-        ({"user": [1], "movieId": [2], "product_id": [3]},
-         "'movieId' and 'product_id' could both be 'item_id'; choose one by item_col="),
-        ({"user": [], "item": []}, r"^no ratings in my\.csv$"),
-        ({"user": ["a", "", ""], "item": 1}, r"^my\.csv, lines 20, 30: user_id is blank"),
-        ({"user": ["a", "b", 7], "item": 1}, r"^my\.csv: user_id mixes numbers \(7 in line 30\) "
-         r"and text \('a' in line 10\); make them one kind, or read both id columns of a file"),
-        ({"user": 1, "item": [1, 2], "time": [NOON * 1000, NOON]}, "timestamps mix units: "
-         "1577880000 in line 20 is in seconds, 1577880000000 in line 10 in milliseconds$"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("table", "message"), [
+    ({"user": [1], "film": [2]}, r"my\.csv has no column 'item_id'; found: 'user', 'film'; "
+     r"name it by item_col= \(--item-col\)$"),
+    ({"user": [1], "movieId": [2], "product_id": [3]},
+     "'movieId' and 'product_id' could both be 'item_id'; choose one by item_col="),
+    ({"user": [], "item": []}, r"^no ratings in my\.csv$"),
+    ({"user": ["a", "", ""], "item": 1}, r"^my\.csv, lines 20, 30: user_id is blank"),
+    ({"user": ["a", "b", 7], "item": 1}, r"^my\.csv: user_id mixes numbers \(7 in line 30\) "
+     r"and text \('a' in line 10\); make them one kind, or read both id columns of a file"),
+    ({"user": 1, "item": [1, 2], "time": [NOON * 1000, NOON]}, "timestamps mix units: "
+     "1577880000 in line 20 is in seconds, 1577880000000 in line 10 in milliseconds$"),
+])  # fmt: skip
 def test_a_table_that_cannot_be_used_is_an_error_that_says_where_and_what_to_do(table, message):
     with pytest.raises(DataError, match=message):
         check_ratings(pd.DataFrame(table), source="my.csv", line_of=lambda row: 10 * (row + 1))
@@ -87,23 +78,19 @@ def test_a_table_that_cannot_be_used_is_an_error_that_says_where_and_what_to_do(
 
 def test_a_column_is_found_by_the_name_given_else_its_own_else_a_usual_one():
     names = ["user", "item", "movieId", "date", "score", "timestamp"]
-    for user, item, rating, time, expected in (
-        (None, "movieId", None, None, [0, 2, 4, 5]),
-        (None, "item", "date", "score", [0, 1, 3, 4]),
-        ("movieId", None, "timestamp", None, [2, 1, 5, 3]),
+    for given, expected in (
+        ((None, "movieId", None, None), [0, 2, 4, 5]),
+        ((None, "item", "date", "score"), [0, 1, 3, 4]),
+        (("movieId", None, "timestamp", None), [2, 1, 5, 3]),
     ):
-        wanted = dict(zip(NAMES, (user, item, rating, time), strict=True))
+        wanted = dict(zip(NAMES, given, strict=True))
         found = recsys.data.frames.find_columns(names, wanted, "my.csv")
-        assert found == dict(zip(NAMES, expected, strict=True))
-
-
-# ---------------------------------------------------------------------------- values
+        assert [found[name] for name in NAMES] == expected
 
 
 @pytest.mark.parametrize(("ids", "expected", "dtype"), [
     *((series([2, 1], kind), [2, 1], "int64") for kind in ("int64", "uint8", "Int32",
         float, "Float64", "int16[pyarrow]", ">i8", object, "category")),
-
     (series([2.0, 1], object), [2, 1], "int64"),
     ([-(2**63), 2**63 - 1], [-(2**63), 2**63 - 1], "int64"),
     (series([-(2**63), 1], object), [-(2**63), 1], "int64"), ([2**63, 1], [2**63, 1], "uint64"),
@@ -115,8 +102,7 @@ def test_a_column_is_found_by_the_name_given_else_its_own_else_a_usual_one():
 ])  # fmt: skip
 def test_ids_keep_their_kind(ids, expected, dtype):
     checked = check_ratings(with_column("user_id", ids))["user_id"]
-    assert checked.tolist() == expected
-    assert checked.dtype == dtype
+    assert (checked.tolist(), checked.dtype) == (expected, dtype)
 
 
 @pytest.mark.parametrize(("ids", "message"), [
@@ -142,8 +128,7 @@ def test_what_is_no_id_is_an_error_with_its_row(ids, message):
 @pytest.mark.parametrize("kind", ["int64", float, str, "Int8", object, "double[pyarrow]"])
 def test_ratings_become_float32(kind):
     checked = check_ratings(with_column("rating", series([0, 5], "int64").astype(kind)))["rating"]
-    assert checked.dtype == "float32"
-    assert checked.tolist() == [0, 5]
+    assert (checked.dtype, checked.tolist()) == ("float32", [0, 5])
 
 
 @pytest.mark.parametrize(("ratings", "message"), [
@@ -167,9 +152,8 @@ def test_what_is_no_rating_is_an_error_with_row_and_value(ratings, message):
     ([NOON * 1000_000_000 + 999_999_999], "converted from nanoseconds"),
     ([NOON * 1e9], "converted from nanoseconds"), ([str(NOON)], None),
     (series([NOON], "Int64"), None), (series([NOON], "uint32"), None),
-    (["2020-01-01T12:00:00Z"], "read as ISO dates and times"),
-    (["2020-01-01 12:00:00.9"], "read as ISO dates and times"),
-    (["2020-01-01 13:00:00+01:00"], "read as ISO dates and times"),
+    *(([f"2020-01-01 {time}"], "read as ISO dates and times")
+      for time in ("12:00:00Z", "12:00:00.9", "13:00:00+01:00")),
     (pd.to_datetime(["2020-01-01 12:00"]), None),
     (pd.to_datetime(["2020-01-01 12:00:00.999"]).as_unit("ms"), None),
     (pd.to_datetime(["2020-01-01 12:00:00.999999999"]).as_unit("ns"), None),
@@ -183,27 +167,18 @@ def test_times_of_every_kind_become_whole_seconds_in_utc(times, notice, caplog):
     assert [notice in message for message in caplog.messages] == [True] * bool(notice)
 
 
-@pytest.mark.parametrize(
-    "times",
-    [
-        *([NOON, bad] for bad in (0, -1, np.nan, 0.5, np.inf, 1e30)),
-        *(["2020-01-01", bad] for bad in ("soon", "", None)),
-        [str(NOON), "soon"],
-        series([NOON, None], "Int64"),
-        pd.to_datetime(["2020-01-01", None]),
-        pd.to_datetime(["2020-01-01", "1969-12-31"]),
-        series([dt.date(2020, 1, 1), None], object),
-    ],
-)
+@pytest.mark.parametrize("times", [
+    *([NOON, bad] for bad in (0, -1, np.nan, 0.5, np.inf, 1e30)),
+    *(["2020-01-01", bad] for bad in ("soon", "", None)),
+    [str(NOON), "soon"], series([NOON, None], "Int64"), pd.to_datetime(["2020-01-01", None]),
+    pd.to_datetime(["2020-01-01", "1969-12-31"]), series([dt.date(2020, 1, 1), None], object),
+])  # fmt: skip
 def test_what_is_no_time_is_an_error_with_its_row_that_names_last_out(times):
     with pytest.raises(DataError, match=r"^the frame, row 2: timestamp '.*--split last-out"):
         check_ratings(with_column("timestamp", times))
     for odd in ([True, False], pd.to_timedelta([1, 2])):
         with pytest.raises(DataError, match="which are not times"):
             check_ratings(with_column("timestamp", odd))
-
-
-# ---------------------------------------------------------------------------- duplicates
 
 
 def test_exact_duplicates_are_dropped_and_counted_and_other_repeats_stay(caplog):
@@ -217,9 +192,8 @@ def test_exact_duplicates_are_dropped_and_counted_and_other_repeats_stay(caplog)
     )
     with caplog.at_level(logging.INFO, logger="recsys.data.frames"):
         checked = check_ratings(table, source="my.csv")
-    assert seconds(checked) == [100, 101, 100, 100]
-    assert checked["rating"].tolist() == [3, 3, 0, 3]
-    assert checked.index.tolist() == [0, 1, 2, 3]
+    found = zip(checked.index, seconds(checked), checked["rating"], strict=True)
+    assert list(found) == [(0, 100, 3), (1, 101, 3), (2, 100, 0), (3, 100, 3)]
     assert caplog.messages == ["my.csv: 2 exact duplicate rows dropped"]
 
 
@@ -243,9 +217,6 @@ def test_repeats_in_shuffled_rows_of_many_blocks_are_those_that_pandas_finds(odd
             pd.testing.assert_frame_equal(check_ratings(checked), checked)
 
 
-# ---------------------------------------------------------------------------- items
-
-
 def test_items_are_brought_into_form_and_what_is_not_known_is_empty():
     table = pd.DataFrame(
         {
@@ -258,24 +229,21 @@ def test_items_are_brought_into_form_and_what_is_not_known_is_empty():
     )
     before = table.copy(deep=True)
     items = check_items(table)
-    assert items.drop(columns="year").to_dict("list") == {
+    assert items.to_dict("list") == {
         "item_id": [1, 2, 3, 4],
         "title": ["Heat", "", "", "Up"],
         "genres": [("Action", "Crime"), ("Drama",), (), ()],
+        "year": [1995, None, None, 2009],
         "imdb": [0, 0, 0, 0],
     }
-    assert items["year"].tolist() == [1995, pd.NA, pd.NA, 2009]
     assert items[["title", "year"]].dtypes.astype(str).tolist() == ["str", "Int16"]
     pd.testing.assert_frame_equal(table, before)
     pd.testing.assert_frame_equal(check_items(items), items)
 
 
 def test_an_items_table_needs_ids_each_of_them_once():
-    items = check_items(pd.DataFrame({"item_id": ["a"]}))
-    assert items[["item_id", "title", "genres"]].to_numpy().tolist() == [["a", "", ()]]
-    assert items["year"].tolist() == [pd.NA]
-    with pytest.raises(DataError, match="no column 'item_id'; found: 'title'"):
-        check_items(pd.DataFrame({"title": ["Heat"]}))
+    (alone,) = check_items(pd.DataFrame({"item_id": ["a"]})).to_numpy().tolist()
+    assert alone == ["a", "", (), pd.NA]
     with pytest.raises(DataError, match=r"^movies, row 3: item '7' is listed twice$"):
         check_items(pd.DataFrame({"item_id": [7, 8, 7]}), source="movies")
 
@@ -293,6 +261,4 @@ def test_an_items_table_needs_ids_each_of_them_once():
 ])  # fmt: skip
 def test_the_year_is_taken_off_a_title(written, title, year):
     titles, years = split_title(pd.Series([written]))
-    assert titles.tolist() == [title]
-    assert years.tolist() == [year]
-    assert years.dtype == "Int16"
+    assert (titles.tolist(), years.tolist(), years.dtype) == ([title], [year], "Int16")

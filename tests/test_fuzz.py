@@ -43,7 +43,7 @@ def test_no_mutated_file_makes_a_reader_crash_hang_or_answer_wrongly(seconds, se
     count("silent wrong answers", "AssertionError" in done.stderr)
     assert done.returncode == 0, f"case: {[*tmp_path.iterdir()]}\n{done.stderr[-3000:]}"
     count("fuzz cases run", int(done.stdout))
-    assert int(done.stdout)
+    assert int(done.stdout) > 0
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in FINDS.iterdir()))

@@ -35,10 +35,9 @@ def events_of(rows):
 
 def as_dict(cases: Cases) -> dict:
     """Lay cases out as user -> (history, watched, targets), in item ids."""
-    histories, watched, targets = map(
-        test_events.items_by_user, (cases.histories, cases.watched, cases.targets)
-    )
-    return {user: (histories[user], watched[user], sorted(targets[user])) for user in targets}
+    parts = (cases.histories, cases.watched, cases.targets)
+    known, watched, asked = map(test_events.items_by_user, parts)
+    return {user: (known[user], watched[user], sorted(asked[user])) for user in asked}
 
 
 # user 1: known, one new and one re-watched item later; user 2: known, nothing later;
@@ -61,25 +60,26 @@ def test_warm_asks_for_what_is_new_and_fold_in_knows_the_earlier_half_rounded_up
         # 3 later events: ceil(3 / 2) = 2 are known. User 4 has one event only and is left out.
         3: ([20, 40], [20, 40], [10]),
     }
-    assert as_dict(time_cases(events_of(ROWS), pd.Timestamp(100, unit="s", tz="UTC"))["warm"]) == (
-        as_dict(cases["warm"])
-    )
+    again = time_cases(events_of(ROWS), pd.Timestamp(100, unit="s", tz="UTC"))
+    assert as_dict(again["warm"]) == as_dict(cases["warm"])
 
 
 def test_who_has_nothing_left_is_dropped_and_no_target_is_asked_for_twice():
     only_repeats = events_of([(1, 10, 5, 100), (1, 10, 5, 110), (2, 10, 5, 10)])
     assert as_dict(time_cases(only_repeats, 100)["fold-in"]) == {}
-    twice = events_of([(1, 10, 5, 10), (1, 20, 5, 100), (1, 20, 5, 110)])
-    assert as_dict(time_cases(twice, 100)["warm"]) == {1: ([10], [10], [20])}
+    twice = events_of([(1, 10, 5, 10), (1, 20, 5, 100), (1, 20, 5, 110), (1, 30, 5, 120)])
+    cases = time_cases(twice, 100)["warm"]
+    assert as_dict(cases) == {1: ([10], [10], [20, 30])}
+    known = cases.recode(np.array([10, 30]))  # targets that no model knows are counted
+    assert as_dict(known) == {1: ([10], [10], [30])}
+    assert known.n_targets.tolist() == known.take_users(np.array([0])).n_targets.tolist() == [2]
 
 
 def test_min_rating_bounds_history_and_targets_but_not_what_is_watched():
     cases = time_cases(events_of(ROWS), 100, min_rating=4)
     assert as_dict(cases["warm"]) == {1: ([10], [10, 20], [30])}
-    assert as_dict(cases["fold-in"]) == {
-        1: ([10, 10], [10, 20, 10], [30]),
-        3: ([20], [20, 40], [10]),
-    }
+    fold_in = {1: ([10, 10], [10, 20, 10], [30]), 3: ([20], [20, 40], [10])}
+    assert as_dict(cases["fold-in"]) == fold_in
     no_liked_history = [(1, 10, 1, 10), (1, 20, 5, 100), (2, 10, 5, 10), (2, 20, 5, 100)]
     assert list(as_dict(time_cases(events_of(no_liked_history), 100, min_rating=4)["warm"])) == [2]
 
@@ -95,10 +95,8 @@ def test_last_out_asks_for_the_last_event_and_trains_without_the_last_two():
     repeated = last_out(events_of([(1, 10, 5, 1), (1, 20, 5, 2), (1, 10, 5, 3)]))
     assert as_dict(repeated.protocols["last-out"]) == {1: ([10, 20], [10, 20], [10])}  # a miss
 
-
-def test_last_out_with_min_rating_looks_at_liked_events():
     rows = [(1, 10, 5, 1), (1, 20, 5, 2), (1, 30, 1, 3), (1, 40, 5, 4), (1, 50, 1, 5)]
-    split = last_out(events_of(rows), min_rating=4)
+    split = last_out(events_of(rows), min_rating=4)  # which looks at liked events
     assert as_dict(split.protocols["last-out"]) == {1: ([10, 20], [10, 20, 30], [40])}
     assert split.train.to_frame()["item_id"].tolist() == [10]
 
@@ -115,10 +113,8 @@ def test_what_cannot_be_split_is_refused():
             split_by_time(RATINGS, validation_fraction=fraction)
 
 
-rows_of_ratings = st.lists(
-    st.tuples(st.integers(0, 4), st.integers(0, 6), st.integers(1, 5), st.integers(1, 30)),
-    min_size=2, max_size=60,
-)  # fmt: skip
+one_rating = st.tuples(*(st.integers(*ends) for ends in ((0, 4), (0, 6), (1, 5), (1, 30))))
+rows_of_ratings = st.lists(one_rating, min_size=2, max_size=60)
 
 
 @given(rows_of_ratings, st.sampled_from([0.1, 0.2, 0.5, 0.9]))
@@ -146,10 +142,8 @@ def test_cases_agree_with_a_plain_reading_of_their_definition(rows, min_rating):
         early = [pair for pair, is_late in zip(seen, late, strict=True) if not is_late]
         later = [pair for pair, is_late in zip(seen, late, strict=True) if is_late]
         half = (len(later) + 1) // 2
-        for cases, known, asked in (
-            (warm, early, later),
-            (fold_in, early + later[:half], later[half:]),
-        ):
+        parts = (warm, early, later), (fold_in, early + later[:half], later[half:])
+        for cases, known, asked in parts:
             watched = [item for item, _ in known]
             targets = sorted({item for item, good in asked if good and item not in watched})
             history = [item for item, good in known if good]
@@ -159,13 +153,6 @@ def test_cases_agree_with_a_plain_reading_of_their_definition(rows, min_rating):
     found = time_cases(events, cutoff, min_rating=min_rating)
     assert as_dict(found["warm"]) == warm
     assert as_dict(found["fold-in"]) == fold_in
-
-
-def test_targets_are_counted_with_those_that_no_model_knows():
-    cases = time_cases(events_of([(1, 10, 5, 1), (1, 20, 5, 100), (1, 30, 5, 101)]), 100)["warm"]
-    known = cases.recode(np.array([10, 30]))
-    assert as_dict(known) == {1: ([10], [10], [30])}
-    assert known.n_targets.tolist() == known.take_users(np.array([0])).n_targets.tolist() == [2]
 
 
 def test_real_ratings_have_the_known_numbers_of_users(ml_100k):
@@ -218,20 +205,13 @@ def test_new_users_are_asked_for_the_same_after_more_and_more_items():
         *((3, item, 5, 200 + place) for place, item in enumerate([20, 10, 20, 30, 10, 40, 30])),
     ]  # fmt: skip
     found = new_user_cases(events_of(rows), 100, (1, 2, 3))
-    assert {n: as_dict(cases) for n, cases in found.items()} == {
-        1: {3: ([20], [20, 10, 20], [30, 40])},
-        2: {3: ([20, 10], [20, 10, 20], [30, 40])},
-        3: {3: ([20, 10, 20], [20, 10, 20], [30, 40])},
-    }
-    assert found[1].staleness.tolist() == [0]
-
-
-def test_items_of_new_users_are_counted_if_liked_and_excluded_if_watched():
+    for n, cases in found.items():
+        assert as_dict(cases) == {3: ([20, 10, 20][:n], [20, 10, 20], [30, 40])}
+        assert cases.staleness.tolist() == [0]
+    # Items are counted if liked and excluded if watched.
     items = [(10, 1), (20, 4), (30, 1), (40, 5), (50, 1), (60, 4), (70, 1)]
     rows = [(1, 10, 5, 1), *((2, item, stars, 100 + item) for item, stars in items)]
     # What is disliked after the second liked item is already part of the rest, and no target.
     found = new_user_cases(events_of(rows), 50, (1, 2), min_rating=4)
-    assert {n: as_dict(cases) for n, cases in found.items()} == {
-        1: {2: ([20], [10, 20, 30, 40], [60])},
-        2: {2: ([20, 40], [10, 20, 30, 40], [60])},
-    }
+    for n, cases in found.items():
+        assert as_dict(cases) == {2: ([20, 40][:n], [10, 20, 30, 40], [60])}

@@ -20,24 +20,15 @@ if TYPE_CHECKING:
     Ids = npt.NDArray[Any]
     Rows = npt.NDArray[np.int64]
 
-
-# From this many ids on, all are looked up at once.
-MANY = 100
+MANY = 100  # more ids than this are looked up at once
 
 
+@dataclass(frozen=True, eq=False)
 class TextColumn(Sequence[str]):
-    """A column of texts as two arrays, so that it can be mapped from a file without a pickle.
+    """A column of texts as two arrays, so that it can be mapped from a file without a pickle."""
 
-    Parameters
-    ----------
-    data : uint8 array
-        All texts in UTF-8, one after the other.
-    ends : int64 array, shape (n,)
-        Where each text ends in `data`.
-    """
-
-    def __init__(self, data: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64]) -> None:
-        self.data, self.ends = data, ends
+    data: npt.NDArray[np.uint8]  # all texts in UTF-8, one after the other
+    ends: npt.NDArray[np.int64]  # (n,), where each text ends in `data`
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> TextColumn:
@@ -52,16 +43,15 @@ class TextColumn(Sequence[str]):
     def __getitem__(self, row: Any) -> Any:
         if isinstance(row, slice):
             return self.at(np.arange(*row.indices(len(self))))
-        start = 0 if row in (0, -len(self.ends)) else self.ends[row - 1]
-        return self.data[start : self.ends[row]].tobytes().decode("utf-8", "surrogatepass")
+        return self._decode(0 if row in (0, -len(self)) else self.ends[row - 1], self.ends[row])
 
     def at(self, rows: npt.NDArray[np.integer]) -> list[str]:
         """Return the texts at some rows, integer array (n,)."""
         starts, ends = np.where(rows % len(self), self.ends[rows - 1], 0), self.ends[rows]
-        return [
-            self.data[start:end].tobytes().decode("utf-8", "surrogatepass")
-            for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
-        ]
+        return [*map(self._decode, starts.tolist(), ends.tolist())]
+
+    def _decode(self, start: int, end: int) -> str:
+        return self.data[start:end].tobytes().decode("utf-8", "surrogatepass")
 
 
 def id_array(ids: pd.Index | pd.Series[Any]) -> Ids:
@@ -79,8 +69,7 @@ def to_column(ids: Ids) -> Ids | TextColumn:
 def take(column: Ids | TextColumn, rows: npt.NDArray[np.integer] | None = None) -> Ids:
     """Return the ids at some rows, or all, as a plain array again."""
     if isinstance(column, TextColumn):
-        texts = column[:] if rows is None else column.at(rows)
-        return np.array(texts, dtype=object)
+        return np.array(column[:] if rows is None else column.at(rows), dtype=object)
     return np.array(column if rows is None else column[rows])
 
 
@@ -111,17 +100,14 @@ def find_all(column: Ids | TextColumn, wanted: Iterable[Any]) -> Rows:
     array([2, 0])
     """
     ids = wanted if isinstance(wanted, np.ndarray) else list(wanted)
-    rows: list[int | None]
-    if len(ids) <= MANY:
-        rows = [find(column, one) for one in ids]
-    elif isinstance(column, TextColumn):
-        row_of = {text: row for row, text in enumerate(column)}
-        rows = [row_of.get(one) for one in ids if isinstance(one, str)]
-    elif len(column) and column.dtype == np.int64 and _all_int64(ids):
-        at = np.minimum(np.searchsorted(column, ids), len(column) - 1)
-        return np.asarray(at[column[at] == ids], dtype=np.int64)
-    else:
-        rows = [find(column, one) for one in ids]
+    rows: Iterable[int | None] = (find(column, one) for one in ids)
+    if len(ids) > MANY and len(column):
+        if isinstance(column, TextColumn):
+            row_of = {text: row for row, text in enumerate(column)}
+            rows = (row_of.get(one) for one in ids if isinstance(one, str))
+        elif column.dtype == np.int64 and _all_int64(ids):
+            at = np.minimum(np.searchsorted(column, ids), len(column) - 1)
+            return np.asarray(at[column[at] == ids], dtype=np.int64)
     return np.array([row for row in rows if row is not None], dtype=np.int64)
 
 
@@ -148,21 +134,11 @@ def rows_of(ids: Ids, vocabulary: Ids) -> Rows:
 
 @dataclass(frozen=True)
 class Lists(Sequence[tuple[str, ...]]):
-    """A column of lists of texts, as arrays.
+    """A column of lists of texts, as arrays."""
 
-    Attributes
-    ----------
-    words : TextColumn, shape (n_words,)
-        Every text that is in a list, ascending.
-    codes : int32 array, shape (n_entries,)
-        Rows of `words`, one list after the other.
-    ends : int64 array, shape (n,)
-        Where each list ends in `codes`.
-    """
-
-    words: TextColumn
-    codes: npt.NDArray[np.int32]
-    ends: npt.NDArray[np.int64]
+    words: TextColumn  # every text that is in a list, ascending
+    codes: npt.NDArray[np.int32]  # (n_entries,), rows of `words`, one list after the other
+    ends: npt.NDArray[np.int64]  # (n,), where each list ends in `codes`
 
     @classmethod
     def of(cls, lists: Sequence[Sequence[str]]) -> Lists:

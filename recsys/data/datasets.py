@@ -1,14 +1,16 @@
 """Fetch public data sets by name: from the user's mirror, GroupLens, or the package index.
 
-A file is checked before it gets the name of a data set. A download that was cut starts from zero at
-the next call. Beside the data only ``.NAME.lock`` stays, on which a second process waits.
+A file is checked before it gets the name of a data set. A download that was cut starts again from
+zero. Only ``.NAME.lock``, on which a second process waits, stays beside the data.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -56,12 +58,12 @@ _ZIPS: dict[str, tuple[int | None, str | None]] = {
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set as GroupLens publishes it; the licence is one line from its own README."""
+    """A data set as GroupLens publishes it."""
 
     name: str
     size: int | None  # bytes of the zip; None: not known
     sha256: str | None  # of the zip; None: it changes over time
-    licence: str
+    licence: str  # in one line
 
 
 DATASETS = {
@@ -73,7 +75,7 @@ def data_folder() -> Path:
     """Return the folder of data sets and models, which need not exist.
 
     ``$RECSYS_DATA``, else `data` in the nearest parent of the current directory that holds this
-    project, else `data` in the current directory.
+    project, else in the current directory.
     """
     if folder := os.environ.get("RECSYS_DATA"):
         return Path(folder).expanduser()
@@ -90,7 +92,7 @@ def _project_data_folder(current: str) -> Path:
             if project["name"] == "recsys" and (folder / "recsys").is_dir():
                 return folder / "data"
         except (OSError, ValueError, LookupError, TypeError):
-            continue  # no such file, or one of another kind
+            pass  # no such file, or one of another kind
     return Path(current) / "data"
 
 
@@ -105,22 +107,21 @@ def fetch(name: str, *, from_file: str | Path | None = None) -> Path:
 
     Parameters
     ----------
-    name
+    name : str
         A key of `DATASETS`.
-    from_file
-        A zip got by other means (for ml-100k also RecBole's wheel), to be checked and copied.
+    from_file : path, optional
+        A zip from elsewhere (for ml-100k also RecBole's wheel), to be checked and copied.
 
     Returns
     -------
     Path
-        In `data_folder`: ``NAME.zip`` as GroupLens publishes it, or for ml-100k from the package
-        index the folder ``ml-100k`` that holds `ml-100k.inter` and `ml-100k.item`.
+        In `data_folder`: ``NAME.zip`` as GroupLens publishes it, or the folder ``ml-100k`` with
+        RecBole's `ml-100k.inter` and `ml-100k.item`.
 
     Raises
     ------
     DownloadError
-        If the name is not known, no source gives the set, `from_file` is not it, or the folder
-        cannot be written.
+        The name is unknown, no source has the set, `from_file` is not it, or writing fails.
     """
     from shutil import rmtree
 
@@ -146,8 +147,8 @@ def fetch(name: str, *, from_file: str | Path | None = None) -> Path:
             finally:
                 rmtree(scratch, ignore_errors=True)
     except OSError as error:
-        reason = _one_line(f"'{name}' could not be stored in '{folder}': {error}")
-        raise DownloadError(reason) from error
+        text = f"'{name}' could not be stored in '{folder}': {error}"
+        raise DownloadError(_one_line(text)) from error
     logger.info("%s: placed in %s. Licence: %s", name, placed, dataset.licence)
     if dataset.sha256 is None:
         logger.warning("%s changes over time: there is no checksum to hold it against", name)
@@ -155,7 +156,7 @@ def fetch(name: str, *, from_file: str | Path | None = None) -> Path:
 
 
 def _present(dataset: DataSet, folder: Path) -> Path | None:
-    """Return the copy that is there; its checksum was compared before it was placed."""
+    """Return the copy that is there, which was checked before it was placed."""
     archive, unpacked = folder / f"{dataset.name}.zip", folder / dataset.name
     if archive.is_file() and dataset.size in (None, archive.stat().st_size):
         return archive
@@ -165,13 +166,13 @@ def _present(dataset: DataSet, folder: Path) -> Path | None:
 
 
 def _take(dataset: DataSet, source: Path, scratch: Path) -> Path:
-    """Place a copy of a file that users got themselves."""
+    """Place a copy of the user's own file."""
     from shutil import copyfile
 
     try:
-        if not source.is_file():
-            raise DownloadError("no such file")
-        return _place(dataset, copyfile(source, scratch / f"copy{source.suffix}"))
+        if source.is_file():
+            return _place(dataset, copyfile(source, scratch / f"copy{source.suffix}"))
+        raise DownloadError("no such file")
     except DownloadError as error:
         raise DownloadError(f"'{_one_line(source)}' is not {dataset.name}: {error}") from error
 
@@ -192,7 +193,7 @@ def _try_all(dataset: DataSet, scratch: Path) -> Path:
             return _place(dataset, get())
         except DownloadError as error:
             failures.append(f"{source}: {error}")
-            logger.info("%s: no luck with %s", dataset.name, failures[-1])
+            logger.info("%s: failed: %s", dataset.name, failures[-1])
     raise DownloadError(
         f"'{dataset.name}' could not be fetched ({'; '.join(failures)}); get {url} yourself and "
         f"pass it with `recsys download {dataset.name} --from-file PATH`"
@@ -209,30 +210,28 @@ def _from_mirror(dataset: DataSet, mirror: str, scratch: Path) -> Path:
 
 def _from_pip(scratch: Path) -> Path:
     """Get RecBole's wheel from the package index that the user's pip is set up for."""
-    import subprocess
+    from subprocess import DEVNULL, TimeoutExpired, run
 
     # -I, or a pip.py in the current folder would be run; binary, or the set-up of a source archive.
     command = [sys.executable, "-I", "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--no-input", "--quiet", "--retries=1", "--dest", str(scratch), RECBOLE]
     try:
-        run = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PIP_TIMEOUT
-        )
-    except subprocess.TimeoutExpired:
+        done = run(command, stdin=DEVNULL, capture_output=True, timeout=PIP_TIMEOUT)
+    except TimeoutExpired:
         raise DownloadError(f"not done within {PIP_TIMEOUT:g} seconds") from None
     except OSError as error:
         raise DownloadError(_one_line(error)) from error
     wheels = list(scratch.glob("*.whl"))
-    if run.returncode or not wheels:
-        said = run.stderr.decode(errors="replace").strip().splitlines() or ["no wheel came"]
+    if done.returncode or not wheels:
+        said = done.stderr.decode(errors="replace").strip().splitlines() or ["no wheel came"]
         raise DownloadError(_one_line(said[-1].removeprefix("ERROR: ")))
     return wheels[0]
 
 
 def _download(dataset: DataSet, url: str, scratch: Path) -> Path:
     """Save what a server sends, at most as many bytes as the data set has."""
-    import ssl
     from http.client import HTTPException
+    from ssl import create_default_context
     from urllib.error import HTTPError
     from urllib.request import HTTPRedirectHandler, HTTPSHandler, build_opener
 
@@ -245,7 +244,7 @@ def _download(dataset: DataSet, url: str, scratch: Path) -> Path:
                 raise DownloadError(f"redirected to {answer[-1]}, which is not https")
             return super().redirect_request(req, fp, *answer)
 
-    opener = build_opener(HTTPSHandler(context=ssl.create_default_context()), Redirects)
+    opener = build_opener(HTTPSHandler(context=create_default_context()), Redirects)
     opener.addheaders = [("User-Agent", "recsys")]
     path, received, limit = scratch / "download.zip", 0, dataset.size or MAX_BYTES
     try:
@@ -273,36 +272,31 @@ def _download(dataset: DataSet, url: str, scratch: Path) -> Path:
 
 
 def _one_line(text: object) -> str:
-    """Show what others may have made up: on one line, without what a terminal would obey."""
+    """Put untrusted text on one line, escaped."""
     seen = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(str(text).split()))
     return seen if len(seen) <= 500 else f"{seen[:500]}..."
 
 
 def _place(dataset: DataSet, path: Path) -> Path:
     """Check a file in the scratch folder and move it to its name in the folder above."""
-    import hashlib
-
-    target = path.parents[1] / f"{dataset.name}.zip"
+    target = path.parents[1] / dataset.name
     if dataset.name != "ml-100k" or path.suffix != ".whl":
-        check_zip(dataset, path)
-        return path.replace(target)
+        _check_zip(dataset, path)
+        return path.replace(f"{target}.zip")
     for name, (size, sha256) in RECBOLE_FILES.items():
         with _open_zip(path) as wheel, wheel.open(f"{RECBOLE_FOLDER}/{name}") as member:
             content = member.read(size + 1)
         if hashlib.sha256(content).hexdigest() != sha256:
             raise DownloadError(f"altered or damaged: {name} has another sha256")
         path.with_name(name).write_bytes(content)
-    target.with_suffix("").mkdir(exist_ok=True)
+    target.mkdir(exist_ok=True)
     for name in RECBOLE_FILES:
-        path.with_name(name).replace(target.with_suffix("") / name)
-    return target.with_suffix("")
+        path.with_name(name).replace(target / name)
+    return target
 
 
-def check_zip(dataset: DataSet, path: Path) -> None:
+def _check_zip(dataset: DataSet, path: Path) -> None:
     """Raise `DownloadError` unless a file is the data set, and a zip that is safe to read."""
-    import hashlib
-    import stat
-
     size = path.stat().st_size
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()

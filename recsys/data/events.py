@@ -1,8 +1,4 @@
-"""Order a checked frame of ratings into events: once, for everything that follows.
-
-Splits, calibration, opponents, popularity, fit and update take masks and slices of `Events`;
-nothing sorts, converts or codes the ratings again.
-"""
+"""Order a checked frame of ratings into events; everything that follows takes masks of them."""
 
 from __future__ import annotations
 
@@ -24,8 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Of the key that events are sorted by; a test makes it smaller.
-KEY_BITS = 64
+KEY_BITS = 64  # of the key that events are sorted by; a test makes it smaller
 DAY = 86_400
 
 
@@ -33,7 +28,7 @@ DAY = 86_400
 class Events:
     """All ratings or views in order: by user, then time, then a fixed hash of user and item.
 
-    An event takes 4 bytes for its item and 4 to 8 for its time; 25 million take 200 to 300 MB.
+    An event takes 4 bytes for its item, 4 to 8 for its time and 4 for its rating.
 
     Attributes
     ----------
@@ -50,7 +45,7 @@ class Events:
 
     @classmethod
     def of(cls, ratings: pd.DataFrame) -> Events:
-        """Order a checked frame (`recsys.data.frames.check_ratings`); see `order_events`."""
+        """Order a checked frame as `order_events` does, and log what it holds."""
         events = order_events(ratings)[1]
         logger.info("%s", events.describe())
         return events
@@ -67,14 +62,12 @@ class Events:
 
     def compact(self) -> Events:
         """Return the same events without the users and items that have none."""
-        sequences = self.sequences
-        users, items = np.flatnonzero(sequences.lengths), np.flatnonzero(sequences.counts())
-        if len(items) < len(sequences.item_ids):
-            rows = np.full(len(sequences.item_ids), -1, np.int32)
-            rows[items] = np.arange(len(items))
-            sequences = sequences.renumber(rows, sequences.item_ids[items])
-        if len(users) < len(sequences):
-            sequences = sequences.take_users(users)
+        sequences, stays = self.sequences, self.sequences.counts() > 0
+        if not stays.all():
+            rows = np.where(stays, np.cumsum(stays, dtype=np.int32) - 1, -1)
+            sequences = sequences.renumber(rows, sequences.item_ids[stays])
+        if not sequences.lengths.all():
+            sequences = sequences.take_users(np.flatnonzero(sequences.lengths))
         return Events(sequences, self.times, self.ratings)
 
     def liked(self, min_rating: float | None) -> Mask:
@@ -91,10 +84,8 @@ class Events:
             raise DataError(f"min_rating={min_rating:g} needs a rating column and there is none")
         mask = self.ratings >= min_rating
         if not mask.any():
-            raise DataError(
-                f"too little data: 0 of {len(self)} ratings are left after "
-                f"min_rating={min_rating:g}"
-            )
+            left = f"0 of {len(self)} ratings are left after min_rating={min_rating:g}"
+            raise DataError(f"too little data: {left}")
         return np.asarray(mask)
 
     @property
@@ -114,8 +105,7 @@ class Events:
 
         0 for users without events, and for all where there are no times: they are here now.
         """
-        days = np.zeros(len(self.sequences))
-        some = self.sequences.lengths > 0
+        days, some = np.zeros(len(self.sequences)), self.sequences.lengths > 0
         if self.times is not None and now is not None:
             last = self.times[self.sequences.offsets[1:][some] - 1].astype(np.int64)
             days[some] = (now - last) / DAY
@@ -127,11 +117,9 @@ class Events:
 
         from recsys.data.frames import ITEM, RATING, TIMESTAMP, USER
 
-        sequences = self.sequences
-        columns: dict[str, Any] = {
-            USER: _index(sequences.user_ids).take(sequences.user_rows),
-            ITEM: _index(sequences.item_ids).take(sequences.codes),
-        }
+        users, items = _index(self.sequences.user_ids), _index(self.sequences.item_ids)
+        columns: dict[str, Any] = {USER: users.take(self.sequences.user_rows)}
+        columns[ITEM] = items.take(self.sequences.codes)
         if self.ratings is not None:
             columns[RATING] = np.array(self.ratings)
         if self.times is not None:
@@ -152,16 +140,11 @@ class Events:
         who = self.sequences.user_rows
         same = np.pad((self.times[1:] == self.times[:-1]) & (who[1:] == who[:-1]), 1)
         tied = np.count_nonzero(same[1:] | same[:-1]) / len(self)
-        return (
-            f"{text}, {first} to {last}; "
-            f"{tied:.0%} share a timestamp with another rating of the same user"
-        )
+        shared = f"{tied:.0%} share a timestamp with another rating of the same user"
+        return f"{text}, {first} to {last}; {shared}"
 
     def fingerprint(self) -> str:
-        """Hash the events: sha256 in hex, the same on every machine and for every row order.
-
-        Without times the order of a user's rows counts, since then it is the order of events.
-        """
+        """Hash the events: sha256 in hex, the same on every machine and, given times, row order."""
         import hashlib
 
         events = self.compact()
@@ -189,28 +172,17 @@ def _index(ids: npt.NDArray[Any]) -> Any:
     """Return ids as a frame holds them: integers, or texts of pandas' own type."""
     import pandas as pd
 
-    ids = take(ids)
-    return pd.Index(ids, dtype="str" if ids.dtype == object else ids.dtype)
+    return pd.Index(take(ids), dtype="str" if ids.dtype == object else ids.dtype)
 
 
 def build_sequences(ratings: pd.DataFrame) -> Sequences:
-    """Order each user's items by time; see `order_events`.
-
-    Parameters
-    ----------
-    ratings : DataFrame
-        A checked frame with `user_id`, `item_id` and, optionally, `timestamp`. It is not changed.
+    """Order each user's items in a checked frame by time; see `order_events`.
 
     Examples
     --------
     >>> import pandas as pd
-    >>> ratings = pd.DataFrame(
-    ...     {
-    ...         "user_id": [2, 1, 1, 2, 1],
-    ...         "item_id": [20, 30, 10, 10, 20],
-    ...         "timestamp": pd.to_datetime([9, 3, 1, 5, 2], unit="s", utc=True),
-    ...     }
-    ... )
+    >>> ratings = pd.DataFrame({"user_id": [2, 1, 1, 2, 1], "item_id": [20, 30, 10, 10, 20]})
+    >>> ratings["timestamp"] = pd.to_datetime([9, 3, 1, 5, 2], unit="s", utc=True)
     >>> sequences = build_sequences(ratings)
     >>> for row, user_id in enumerate(sequences.user_ids):
     ...     print(user_id, sequences.item_ids[sequences.items_of(row)])
@@ -231,7 +203,7 @@ def order_events(ratings: pd.DataFrame) -> tuple[npt.NDArray[np.intp], Events]:
     Parameters
     ----------
     ratings : DataFrame
-        A checked frame (`recsys.data.frames.check_ratings`).
+        A checked frame (`recsys.data.frames.check_ratings`). It is not changed.
 
     Returns
     -------
@@ -265,10 +237,8 @@ def _order(
     seconds: npt.NDArray[np.int64],
     stars: npt.NDArray[np.float32] | None,
 ) -> npt.NDArray[np.intp]:
-    """Pack user, second and as many bits of the hash as fit into one key, which is fast to sort.
-
-    `check_ratings` lets no later second through than 10**11, so that 2**27 users fit.
-    """
+    """Pack user, second and as many bits of the hash as fit into one key, which is fast to sort."""
+    # `check_ratings` refuses seconds from 10**11 on, so 2**27 users fit.
     elapsed = seconds - seconds.min()
     n_time, n_user = int(elapsed.max()).bit_length(), (len(user_hash) - 1).bit_length()
     left = np.uint64(KEY_BITS - n_time - n_user)
@@ -300,11 +270,9 @@ def _codes(ids: pd.Series) -> tuple[npt.NDArray[np.int32], pd.Index]:
     import pandas as pd
 
     if ids.dtype == np.int64 and len(ids):
-        values = ids.to_numpy()
-        low = values.min()
-        if int(values.max()) - int(low) < 2 * len(ids):  # a table is faster than hashing
-            steps = values - low
-            there = np.zeros(int(steps.max()) + 1, bool)
+        low, high = int(ids.min()), int(ids.max())
+        if high - low < 2 * len(ids):  # a table is faster than hashing
+            steps, there = ids.to_numpy() - low, np.zeros(high - low + 1, bool)
             there[steps] = True
             codes = np.cumsum(there, dtype=np.int32) - np.int32(1)
             return codes[steps], pd.Index(np.flatnonzero(there) + low)
@@ -323,15 +291,11 @@ def _hash_ids(ids: pd.Index) -> npt.NDArray[np.uint64]:
     """Hash ids to uint64 by value alone: no process seed, no position."""
     import pandas as pd
 
-    values = ids.to_numpy(dtype=object) if pd.api.types.is_string_dtype(ids) else ids.to_numpy()
-    return pd.util.hash_array(values, categorize=False)
+    return pd.util.hash_array(id_array(ids), categorize=False)
 
 
 def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """Finalise as splitmix64 does (Steele, Lea & Flood 2014), so that near keys fall far apart.
-
-    In place, which is twice as fast.
-    """
+    """Scatter near keys in place, as splitmix64 does (Steele, Lea & Flood 2014)."""
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         x ^= x >> np.uint64(shift)
         x *= np.uint64(factor)

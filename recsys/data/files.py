@@ -1,7 +1,7 @@
 """Find the file that a source names, open it as a stream, and write files whole.
 
-Nothing is unpacked to disk: `.gz` files and members of a zip are read as streams. At the top this
-file imports the standard library only, so that whatever writes a file may use `replace_whole`.
+Nothing is unpacked to disk. At the top this file imports the standard library only, so that
+whatever writes a file may use `replace_whole`.
 """
 
 from __future__ import annotations
@@ -75,11 +75,7 @@ class File:
 
 
 def find_file(source: str | os.PathLike[str], kind: Literal["ratings", "items"]) -> File:
-    """Find the file to read: the path itself, or the one table in a data set, folder or zip.
-
-    A data set that is not there yet is fetched. If there is no such table, or more than one, that
-    is a `DataError`.
-    """
+    """Find the file to read: the path itself, or the one table in a data set, folder or zip."""
     path, patterns = _locate(source), _LAYOUTS[kind]
     if path.is_file() and path.suffix.lower() != ".zip":
         if kind == "items" and not _matches(File(path), patterns):
@@ -87,7 +83,7 @@ def find_file(source: str | os.PathLike[str], kind: Literal["ratings", "items"])
         return File(path)
     levels = _levels(path)
     tries = [(level, [pattern]) for level in levels for pattern in patterns]
-    tries += [(level, list(_TABLES)) for level in levels if kind == "ratings"]
+    tries += [(level, [*_TABLES]) for level in levels if kind == "ratings"]
     for level, wanted in tries:
         found = [file for file in level if _matches(file, wanted)]
         if len(found) > 1:
@@ -95,7 +91,7 @@ def find_file(source: str | os.PathLike[str], kind: Literal["ratings", "items"])
             raise DataError(f"'{path}' holds more than one {kind} table; name the file: {names}")
         if found:
             return found[0]
-    looked = ", ".join(patterns) + (" or a single csv, tsv or parquet file" * (kind == "ratings"))
+    looked = ", ".join(patterns) + " or a single csv, tsv or parquet file" * (kind == "ratings")
     raise DataError(f"no {kind} found in '{path}'; looked for {looked}")
 
 
@@ -147,20 +143,17 @@ def one_line_errors(source: str | os.PathLike[str]) -> Iterator[None]:
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, ArrowInvalid,
             UnicodeDecodeError) as e:  # fmt: skip
         # A damaged zip can send zipfile to a position before its beginning: EINVAL.
-        told = isinstance(e, OSError) and e.strerror and e.errno != errno.EINVAL
-        if isinstance(e, RuntimeError) or told:
+        problem = f"is corrupt or cut short, get it again: {e!s:.200}"
+        if isinstance(e, RuntimeError) or getattr(e, "errno", None) not in (None, errno.EINVAL):
             problem = f"cannot be read: {getattr(e, 'strerror', None) or e}"
-        else:
-            problem = f"is corrupt or cut short, get it again: {e!s:.200}"
         raise DataError(" ".join(f"'{source}' {problem}".split())) from e
 
 
 @contextmanager
 def replace_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Write a file aside, then put it in place of `path` in one step, or not at all.
+    """Yield the path of a new file in the same folder that becomes `path` after the `with` block.
 
-    Yields the path of a new, empty file in the same folder. At the end of the `with` block that
-    file is synced to disk and becomes `path`; if anything fails, it is removed and `path` is
+    It is synced to disk and moved in one step; if anything fails, it is removed and `path` is
     unchanged. A killed process leaves it behind, as `.recsys-*.part`.
     """
     path = Path(path).absolute()

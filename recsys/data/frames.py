@@ -34,14 +34,11 @@ _NO_GENRE = ("", "unknown", "(no genres listed)")
 _INT64_MAX, _UINT64_MAX = 2**63 - 1, 2**64 - 1
 _ID_KINDS = "ids are whole numbers or text"
 _UTC_SECONDS = pd.DatetimeTZDtype("s", "UTC")
-#: A time written as a number is in seconds below the first limit, in ms from there, and so on.
 _TIME_UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
-_TIME_LIMITS = (1e11, 1e14, 1e17, 1e20)
-
+_TIME_LIMITS = (1e11, 1e14, 1e17, 1e20)  # numbers below the first are seconds, and so on
 _BLOCK = 2**15  # rows worked on at a time, which fit a processor's cache
 _ODD = 0x9E3779B97F4A7C15  # multiplied with, modulo 2**64, whole numbers are scattered
 
-#: Gives the line in its file of the row at a position.
 LineOf = Callable[[int], int]
 
 
@@ -76,7 +73,7 @@ def find_columns(
 ) -> dict[str, int]:
     """Find the positions of wanted columns: name -> its name in the table, None for the usual ones.
 
-    If an id column or a named one is missing, or two columns could be meant, that is a `DataError`.
+    Raises `DataError` if an id column or a named one is missing, or two columns could be meant.
 
     Examples
     --------
@@ -86,12 +83,17 @@ def find_columns(
     names = [str(name) for name in columns]
     shown = ", ".join(map(_shown, names[:20])) or "none"
     shown += f" and {len(names) - 20} more" if len(names) > 20 else ""
+    free = [p for p, name in enumerate(names) if name not in wanted.values()]
+    plain = [re.sub(r"[\W_]+", "", name).lower() for name in names]
     positions: dict[str, int] = {}
     for column, name in wanted.items():
         option = column.removesuffix("_id") + "_col"
         ways = f"{option}= (--{option.replace('_', '-')})"
-        others = {other for key, other in wanted.items() if key != column}
-        matches = _matches(names, column, name, others)
+        if name is not None:
+            matches = [p for p, found in enumerate(names) if found == name]
+        else:
+            matches = [p for p in free if names[p] == column]
+            matches = matches or [p for p in free if plain[p] in _ALIASES[column]]
         if name is not None and not matches:
             raise DataError(f"{source} has no column '{name}' as {ways} says; found: {shown}")
         if not matches and column in (USER, ITEM):
@@ -102,17 +104,6 @@ def find_columns(
         if matches:
             positions[column] = matches[0]
     return positions
-
-
-def _matches(
-    names: Sequence[str], column: str, name: str | None, others: set[str | None]
-) -> list[int]:
-    """Positions of a column: by the name asked for, else by its own name, else by an alias."""
-    if name is not None:
-        return [p for p, found in enumerate(names) if found == name]
-    free = [p for p, found in enumerate(names) if found not in others]
-    own = [p for p in free if names[p] == column]
-    return own or [p for p in free if re.sub(r"[\W_]+", "", names[p]).lower() in _ALIASES[column]]
 
 
 def check_ratings(
@@ -131,11 +122,11 @@ def check_ratings(
         names; further columns are left out. Times are datetimes (without a zone: UTC), seconds
         since 1970 (ms, us and ns are recognised by their size), or ISO text. It is not modified.
     rating_scale : (low, high), optional
-        The least and the greatest rating there may be; without it any number from 0 up.
+        The lowest and the highest valid rating; by default, any number from 0 up is valid.
     source : str
         What to call the table in messages.
     line_of : callable, optional
-        Gives the line in its file of the row at a position; without it messages count rows from 1.
+        From the position of a row to its line in the file; without it messages count rows from 1.
 
     Returns
     -------
@@ -158,13 +149,13 @@ def check_ratings(
     found = find_columns(frame, dict.fromkeys((USER, ITEM, RATING, TIMESTAMP)), source)
     if frame.empty:
         raise DataError(f"no ratings in {source}")
-    ratings = _columns(frame, found)
-    place = _Place(source, line_of)
+    ratings, place = _columns(frame, found), _Place(source, line_of)
     checked = {column: _check_ids(ratings[column], place) for column in (USER, ITEM)}
     if RATING in ratings:
         checked[RATING] = _check_rating(ratings[RATING], rating_scale or (0, np.inf), place)
-    if TIMESTAMP in ratings:
-        checked[TIMESTAMP] = _check_times(ratings[TIMESTAMP], place)
+    if TIMESTAMP not in ratings:
+        return pd.DataFrame(checked, copy=False)
+    checked[TIMESTAMP] = _check_times(ratings[TIMESTAMP], place)
     return _drop_repeats(pd.DataFrame(checked, copy=False), source)
 
 
@@ -212,8 +203,7 @@ def _unbox_ids(ids: pd.Series, place: _Place) -> pd.Series:
     if kind == "string":
         return ids.astype("str")
     is_text = np.array([isinstance(value, str) for value in ids])
-    is_bool = np.array([isinstance(value, bool) for value in ids])
-    is_number = np.array([isinstance(value, numbers.Real) for value in ids]) & ~is_bool
+    is_number = np.array([isinstance(v, numbers.Real) and not isinstance(v, bool) for v in ids])
     other = ~(is_text | is_number)
     if other.any():
         value = ids[other].iloc[0]
@@ -238,15 +228,10 @@ def ids_from_text(
 ) -> pd.Series:
     """Turn ids read from a text file into int64 or uint64 if all are whole numbers, as `1.0` is.
 
-    They stay as written if none is a number, or one is blank, too large or reads like `007`.
-
-    Raises
-    ------
-    DataError
-        If some ids are numbers and some are text, or a number is not whole.
+    They stay as written if none is a number, or one is blank, too large or reads like `007`. Raises
+    `DataError` if some are numbers and some text, or a number is not whole.
     """
-    place = _Place(source, line_of)
-    plain = ids.str.strip()
+    place, plain = _Place(source, line_of), ids.str.strip()
     is_number = plain.str.fullmatch(r"-?[0-9]+(\.[0-9]*)?").to_numpy(dtype=bool)
     is_blank = (plain == "").to_numpy(dtype=bool)
     if is_blank.any() or not is_number.any():
@@ -259,7 +244,7 @@ def ids_from_text(
         raise place.error(fraction, f"{ids.name} {shown} is not a whole number; {_ID_KINDS}")
     if plain.str.match(r"-?0[0-9]").any():
         return ids
-    # What is too large for uint64 becomes nan, so the column no column of integers.
+    # A number too large for uint64 becomes nan, which makes the column one of floats.
     whole = pd.to_numeric(plain.str.replace(r"\..*", "", regex=True), errors="coerce")
     return whole if pd.api.types.is_integer_dtype(whole.dtype) else ids
 
@@ -270,10 +255,8 @@ def _check_rating(rating: pd.Series, scale: tuple[float, float], place: _Place) 
         parsed = pd.to_numeric(rating.astype(object), errors="coerce")
     if pd.api.types.is_bool_dtype(parsed.dtype):
         raise DataError(f"{place.source}: rating holds true and false; ratings are numbers")
-    values = parsed.to_numpy()
-    if values.dtype != np.float32:
-        with np.errstate(over="ignore"):
-            values = parsed.to_numpy(dtype="float32", na_value=np.nan)
+    with np.errstate(over="ignore"):
+        values = parsed.to_numpy(dtype="float32", na_value=np.nan)
     low, high = scale
     if not (values.min() >= low and values.max() <= high and values.max() < np.inf):  # or is nan
         bad = ~((values >= low) & (values <= high) & (values < np.inf))
@@ -323,7 +306,6 @@ def _parse_times(times: pd.Series, place: _Place) -> pd.Series:
 
 
 def _to_seconds(values: npt.NDArray[Any], place: _Place) -> npt.NDArray[Any]:
-    """Bring positive numbers (n_rows,) of one unit to seconds."""
     low, high = np.searchsorted(_TIME_LIMITS, [values.min(), values.max()], side="right")
     if low != high:
         first, last = int(values.argmin()), int(values.argmax())
@@ -339,9 +321,7 @@ def _to_seconds(values: npt.NDArray[Any], place: _Place) -> npt.NDArray[Any]:
 
 def _drop_repeats(ratings: pd.DataFrame, source: str) -> pd.DataFrame:
     """Drop rows equal to an earlier one; `duplicated` on all columns would take twice as long."""
-    if TIMESTAMP not in ratings:
-        return ratings
-    columns = [codes_of(ratings[name]) for name in ratings]
+    columns = [_codes(ratings[name]) for name in ratings]
     user, item = columns[:2]
     later = user[1:] > user[:-1]
     if (later | ((user[1:] == user[:-1]) & (item[1:] > item[:-1]))).all():
@@ -361,10 +341,7 @@ def _drop_repeats(ratings: pd.DataFrame, source: str) -> pd.DataFrame:
 
 
 def _hash(columns: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.uint32]:
-    """Hash rows of columns (n_rows,): the upper half of a sum of odd multiples modulo 2**64.
-
-    To sort these takes a third of the time of `Series.duplicated` on 10 million whole sums.
-    """
+    """Hash rows of columns (n_rows,): the upper half of a sum of odd multiples modulo 2**64."""
     hashes = np.empty(len(columns[0]), dtype=np.uint32)
     for start in range(0, len(hashes), _BLOCK):
         total: Any = np.uint64(0)
@@ -375,25 +352,17 @@ def _hash(columns: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.uint32]:
     return hashes
 
 
-def codes_of(column: pd.Series, *, ranks: bool = False) -> npt.NDArray[Any]:
-    """Turn a checked column into whole numbers (n_rows,), equal where its values are.
-
-    Texts are numbered as they come, or by rank.
-    """
-    if column.name == RATING:
-        codes: npt.NDArray[Any] = np.abs(column.to_numpy()).view(np.uint32)  # makes 0 of -0
-    elif pd.api.types.is_string_dtype(column.dtype):
-        codes = pd.factorize(column, sort=ranks)[0]
-    else:  # from times, to_numpy would make Python objects, a million a second
-        codes = (column.astype("int64") if column.name == TIMESTAMP else column).to_numpy()
-    return codes
+def _codes(column: pd.Series) -> npt.NDArray[Any]:
+    """Turn a checked column into whole numbers (n_rows,), equal where its values are."""
+    if pd.api.types.is_string_dtype(column.dtype):
+        return pd.factorize(column)[0]
+    # Times alone would become Python objects, a million a second.
+    codes = np.asarray(column.astype("int64") if column.name == TIMESTAMP else column)
+    return np.abs(codes).view(np.uint32) if column.name == RATING else codes  # makes 0 of -0
 
 
 def rename_item_columns(frame: pd.DataFrame, *, source: str = "the frame") -> pd.DataFrame:
-    """Name the columns of an items table, recognised by their usual names, unchecked.
-
-    Further columns keep their names; of two with one name, the first is kept.
-    """
+    """Name the columns of an items table, unchecked; of two with one name, the first is kept."""
     found = find_columns(frame, dict.fromkeys((ITEM, TITLE, GENRES, YEAR)), source)
     for place, name in enumerate(map(str, frame)):
         if name in found and found[name] != place:
@@ -421,8 +390,8 @@ def check_items(
     pandas.DataFrame
         A new frame, rows in the same order and numbered from 0: `item_id` (as in
         `check_ratings`), `title` (text, empty where not known), `genres` (tuples of text),
-        `year` (Int16, may be missing), and further columns as float64 (where all that is known is
-        a number), tuples of text (where all that is known are sequences), or else text.
+        `year` (Int16, may be missing), and further columns as float64 if all known values are
+        numbers, tuples of text if all are sequences, or else text.
 
     Raises
     ------
@@ -441,15 +410,13 @@ def check_items(
     titles = items.get(TITLE, empty).astype(object)
     years = pd.to_numeric(items.get(YEAR, empty).astype(object), errors="coerce").astype("float64")
     further = items.drop(columns=[ITEM, TITLE, GENRES, YEAR], errors="ignore")
-    return pd.DataFrame(
-        {
-            ITEM: ids,
-            TITLE: titles.where(titles.notna(), "").astype("str"),
-            GENRES: items.get(GENRES, empty).astype(object).map(_as_tuple),
-            YEAR: years.where(years.between(1, 9999)).floordiv(1).astype("Int16"),
-            **{name: _plain(further[name]) for name in further},
-        }
-    )
+    known = {
+        ITEM: ids,
+        TITLE: titles.where(titles.notna(), "").astype("str"),
+        GENRES: items.get(GENRES, empty).astype(object).map(_as_tuple),
+        YEAR: years.where(years.between(1, 9999)).floordiv(1).astype("Int16"),
+    }
+    return pd.DataFrame(known | {name: _plain(further[name]) for name in further})
 
 
 def _plain(values: pd.Series) -> pd.Series:
@@ -476,9 +443,7 @@ def _as_tuple(genres: object) -> tuple[str, ...]:
 
 
 def split_title(titles: pd.Series) -> tuple[pd.Series, pd.Series]:
-    """Take the year off the end of titles: titles without it, and years (Int16, may be missing).
-
-    Of a range of years, the first is returned.
+    """Take the year, or the first of a range, off titles: titles and years (Int16, or missing).
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """Load ratings and items from data sets, folders, zips and files, and cache what took long to read.
 
 A text file is cached as plain parquet, one file for each way of reading it, in `.cache` in the data
-folder. Whatever is wrong with that, from a full disk to a forged length, the source is read again.
+folder. If an entry is missing, damaged or forged, the source is read again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _ML_100K_GENRES = (
     "Thriller", "War", "Western",
 )  # fmt: skip
 _FORMAT = 2  # of the cache: raise it with every change of what is stored, or how sources are read
-_MIN_BYTES = 10**6  # of a source that is cached: smaller ones are read in no time
+_MIN_BYTES = 10**6  # of a source that is cached
 _SETTLED = 10**8  # ns since the last change: two changes may get the same time on a coarse clock
 _STALE = 24 * 3600  # seconds after which nobody is still writing a file
 _NO_ENTRY = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, RecursionError)
@@ -74,7 +74,7 @@ def load_ratings(
     text_ids : bool
         Read the ids as text, as written. Otherwise ids that are all plain numbers become numbers.
     rating_scale : (low, high), optional
-        The lowest and the highest valid rating; by default, any number from 0 up is valid.
+        As for `recsys.data.frames.check_ratings`.
     cache : bool
         Keep what is read from text of 1 MB or more in `.cache` in the data folder, `$RECSYS_DATA`
         or the project's own, and read it from there as long as the file has not changed.
@@ -106,10 +106,8 @@ def load_items(source: str | os.PathLike[str], *, text_ids: bool = False) -> pd.
 
     Parameters
     ----------
-    source : str or path
+    source, text_ids
         As for `load_ratings`; a file only if it is an items table itself, such as `movies.csv`.
-    text_ids : bool
-        As for `load_ratings`.
 
     Returns
     -------
@@ -159,7 +157,7 @@ def _read_parquet(file: File, named: _Named) -> pd.DataFrame:
         names = list(table.schema_arrow.names)
         positions = frames.find_columns(names, named, str(file))
         wanted = [names[position] for position in positions.values()]
-        # Without the notes that pandas has left there: damaged, they would not even be ignored.
+        # Without pandas' own notes: damaged ones would be an error.
         plain = table.read(columns=wanted).replace_schema_metadata(None)
         frame: pd.DataFrame = plain.to_pandas()[wanted]
     return frame.set_axis(list(positions), axis="columns")
@@ -183,22 +181,17 @@ def _read_text(
     wanted = {position: kinds.get(name, ids) for name, position in positions.items()}
     columns = read_columns(file, layout, wanted)
     frame = pd.DataFrame({name: columns.pop(at) for name, at in positions.items()}, copy=False)
-    line = partial(line_of, file, layout)
+    place: Any = {"source": str(file), "line_of": partial(line_of, file, layout)}
     for name in (USER, ITEM):
         if not text_ids and not pd.api.types.is_integer_dtype(frame[name].dtype):
-            frame[name] = frames.ids_from_text(frame[name], source=str(file), line_of=line)
-    ratings = frames.check_ratings(frame, rating_scale=rating_scale, source=str(file), line_of=line)
-    return ratings.astype({USER: "str", ITEM: "str"}) if text_ids else ratings
-
-
-# ---- the cache
+            frame[name] = frames.ids_from_text(frame[name], **place)
+    return frames.check_ratings(frame, rating_scale=rating_scale, **place)
 
 
 def _cached(file: File, options: list[Any], read: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     """Read a text file, or what was kept of it; the notices of the first reading come again."""
     key = {"file": [os.path.abspath(file.path), file.member], "options": options}
-    state = _fingerprint(file.path)
-    told = frames.logger.isEnabledFor(logging.INFO)
+    state, told = _fingerprint(file.path), frames.logger.isEnabledFor(logging.INFO)
     if state and (kept := _recall([_FORMAT, key, state], with_notices=told)):
         ratings, notices = kept
         for notice in notices if told else []:
@@ -228,13 +221,10 @@ def _listening(to: logging.Logger) -> Iterator[list[str]]:
 
 
 def _fingerprint(path: Path) -> list[int] | None:
-    """Return what tells a file from every other state of it, even with its time restored.
-
-    None where nothing is to be cached: the file is small, or changed just now, or there is neither
-    `$RECSYS_DATA` nor the project's own data folder; anybody's `data` is left alone.
-    """
+    """Return what tells a file from every other state of it; None where it is not to be cached."""
     state, folder = path.stat(), data_folder()
     age = time.time_ns() - max(state.st_ctime_ns, state.st_mtime_ns)
+    # Anybody's `data` in the current folder is left alone.
     ours = "RECSYS_DATA" in os.environ or (folder / "sample").is_dir()
     if state.st_size < _MIN_BYTES or age < _SETTLED or not (ours and folder.is_dir()):
         return None
@@ -301,8 +291,7 @@ def _recall(identity: list[Any], *, with_notices: bool) -> tuple[pd.DataFrame, l
 def _checksum(column: pa.ChunkedArray, checksum: int) -> int:
     """Go on with a checksum by the values of a column, however it is cut into chunks."""
     text = column.type == pa.large_string()
-    numbers = pa_compute.binary_length(column) if text else column
-    for chunk in numbers.chunks:
+    for chunk in (pa_compute.binary_length(column) if text else column).chunks:
         checksum = zlib.crc32(chunk.to_numpy(), checksum)
     for chunk in column.chunks if text else ():
         ends = np.frombuffer(chunk.buffers()[1], np.int64)[chunk.offset :]

@@ -20,7 +20,7 @@ class Sequences:
     """Every user's items in time order, held flat in the shape of a CSR matrix.
 
     User row u watched `codes[offsets[u]:offsets[u + 1]]`, oldest first; a code is a row of
-    `item_ids`. An event takes 4 bytes: 25 million take 100 MB.
+    `item_ids`. An event takes 4 bytes.
 
     Attributes
     ----------
@@ -106,8 +106,8 @@ def training_pairs(sequence: Sequence[object], *, window: int) -> list[tuple[obj
     sequence : sequence of tokens
         Words of a sentence, or items of a viewing history.
     window : int, at least 1
-        How many neighbours on EACH side count as context, as in gensim. The "window of 3" of the
-        usual picture, one centre with a neighbour to each side, is `window=1`.
+        How many neighbours on EACH side count as context, as in gensim: one centre with one
+        neighbour to each side, often called a "window of 3", is `window=1`.
 
     References
     ----------
@@ -116,11 +116,9 @@ def training_pairs(sequence: Sequence[object], *, window: int) -> list[tuple[obj
     Examples
     --------
     >>> sentence = "the quick brown fox jumps over it".split()
-    >>> for centre in range(7):
-    ...     print(
-    ...         sentence[centre],
-    ...         [b for a, b in training_pairs(sentence, window=1) if a == sentence[centre]],
-    ...     )
+    >>> pairs = training_pairs(sentence, window=1)
+    >>> for centre in sentence:
+    ...     print(centre, [context for word, context in pairs if word == centre])
     the ['quick']
     quick ['the', 'brown']
     brown ['quick', 'fox']

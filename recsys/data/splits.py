@@ -23,14 +23,7 @@ ENOUGH_USERS, MAX_USERS = 50, 2000
 
 @dataclass(frozen=True)
 class TimeSplit:
-    """Ratings before one moment, and ratings from it on.
-
-    Attributes
-    ----------
-    train, validation : DataFrame
-        Every time in `train` < `cutoff` <= every time in `validation`.
-    cutoff : Timestamp, UTC
-    """
+    """Ratings before one moment (UTC) and from it on: train < cutoff <= validation."""
 
     train: pd.DataFrame
     validation: pd.DataFrame
@@ -41,7 +34,7 @@ class TimeSplit:
 class Cases:
     """The users to evaluate on: what is known of each, and what is to be found.
 
-    Row u of all three is the same user, and all three share one vocabulary.
+    Row u of all three sequences is the same user, and they share one vocabulary.
 
     Attributes
     ----------
@@ -52,10 +45,9 @@ class Cases:
     targets : Sequences
         What is to be found: at least one item a user, none twice.
     staleness : float64 array, shape (n_users,)
-        Days from the last event of the history to the end of training; 0 where the user is present
-        at the moment of asking.
+        Days from the end of the history to the end of training; 0 for users present when asking.
     n_targets : int64 array, shape (n_users,)
-        What is to be found of each user, with what no model knows: `recode` does not change it.
+        Targets of each user, items unknown to a model included: `recode` does not change it.
     """
 
     histories: Sequences
@@ -74,41 +66,26 @@ class Cases:
 
     def take_users(self, user_rows: npt.NDArray[np.integer]) -> Cases:
         """Return the cases of some users, in the order of `user_rows`."""
-        return Cases(
-            self.histories.take_users(user_rows),
-            self.watched.take_users(user_rows),
-            self.targets.take_users(user_rows),
-            self.staleness[user_rows],
-            self.n_targets[user_rows],
-        )
+        known, watched, asked = (part.take_users(user_rows) for part in self._sequences)
+        return Cases(known, watched, asked, self.staleness[user_rows], self.n_targets[user_rows])
 
     def recode(self, item_ids: npt.NDArray[Any]) -> Cases:
         """Return the same users over the items that a model knows; other items are dropped."""
-        return Cases(
-            self.histories.recode(item_ids),
-            self.watched.recode(item_ids),
-            self.targets.recode(item_ids),
-            self.staleness,
-            self.n_targets,
-        )
+        known, watched, asked = (part.recode(item_ids) for part in self._sequences)
+        return Cases(known, watched, asked, self.staleness, self.n_targets)
+
+    @property
+    def _sequences(self) -> tuple[Sequences, Sequences, Sequences]:
+        return self.histories, self.watched, self.targets
 
 
 @dataclass(frozen=True)
 class Split:
-    """What may be trained on, and who is asked for what.
+    """What may be trained on, and who is asked for what."""
 
-    Attributes
-    ----------
-    train : Events
-        Over the same users and items as all events.
-    protocols : dict of name -> Cases
-    cutoff : int or None
-        Second since 1970; None where the parts do not meet at one moment.
-    """
-
-    train: Events
-    protocols: dict[str, Cases]
-    cutoff: int | None = None
+    train: Events  # over the same users and items as all events
+    protocols: dict[str, Cases]  # by name
+    cutoff: int | None = None  # second since 1970; None where the parts do not meet at one moment
 
 
 def split_by_time(ratings: pd.DataFrame, *, validation_fraction: float = 0.2) -> TimeSplit:
@@ -132,13 +109,8 @@ def split_by_time(ratings: pd.DataFrame, *, validation_fraction: float = 0.2) ->
     Examples
     --------
     >>> import pandas as pd
-    >>> ratings = pd.DataFrame(
-    ...     {
-    ...         "user_id": [1, 1, 2, 2, 3],
-    ...         "item_id": [10, 20, 10, 30, 20],
-    ...         "timestamp": pd.to_datetime([10, 40, 20, 30, 50], unit="s", utc=True),
-    ...     }
-    ... )
+    >>> ratings = pd.DataFrame({"user_id": [1, 1, 2, 2, 3], "item_id": [10, 20, 10, 30, 20]})
+    >>> ratings["timestamp"] = pd.to_datetime([10, 40, 20, 30, 50], unit="s", utc=True)
     >>> split = split_by_time(ratings, validation_fraction=0.4)
     >>> split.cutoff
     Timestamp('1970-01-01 00:00:30+0000', tz='UTC')
@@ -166,10 +138,9 @@ def cutoff_of(times: npt.NDArray[np.integer[Any]] | None, validation_fraction: f
         )
     second = int(np.quantile(times, 1 - validation_fraction, method="lower"))
     if times.min() >= second:
-        raise DataError(
-            f"too little data: all of the first {1 - validation_fraction:.0%} of the "
-            f"{len(times)} ratings fall into one second, so none lie before the cutoff"
-        )
+        first = f"the first {1 - validation_fraction:.0%} of the {len(times)} ratings"
+        problem = f"all of {first} fall into one second, so none lie before the cutoff"
+        raise DataError(f"too little data: {problem}")
     return second
 
 
@@ -183,9 +154,9 @@ def time_split(events: Events, validation_fraction: float, min_rating: float | N
 def time_cases(
     events: Events, cutoff: int | pd.Timestamp, *, min_rating: float | None = None
 ) -> dict[str, Cases]:
-    """Make the cases of the two protocols of a split by time.
+    """Make the cases of the two protocols of a split by time: name -> cases.
 
-    `warm`: users with training history and at least one item after the cutoff that they had not
+    `warm`: users with training history and at least one item from the cutoff on that they had not
     watched before. History = their training items, targets = those new items.
 
     `fold-in`: every user with two or more events from the cutoff on, new users included.
@@ -197,12 +168,8 @@ def time_cases(
     events : Events
         Training and validation together, with times.
     cutoff : Timestamp, or second since 1970
-    min_rating : float
+    min_rating : float, optional
         Events below it are watched, but are neither history nor target.
-
-    Returns
-    -------
-    dict of protocol -> Cases
     """
     second = cutoff if isinstance(cutoff, int) else int(cutoff.timestamp())
     late = _times(events) >= second
@@ -219,15 +186,13 @@ def time_cases(
 def new_user_cases(
     events: Events, cutoff: int, sizes: tuple[int, ...], *, min_rating: float | None = None
 ) -> dict[int, Cases]:
-    """Make the cases of new users after their first few items.
+    """Make the cases of new users after their first few items: size -> cases.
 
-    Users without any event before the cutoff. Targets = the items after the first `sizes[-1]`
-    that are not among those; users left without a target are dropped. Only the history grows: the
-    same users are asked for the same targets each time, and all of the first `sizes[-1]` items are
-    excluded from every ranking, known or not. Otherwise a list would fill up with items that are
-    neither known nor asked for, the more the shorter the history.
-
-    Users with training history do not take part without it: the model was trained on them.
+    Users without any event before the cutoff (of others, the model has learnt). Targets = the items
+    after the first `sizes[-1]` that are not among those; users left without a target are dropped.
+    Only the history grows: targets are the same each time, and all of the first `sizes[-1]` items
+    are excluded from every ranking. Otherwise short histories would leave lists full of items that
+    are neither known nor asked for.
 
     Parameters
     ----------
@@ -235,10 +200,6 @@ def new_user_cases(
         As in `time_cases`.
     sizes : ascending whole numbers above 0
         How many liked items are known.
-
-    Returns
-    -------
-    dict of size -> Cases
     """
     users, late = events.sequences.user_rows, _times(events) >= cutoff
     new = np.bincount(users[~late], minlength=len(events.sequences))[users] == 0
@@ -253,11 +214,9 @@ def new_user_cases(
 def last_out(events: Events, *, min_rating: float | None = None) -> Split:
     """Leave out each user's last events, as papers on sequential recommendation do.
 
-    Target = the last event, history = all before it; training has neither it nor the event
-    before (which papers tune on). Since every user ends at another time, the training part
-    holds other users' future. A last item that was watched before stays, as a sure miss.
-
-    With `min_rating`, "last" means the last event that reaches it.
+    Target = the last event (that reaches `min_rating`), history = all before it; training has
+    neither it nor the event before (which papers tune on). Since users end at different times, the
+    training part holds other users' future. A last item watched before stays, as a sure miss.
 
     Raises
     ------
@@ -270,10 +229,9 @@ def last_out(events: Events, *, min_rating: float | None = None) -> Split:
     last = likes & (left == 1)
     before = (left >= 1) & ~last
     if not (left > 2).any():
-        raise DataError(
-            f"too little data: none of {np.count_nonzero(events.sequences.lengths)} users has "
-            "three events" + ("" if min_rating is None else f" after min_rating={min_rating}")
-        )
+        after = "" if min_rating is None else f" after min_rating={min_rating}"
+        n_users = np.count_nonzero(events.sequences.lengths)
+        raise DataError(f"too little data: none of {n_users} users has three events{after}")
     cases = make_cases(events, before, last, min_rating, rewatched=True, cold_users=False)
     return Split(events.where(left > 2), {"last-out": cases})
 
@@ -281,8 +239,8 @@ def last_out(events: Events, *, min_rating: float | None = None) -> Split:
 def calibration_split(events: Events, *, min_rating: float | None = None) -> Split:
     """Split the training part once more, so that settings can be chosen on its latest part.
 
-    `warm` and `fold-in` on the last 20%; `last-out` where either has fewer than 50 users, or
-    where there are no times. At most MAX_USERS users each, drawn at random, the same every time.
+    `warm` and `fold-in` on the last 20%; `last-out` where either has fewer than ENOUGH_USERS, or
+    where there are no times. At most MAX_USERS each, drawn at random, the same every time.
 
     Raises
     ------
@@ -296,18 +254,14 @@ def calibration_split(events: Events, *, min_rating: float | None = None) -> Spl
         enough = False
     if not enough:
         split = last_out(events, min_rating=min_rating)
-    sampled = {
-        name: cases.take_users(draw(np.arange(len(cases)), MAX_USERS))
-        for name, cases in split.protocols.items()
-    }
-    return replace(split, protocols=sampled)
+    for name, cases in split.protocols.items():
+        split.protocols[name] = cases.take_users(draw(np.arange(len(cases)), MAX_USERS))
+    return split
 
 
 def draw(rows: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
-    """Draw up to n of some rows at random, ascending; the same ones every time."""
-    if len(rows) <= n:
-        return rows
-    return np.sort(np.random.default_rng(0).permutation(rows)[:n])
+    """Draw up to n of some ascending rows at random, ascending; the same ones every time."""
+    return rows if len(rows) <= n else np.sort(np.random.default_rng(0).permutation(rows)[:n])
 
 
 def draw_users(sequences: Sequences, n_events: int) -> npt.NDArray[np.int64]:
@@ -328,19 +282,14 @@ def make_cases(
     rewatched: bool = False,
     cold_users: bool = True,
 ) -> Cases:
-    """Pair what is known (`watched`) with what is asked for (`target`), two marks on the events.
+    """Pair what is known (`watched`) with what is asked for (`target`), bool arrays (n_events,).
 
     Parameters
     ----------
-    events : Events
-    watched, target : bool arrays, shape (n_events,)
-    min_rating : float or None
     stale : bool
         Whether the question is asked at the end of all that is known, not after each history.
-    rewatched : bool
-        Whether an item watched before may be a target.
-    cold_users : bool
-        Whether users without a history take part.
+    rewatched, cold_users : bool
+        Whether an item watched before may be a target, and users without a history take part.
     """
     likes, sequences = events.liked(min_rating), events.sequences
     pairs = sequences.user_rows * len(sequences.item_ids) + sequences.codes
@@ -350,10 +299,8 @@ def make_cases(
     once = np.zeros(len(pairs), dtype=bool)
     once[np.flatnonzero(target)[np.unique(pairs[target], return_index=True)[1]]] = True
     known, targets = events.where(watched & likes), sequences.where(once)
-    staleness = np.zeros(len(sequences))
-    if stale and watched.any():
-        staleness = known.days_before(events.where(watched).now)
-    histories = known.sequences
+    now = events.where(watched).now if stale and watched.any() else None
+    histories, staleness = known.sequences, known.days_before(now)
     users = np.flatnonzero((targets.lengths > 0) & ((histories.lengths > 0) | cold_users))
     return Cases(histories, sequences.where(watched), targets, staleness).take_users(users)
 

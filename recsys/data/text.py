@@ -1,7 +1,7 @@
 """Read delimited text: tell how it is written, and turn it into columns block by block.
 
-Ratings go through pyarrow's reader and not through pandas', which with `usecols` accepts a row of
-too many or too few fields without a word.
+Ratings go through pyarrow's reader: pandas', with `usecols`, accepts rows of too many or too few
+fields.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import IO
 
 import numpy as np
@@ -50,7 +51,7 @@ def sniff(file: File) -> Layout:
         head = list(itertools.islice(written, 2))
     if not head:
         raise DataError(f"no ratings in {file}")
-    header, *rows = [line.decode("utf-8-sig", "replace").rstrip("\r\n") for _, line in head]
+    header, *rows = (line.decode("utf-8-sig", "replace").rstrip("\r\n") for _, line in head)
     if "\ufffd" in header or "\0" in header:
         raise _not_utf8(file, head[0][0] + 1)
     delimiter = _delimiter(header)
@@ -69,9 +70,7 @@ def sniff(file: File) -> Layout:
 
 def _lines(stream: IO[bytes], file: File) -> Iterator[bytes]:
     """Go through the lines; one without end, as in a zip bomb, would fill the memory."""
-    number = 0
-    while line := stream.readline(_BLOCK + 1):
-        number += 1
+    for number, line in enumerate(iter(partial(stream.readline, _BLOCK + 1), b""), 1):
         if len(line) > _BLOCK:
             raise DataError(f"{file}, line {number}: longer than {_BLOCK:,} bytes; not a table")
         yield line
@@ -82,9 +81,8 @@ def _delimiter(header: str) -> str:
 
 
 def _split(line: str, delimiter: str) -> list[str]:
-    if delimiter == "::":
-        return line.split("::")
-    return next(csv.reader([line], delimiter=delimiter), [])
+    plain = delimiter == "::"
+    return line.split("::") if plain else next(csv.reader([line], delimiter=delimiter), [])
 
 
 def _not_utf8(file: File, line: int) -> DataError:
@@ -97,46 +95,46 @@ def read_columns(
 ) -> dict[int, pd.Series]:
     """Read columns by position: as these kinds of numbers if all values are such, else as text.
 
-    A row with too many or too few fields, or one that is not UTF-8, is a `DataError`.
+    Raises `DataError` if a row has too many or too few fields, or is not UTF-8.
     """
+    text = pa.string()
     now = {str(position): kind for position, kind in kinds.items()}
-    numbers = {place: np.empty(0, kind.to_pandas_dtype()) for place, kind in now.items()
-               if kind != pa.string()}  # fmt: skip
-    texts: dict[str, list[pa.Array]] = {place: [] for place in now}
+    numbers = {name: np.empty(0, now[name].to_pandas_dtype()) for name in now if now[name] != text}
+    texts: dict[str, list[pa.Array]] = {name: [] for name in now}
     n_rows = 0
     for table in _tables(file, layout, now):
         end = n_rows + len(table)
-        for place, kind in now.items():
-            values = table[place].combine_chunks()
-            found = None if kind == pa.string() else _as_numbers(values, kind)
+        for name, kind in now.items():
+            values = table[name].combine_chunks()
+            found = None if kind == text else _as_numbers(values, kind)
             if found is not None:
-                if end > len(numbers[place]):  # which moves the pages and copies nothing, on Linux
-                    numbers[place].resize(max(end, 9 * n_rows // 8), refcheck=False)
-                numbers[place][n_rows:end] = found
+                if end > len(numbers[name]):  # which moves the pages and copies nothing, on Linux
+                    numbers[name].resize(max(end, 9 * n_rows // 8), refcheck=False)
+                numbers[name][n_rows:end] = found
                 continue
-            if kind != pa.string():
-                now[place] = pa.string()
-                texts[place].append(pa.array(numbers.pop(place)[:n_rows]).cast(pa.string()))
-            texts[place].append(values)
+            if kind != text:
+                now[name] = text
+                texts[name].append(pa.array(numbers.pop(name)[:n_rows]).cast(text))
+            texts[name].append(values)
         n_rows = end
-    for column in numbers.values():
-        column.resize(n_rows, refcheck=False)
-    columns = {int(place): pd.Series(column, copy=False) for place, column in numbers.items()}
-    for place in now.keys() - numbers.keys():
-        whole = pa.chunked_array(texts.pop(place)).to_pandas()
-        columns[int(place)] = pd.Series(whole, dtype="str")
+    columns = {}
+    for name in now:
+        if name in numbers:
+            numbers[name].resize(n_rows, refcheck=False)
+            columns[int(name)] = pd.Series(numbers[name], copy=False)
+        else:
+            whole = pa.chunked_array(texts.pop(name)).to_pandas()
+            columns[int(name)] = pd.Series(whole, dtype="str")
     return columns
 
 
 def _tables(file: File, layout: Layout, kinds: Mapping[str, pa.DataType]) -> Iterator[pa.Table]:
     """Read columns block by block: as the kinds that they have by then, or else as text.
 
-    pyarrow is handed blocks that are its own, never the stream: its threads read ahead, and one
-    that still reads from a Python object when an error has ended the rest crashes the interpreter
-    (https://github.com/apache/arrow/issues/43604).
+    pyarrow gets copied blocks, never the stream: a thread of its own that still reads from a Python
+    object after an error crashes the interpreter (https://github.com/apache/arrow/issues/43604).
     """
-    parts = layout.delimiter == "::"
-    delimiter = _PART if parts else layout.delimiter
+    delimiter = layout.delimiter.replace("::", _PART)
     plain, quoted = (
         pa_csv.ParseOptions(delimiter=delimiter, quote_char=q and '"', newlines_in_values=q)
         for q in (False, True)
@@ -157,7 +155,7 @@ def _tables(file: File, layout: Layout, kinds: Mapping[str, pa.DataType]) -> Ite
         for _ in range(layout.n_skip):
             stream.readline()
         for block in _blocks(stream, file, layout):
-            rows = block.replace(b"::", _PART.encode()) if parts else block
+            rows = block.replace(b"::", _PART.encode()) if delimiter == _PART else block
             table = None
             if _is_plain(rows, delimiter):
                 with suppress(pa.ArrowInvalid):
@@ -199,10 +197,9 @@ def _blocks(stream: IO[bytes], file: File, layout: Layout) -> Iterator[bytes]:
     while data := stream.read(2 * _BLOCK):
         block = rest + data
         end = _end_of_rows(block, layout)
-        rows = block[:end]
+        rows, rest = block[:end], block[end:]
         if rows and not rows.isspace():
             yield rows
-        rest = block[end:]
         if len(rest) > _BLOCK:
             problem = f"has a row longer than {_BLOCK:,} bytes; is a quote never closed?"
             raise DataError(f"{file} {problem}")
@@ -269,8 +266,8 @@ def read_rows(
 ) -> tuple[list[int], list[list[str]]]:
     """Read a small table as a whole: the line of each row, from 1, and its fields as text.
 
-    A delimiter is given for the old layouts, which have no header and may be in latin-1; otherwise
-    it is recognised. Every row must have `width` fields, by default as many as the first.
+    A delimiter is given for the old layouts, which have no header and may be in latin-1. Every row
+    must have `width` fields, by default as many as the first.
     """
     with file.open() as stream:
         data = stream.read(_MAX_BYTES + 1)
@@ -291,12 +288,12 @@ def read_rows(
         numbered = [(n, line.rstrip("\r").split(sign)) for n, line in written if line.strip()]
     if not numbered:
         raise DataError(f"no items in {file}")
+    header = numbered[0][1]
     if delimiter is None:
-        header = numbered[0][1]
         header[:] = [re.sub(_TYPED, r"\1", name) for name in header]
-    width = width or len(numbered[0][1])
+    width = width or len(header)
     for line, row in numbered:
         if len(row) < width or any(row[width:]):
-            fields = f"{len(row)} fields where there should be {width}"
-            raise DataError(f"{file}, line {line}: {fields}")
+            wanted = f"{len(row)} fields where there should be {width}"
+            raise DataError(f"{file}, line {line}: {wanted}")
     return [line for line, _ in numbered], [row[:width] for _, row in numbered]

@@ -7,7 +7,6 @@ time, tastes, series that are watched in order, sittings whose ratings share tim
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +70,7 @@ class _Catalogue:
 
 @dataclass(frozen=True)
 class _Events:
-    """Who rates when: arrays of shape (n_ratings,), by user and, within one user, by sitting."""
+    """Who rates when: arrays of shape (n_ratings,), by user and sitting."""
 
     user: Ints  # 0 to n_users - 1
     opens: Bools  # the first rating of a sitting
@@ -84,17 +83,10 @@ def generate(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Generate ratings and their items; the same seed gives the same frames.
 
-    There are exactly `n_ratings` ratings. Other sizes that are None follow MovieLens (100,000
-    ratings: 1,000 users, 1,700 items). Every user has a rating; an item may have none.
-
-    Returns
-    -------
-    ratings
-        `user_id`, `item_id` (int64, with gaps, in no meaningful order), `rating` (float32, 0.5 to
-        5 in half steps), `timestamp` (datetime64[s, UTC]); no pair twice; by user, then item.
-    items
-        `item_id` (int64), `title`, `genres` (tuple of str; the first is the taste that the item
-        belongs to), `year` (int64).
+    There are exactly `n_ratings` ratings, no pair twice, as `load_ratings` returns them. Sizes that
+    are None follow MovieLens (100,000 ratings: 1,000 users, 1,700 items). Every user has a rating;
+    an item may have none. The items have `item_id`, `title`, `genres` (the first is the taste that
+    the item belongs to) and `year`.
 
     Raises
     ------
@@ -134,15 +126,13 @@ def generate(
 
 def _make_ids(rng: np.random.Generator, n: int) -> Ints:
     """Make n distinct ids from 1 in random order, about every second number left out."""
-    ids: Ints = np.cumsum(rng.integers(1, 4, n))[np.argsort(rng.random(n))]
-    return ids
+    return np.cumsum(rng.integers(1, 4, n))[np.argsort(rng.random(n))]
 
 
 def _apportion(total: int, weights: Floats) -> Ints:
     """Share out a total in whole numbers, in proportion to the weights."""
     edges = np.cumsum(weights)
-    shares: Ints = np.diff(np.rint(edges * (total / edges[-1])), prepend=0).astype(np.int64)
-    return shares
+    return np.diff(np.rint(edges * (total / edges[-1])), prepend=0).astype(np.int64)
 
 
 def _make_catalogue(rng: np.random.Generator, n_items: int) -> _Catalogue:
@@ -229,11 +219,7 @@ def _choose_items(
 
 
 def _draw(
-    rng: np.random.Generator,
-    catalogue: _Catalogue,
-    cluster: Ints,
-    step: Steps,
-    evenness: int = 0,
+    rng: np.random.Generator, catalogue: _Catalogue, cluster: Ints, step: Steps, evenness: int = 0
 ) -> Ints:
     """Draw an item for each pair of cluster and step by popularity, flatter with more evenness."""
     item = np.empty(len(step), np.int64)
@@ -273,53 +259,31 @@ def _name_items(rng: np.random.Generator, catalogue: _Catalogue, item_ids: Ints)
     part = np.arange(n_items) - catalogue.first + 1
     series = np.cumsum(part == 1) - 1
     words = [text.split() for text in TITLE_WORDS]
-    items = pd.DataFrame(
-        {
-            "item_id": item_ids,
-            "title": [
-                " ".join([*(w[s % len(w)] for w in words), str(p)])
-                for s, p in zip(series, part, strict=True)
-            ],
-            "genres": [
-                (genres[c], genres[o])[:n] for c, o, n in zip(cluster, other, shown, strict=True)
-            ],
-            "year": (START + days).astype("datetime64[Y]").astype(np.int64) + 1970,
-        }
-    )
+    items = pd.DataFrame({"item_id": item_ids})
+    items["title"] = [
+        " ".join([*(w[s % len(w)] for w in words), str(p)])
+        for s, p in zip(series, part, strict=True)
+    ]
+    items["genres"] = [
+        (genres[c], genres[o])[:n] for c, o, n in zip(cluster, other, shown, strict=True)
+    ]
+    items["year"] = (START + days).astype("datetime64[Y]").astype(np.int64) + 1970
     return items.sort_values("item_id", ignore_index=True)
 
 
-def write(
-    folder: str | os.PathLike[str],
-    ratings: pd.DataFrame,
-    items: pd.DataFrame,
-    *,
-    seed: int | None = None,
-) -> None:
-    """Write `ratings.csv` and `movies.csv` as MovieLens has them, and a `README.txt` with the seed.
-
-    The folder is made if missing; files of these names in it are replaced.
-    """
-    folder = Path(folder)
+def write(folder: Path, ratings: pd.DataFrame, items: pd.DataFrame, *, seed: int) -> None:
+    """Write `ratings.csv` and `movies.csv` as MovieLens has them, and a `README.txt`."""
+    ratings = ratings.astype({"timestamp": "int64"})
+    titles = items["title"] + " (" + items["year"].astype(str) + ")"
+    movies = items.assign(title=titles, genres=items["genres"].str.join("|")).drop(columns="year")
     folder.mkdir(parents=True, exist_ok=True)
-    files = {
-        "ratings.csv": {
-            "userId": ratings["user_id"],
-            "movieId": ratings["item_id"],
-            "rating": ratings["rating"],
-            "timestamp": ratings["timestamp"].dt.as_unit("s").astype("int64"),
-        },
-        "movies.csv": {
-            "movieId": items["item_id"],
-            "title": items["title"] + " (" + items["year"].astype(str) + ")",
-            "genres": items["genres"].str.join("|"),
-        },
-    }
-    for name, columns in files.items():
-        pd.DataFrame(columns).to_csv(folder / name, index=False, lineterminator="\n")
-    call = f"{len(ratings)}" if seed is None else f"{len(ratings)}, seed={seed}"
+    names = {"user_id": "userId", "item_id": "movieId"}
+    for name, frame in (("ratings.csv", ratings), ("movies.csv", movies)):
+        frame.rename(columns=names).to_csv(folder / name, index=False, lineterminator="\n")
+    call = f"{len(ratings)}, seed={seed}"
     (folder / "README.txt").write_bytes(README.format(call=call).encode())
 
 
 if __name__ == "__main__":
-    write("data/sample", *generate(SAMPLE_RATINGS, seed=SAMPLE_SEED), seed=SAMPLE_SEED)
+    made = generate(SAMPLE_RATINGS, seed=SAMPLE_SEED)
+    write(Path("data/sample"), *made, seed=SAMPLE_SEED)
