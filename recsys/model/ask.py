@@ -146,8 +146,7 @@ class Model:
     def taste(self, history: Rows, liked: Rows = NO_ROWS, disliked: Rows = NO_ROWS) -> Taste:
         """Return the rows that a user vector is made of, and what each weighs.
 
-        The history is oldest first; each liked item counts like its newest; the average of the
-        disliked ones is subtracted, at `DISLIKED` times its weight.
+        As in `recsys.Recommender.recommend_for`; the history is oldest first.
         """
         rarities = self.item_weights
         weights = rarities[history]
@@ -178,12 +177,8 @@ class Model:
 
     def pool_all(self, histories: Sequences) -> Vectors:
         """Return the user vectors of histories over the model's items, float32 (n_users, d)."""
-        return user_vectors(
-            histories,
-            self.tables.vectors,
-            half_life=self.params["half_life"],
-            item_weights=self.item_weights,
-        )
+        averaging = {"half_life": self.params["half_life"], "item_weights": self.item_weights}
+        return user_vectors(histories, self.tables.vectors, **averaging)
 
     def popularity_weights(self, staleness: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return what popularity weighs for users by the days since they were last active."""
@@ -210,19 +205,10 @@ class Model:
         *,
         popularity: float = 1.0,
     ) -> Vectors:
-        """Return what the index is asked for each history, float32 (n_users, d + 2).
-
-        Parameters
-        ----------
-        histories : Sequences
-            Over the items of the model; none is empty.
-        staleness, popularity
-            As in `rank`.
-        """
+        """Return what the index is asked for each history, float32 (n_users, d + 2); see `rank`."""
         averaged = self.pool_all(histories)
-        weights = self.popularity_weights(
-            np.zeros(len(averaged)) if staleness is None else staleness
-        )
+        days = np.zeros(len(averaged)) if staleness is None else staleness
+        weights = self.popularity_weights(days)
         return queries(averaged, popularity * weights, scoring=self.params["scoring"])
 
     # ---- queries to rows
@@ -254,8 +240,7 @@ class Model:
     ) -> Recommendations:
         """Recommend to one taste what is left, or, if that is None, all but what was seen.
 
-        The staleness of `user_row` counts; None is somebody present now. `popularity`, `diversity`
-        and `reasons` are those of `recsys.Recommender.recommend`.
+        The user as in `popularity_weight`, the dials as in `recsys.Recommender.recommend`.
         """
         weight = popularity * self.popularity_weight(user_row)
         query = self.query(taste, weight)
@@ -332,14 +317,9 @@ class Model:
     def recommend_many(
         self, user_rows: Rows | None, k: int, *, watched: bool, **given: Any
     ) -> tuple[Rows, Rows, Rows, Vectors]:
-        """Rank for users of the model, all if none are given; the others are left out.
+        """Rank for users of the model (None = all), without those who have no vector.
 
-        Parameters
-        ----------
-        user_rows : integer array, shape (n,), or None
-        k, watched
-            As in `recsys.Recommender.recommend_many`.
-        given : keywords of `rank`
+        `given` are keywords of `rank`, the others as in `recsys.Recommender.recommend_many`.
 
         Returns
         -------
@@ -415,13 +395,7 @@ class Model:
         return warm[others[order]], scores[order]
 
     def item_vectors(self, space: str) -> Vectors:
-        """Return the vectors of all items, float32 (n_items, d); not to be written to.
-
-        Raises
-        ------
-        ValueError
-            An unknown space, or `hs=1`, which has no output vectors.
-        """
+        """Return the vectors of all items, read-only; see `recsys.Recommender.item_vector`."""
         matrix = {"input": self.tables.vectors, "output": self.tables.contexts}.get(space)
         if matrix is None:
             raise ValueError(f"this model has no {space!r} vectors (spaces: 'input', 'output')")
@@ -433,7 +407,7 @@ def check_count(number: int, name: str = "k") -> int:
     try:
         whole = operator.index(number)
     except TypeError:
-        raise ValueError(f"{name} must be a whole number above 0, got {number!r}") from None
+        whole = 0
     if whole < 1:
         raise ValueError(f"{name} must be a whole number above 0, got {number!r}")
     return whole

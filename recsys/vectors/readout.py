@@ -48,7 +48,7 @@ def item_columns(trained: ItemVectors, histories: Sequences, params: Mapping[str
     histories : Sequences
         What was trained on, over the items of `trained`.
     params : dict
-        The settings `scoring`, `half_life`, `discount` and `ridge` of `recsys.Recommender`.
+        With `scoring`, `half_life`, `discount` and `ridge` of `recsys.Recommender`.
 
     Raises
     ------
@@ -78,12 +78,8 @@ def item_columns(trained: ItemVectors, histories: Sequences, params: Mapping[str
 def rarity(counts: npt.NDArray[np.integer[Any]], discount: float) -> Floats:
     """Weigh items by count ** -discount, float32 array of shape (n_items,).
 
-    An item that many people watch says little about each of them.
-
-    References
-    ----------
-    Spärck Jones 1972, "A statistical interpretation of term specificity and its application in
-    retrieval" (inverse document frequency).
+    What everybody watches says little about each: the inverse document frequency of Spärck Jones
+    1972, "A statistical interpretation of term specificity and its application in retrieval".
     """
     return np.asarray(np.maximum(counts, 1) ** -float(discount), np.float32)
 
@@ -95,11 +91,9 @@ def ridge_columns(
 
     One row for each event but a user's first: the average of the input vectors of what came
     before, standardised. Its targets: 1 for the item that came, DECAY for the one after, and so on,
-    AHEAD of them. The coefficients of an item, and its level in the last column, do the work of
-    an output vector, with two differences: they know what comes after from what comes before,
-    and they are the exact solution of a linear problem.
-
-    The arguments are those of `recsys.vectors.users.user_vectors`.
+    AHEAD of them. The coefficients of an item, and its level in the last column, are an output
+    vector that tells what comes after from what comes before, and the exact solution of a linear
+    problem. The arguments are those of `recsys.vectors.users.user_vectors`.
 
     References
     ----------
@@ -143,12 +137,7 @@ def log_popularity(
 ) -> Floats:
     """Return the centred logarithm of the share of each item in the events, float32 (n_items,).
 
-    Parameters
-    ----------
-    counts : integer array, shape (n_items,)
-        All events of each item.
-    recent : integer array, shape (n_items,), or None
-        Those of the last days; a small part of the all-time counts is added. None = all-time.
+    Of all events (`counts`), or if given of the `recent` ones and a small part of all.
     """
     share = counts / max(counts.sum(), 1)
     if recent is not None and recent.any():
@@ -167,16 +156,10 @@ def queries(averaged: Floats, popularity_weights: npt.ArrayLike, *, scoring: str
 def popularity_weights(
     staleness: npt.NDArray[np.float64], *, fresh: float, stale: float
 ) -> npt.NDArray[np.float64]:
-    """Weigh popularity by how long ago each user was last active.
+    """Weigh popularity by the days since each user was last active, shape (n_users,).
 
     Within a session the history tells more, after weeks what is popular now does. The weight goes
     from `fresh` to `stale`, half of the way with every day.
-
-    Parameters
-    ----------
-    staleness : float64 array, shape (n_users,), days
-    fresh, stale : float
-        Per unit of log popularity; scores have a standard deviation of about 1 without it.
 
     Examples
     --------

@@ -28,9 +28,8 @@ def random_walks(
 
     A walker at v that came from t goes on to x with a probability in proportion to weight(v, x)
     * bias (see `count_neighbours`), where the bias is 1 / p if x is t itself, 1 if there is an edge
-    from t to x, and 1 / q otherwise. p = q = 1 is DeepWalk's walk, with weights. Biases are applied
-    by rejection: a step is drawn by the weights alone, and drawn again with probability
-    1 - bias / largest bias.
+    from t to x, and 1 / q otherwise. Biases are applied by rejection: a step is drawn by the
+    weights alone, and drawn again with probability 1 - bias / largest bias.
 
     Parameters
     ----------
@@ -39,11 +38,10 @@ def random_walks(
     walks_per_item : int
         Each round begins once at every item, in random order.
     walk_length : int, items
-        A walk ends earlier where an item has no neighbour; it then has one item.
-    p : float above 0
-        The larger, the less a walk returns to where it came from.
-    q : float above 0
-        The larger, the more it stays near there; the smaller, the farther it goes.
+        A walk from an item without neighbours has one item.
+    p, q : float above 0
+        The larger p, the less a walk returns to where it came from; the larger q, the more it stays
+        near there. 1 and 1 is DeepWalk's walk, with weights.
     seed : int
 
     Returns
@@ -97,15 +95,15 @@ def random_walks(
 
 
 def count_neighbours(sequences: Sequences) -> csr_array:
-    """Count how often two items are neighbours in a sequence.
+    """Count how often two items are neighbours in a sequence; none is its own.
 
-    The graph is undirected. Directed (a walk only goes on to what came after) and unweighted ones
-    were worse on nested splits of ml-100k.
+    Directed (a walk only goes on to what came after) and unweighted graphs were worse on nested
+    splits of ml-100k.
 
     Returns
     -------
     int64 sparse array, shape (n_items, n_items)
-        Symmetric, the columns of each row ascending; an item is no neighbour of itself.
+        Symmetric, the columns of each row ascending.
 
     Examples
     --------
