@@ -26,13 +26,14 @@ def one_user(*items) -> Sequences:
     return build_sequences(pd.DataFrame({"user_id": [1] * len(items), "item_id": items}))
 
 
-@pytest.mark.parametrize("sg", [0, 1])
-def test_items_watched_together_get_near_vectors_and_large_inner_products(sg):
-    trained = train_item2vec(two_groups(), sg=sg, **QUICK)
-    for left, right in ((trained.vectors, trained.vectors), (trained.vectors, trained.contexts)):
-        scores = left @ right.T
-        same = np.arange(20)[:, None] // 10 == np.arange(20) // 10
-        assert scores[same].mean() > scores[~same].mean() + 0.5
+@pytest.mark.parametrize(("sg", "hs"), [(0, 0), (1, 0), (0, 1)])
+def test_items_watched_together_get_near_vectors_and_large_inner_products(sg, hs):
+    trained = train_item2vec(two_groups(), sg=sg, hs=hs, **QUICK)
+    same = np.arange(20)[:, None] // 10 == np.arange(20) // 10
+    for matrix in (trained.vectors,) if hs else (trained.vectors, trained.contexts):
+        scores = trained.vectors @ matrix.T
+        assert scores[same].mean() > scores[~same].mean() + 0.5 * (1 - hs)
+    assert (trained.contexts is None) == hs  # its output vectors are of nodes of a tree
 
 
 def test_vectors_are_those_of_bare_gensim_on_the_same_corpus():
@@ -69,13 +70,6 @@ def test_rows_follow_item_ids_and_rare_items_get_no_vector():
     with pytest.raises(DataError, match="1 users, 0 of 2 items after min_count=5"):
         train_item2vec(one_user(1, 2), min_count=5)
     assert np.isfinite(train_item2vec(one_user(1), vector_size=4).vectors).all()
-
-
-def test_hierarchical_softmax_has_no_output_vectors():
-    trained = train_item2vec(two_groups(), hs=1, **QUICK)
-    assert trained.contexts is None
-    scores = trained.vectors @ trained.vectors.T
-    assert scores[:10, :10].mean() > scores[:10, 10:].mean()
 
 
 def test_a_history_longer_than_gensims_limit_is_trained_on_to_its_end():

@@ -203,7 +203,7 @@ def test_the_face_has_twenty_members_and_says_where_a_model_came_from(model, sam
         params about"""
     assert {name for name in dir(Recommender) if name[0] != "_"} == set(members.split())
     about = model.about
-    assert set(about) == set("calibration ann drift seconds versions data cold_items".split())
+    assert " ".join(sorted(about)) == "ann calibration cold_items data drift seconds versions"
     assert about["data"]["n_ratings"] == len(sample)
     assert set(about["seconds"]) == {"calibrate", "train", "readout", "index"}
     new = Recommender()
@@ -232,32 +232,7 @@ def test_min_rating_keeps_disliked_items_out_of_histories_and_out_of_lists(sampl
     assert not set(mine["item_id"]) & set(model.recommend(user_id, k=10_000).item_ids)
 
 
-def test_catalogues_of_one_and_of_five_items_work():
-    for n in (1, 5):
-        model = Recommender(**QUICK).fit(pd.DataFrame({"user_id": [1] * n, "item_id": range(n)}))
-        assert len(model.recommend(1)) == 0
-        assert len(model.recommend(1, watched=True)) == n
-        assert len(model.similar_items(0)) == n - 1
-
-
 # ---- saving, loading, and the free function
-
-
-@pytest.mark.parametrize(
-    "ids",
-    [["a b", 'quote"', "comma,", "naïve", "日本", "x" * 10_000, "NA", "null"],
-     [2**31 + 1, 2**40, -7, 0, 1, 2, 3, 4], [2**63 + 5, 2**64 - 1, 1, 2, 3, 4, 5, 6]],
-)  # fmt: skip
-def test_ids_come_back_as_they_came_through_saving_too(ids, tmp_path):
-    rng = np.random.default_rng(0)
-    users, items = ([ids[i] for i in rng.integers(0, 8, 100)] for _ in range(2))
-    made = Recommender(**QUICK).fit(pd.DataFrame({"user_id": users, "item_id": items}))
-    made.save(tmp_path / "model")
-    for model in (made, Recommender.load(tmp_path / "model")):
-        assert sorted(model.users.tolist()) == sorted(ids)
-        found = model.recommend(ids[0], k=8, watched=True)
-        assert sorted(row.item_id for row in found) == sorted(ids)
-        assert {type(row.item_id) for row in found} == {type(ids[0])}
 
 
 def test_a_loaded_model_answers_as_the_fitted_one(model, sample, tmp_path):
