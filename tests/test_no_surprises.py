@@ -1,7 +1,7 @@
 """No network unless a data set is asked for by name, and no file outside of the given folders.
 
-An audit hook hears of connections, look-ups, programs and files; what compiled code writes by itself
-is found by looking at the folders afterwards.
+An audit hook hears of connections, look-ups, programs and files; what compiled code writes by
+itself is found by looking at the folders afterwards.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Answer with a fitted model: histories become queries, queries become ranked rows.
 
-A `Model` is immutable: a caller takes it once and asks it as often as it likes, from any number of
-threads, while another model takes its place. Needs numpy only, and Annoy where it is installed.
+A `Model` is immutable: any number of threads may ask it while another model takes its place. Needs
+numpy only, and Annoy where it is installed.
 """
 
 from __future__ import annotations
@@ -61,11 +61,10 @@ class Model:
     Attributes
     ----------
     tables : Tables
-        What it knows.
     params : dict
         Settings of `recsys.Recommender`, none left to be chosen.
     about : dict
-        Where it came from: versions, data, calibration, ann, seconds, drift.
+        Where it came from, as in `recsys.Recommender.about`.
     approximate : AnnoyIndex or None
         Built for `index="annoy"` where Annoy is installed.
     """
@@ -96,7 +95,7 @@ class Model:
         return bool(self.params["scoring"] == "cosine")
 
     def save(self, folder: Path) -> None:
-        """Save to a folder, see `recsys.Recommender.save`."""
+        """See `recsys.Recommender.save`."""
         columns = self.tables.to_columns()
         manifest = {"params": self.params, **{name: self.about[name] for name in KEPT}}
         write_index = None
@@ -108,7 +107,7 @@ class Model:
 
     @classmethod
     def load(cls, folder: Path, *, verify: bool) -> Model:
-        """Open a saved model, see `recsys.Recommender.load`."""
+        """See `recsys.Recommender.load`."""
         stored = storage.load(folder, verify=verify)
         try:
             params = dict(stored.manifest["params"])
@@ -282,12 +281,11 @@ class Model:
         ----------
         histories, exclude : Sequences
             Over the items of the model; row u of both is the same user, no history is empty.
-        k : int
         staleness : float64 array, shape (n_users,), days
             Since the last event of each; None = all are present now.
         left : bool array, shape (n_items,)
             The items to choose from; None = all.
-        popularity, diversity, threads
+        k, popularity, diversity, threads
             As in `recsys.Recommender.recommend_many`.
 
         Returns

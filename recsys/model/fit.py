@@ -50,7 +50,6 @@ def fit_model(
         Settings of `recsys.Recommender`; those that are None are chosen (`vectors.calibrate`) or
         get their defaults.
     train : function (sequences, params) -> ItemVectors
-        How to train with these settings.
 
     Raises
     ------

@@ -57,7 +57,7 @@ def save(folder: Path, columns: Named, manifest: Named, write_index: WriteIndex 
     Parameters
     ----------
     folder : Path
-        Created if needed. A folder that holds anything but a model is refused.
+        Created if needed.
     columns : mapping of name -> array or TextColumn
     manifest : mapping
         JSON-able; sizes and checksums of the files are added.
@@ -86,7 +86,7 @@ def save(folder: Path, columns: Named, manifest: Named, write_index: WriteIndex 
                     run.rename(folder / REPLACED)
                 new.rename(run)
             pointer = folder / POINTER
-            pointer.write_text(run.name + "\n", encoding="utf-8", newline="\n")
+            pointer.write_bytes(f"{run.name}\n".encode())
             _flush(pointer)
             os.replace(pointer, folder / CURRENT)
             _flush(folder)
@@ -146,7 +146,7 @@ def _write_run(new: Path, columns: Named, manifest: Named, write_index: WriteInd
         write_index(new / INDEX)
     files = {p.name: {"size": p.stat().st_size, "sha256": _sha256(p)} for p in new.iterdir()}
     text = json.dumps({"format": FORMAT, **manifest, "files": files}, indent=1, sort_keys=True)
-    (new / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
+    (new / MANIFEST).write_bytes(text.encode())
     for path in [*new.iterdir(), new]:
         _flush(path)
     return _run_name(text.encode())

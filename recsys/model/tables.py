@@ -50,10 +50,9 @@ class Tables:
         Interactions of each item.
     catalogue : Catalogue or None
         What is known about the items, row by row.
-    histories : Sequences
-        What user vectors are made of.
-    watched : Sequences
-        What is not recommended again; the same as `histories` unless there is a `min_rating`.
+    histories, watched : Sequences
+        What user vectors are made of, and what is not recommended again; the same unless there is a
+        `min_rating`.
     staleness : float64 array, shape (n_users,)
         Days from the last event of each history to the latest event of all.
     events : Events

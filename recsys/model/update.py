@@ -161,9 +161,7 @@ def _still_cold(before: Tables, after: Tables, items: pd.DataFrame) -> pd.DataFr
 
 
 def with_context(histories: Sequences, new: npt.NDArray[np.bool_], window: int) -> Sequences:
-    """Keep the new events and those of the same user that are within a window of one.
-
-    Only users who have new events, marked in a bool array (n_events,), are kept.
+    """Keep the events marked as new, and those of the same user within a window of one.
 
     Examples
     --------

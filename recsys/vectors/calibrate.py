@@ -152,24 +152,18 @@ def _try_all(
         trained = train(earlier.sequences, params | {"epochs": epochs})
         histories = earlier.sequences.recode(trained.item_ids)
         counts = histories.counts()
+        rarities = rarity(counts, params["discount"])
         # The same items whatever the number of epochs.
         known = known or {n: case.recode(trained.item_ids) for n, case in split.protocols.items()}
         for half_life in grid["half_life"]:
             columns = item_columns(trained, histories, params | {"half_life": half_life})
+            averaging = {"half_life": half_life, "item_weights": rarities}
             asked = {}
             for name, case in known.items():
-                served = np.flatnonzero(case.histories.lengths > 0)
-                averaged = user_vectors(
-                    case.histories.take_users(served),
-                    trained.vectors,
-                    half_life=half_life,
-                    item_weights=rarity(counts, params["discount"]),
-                )
-                asked[name] = _Asked(
-                    case.take_users(served),
-                    len(case),
-                    queries(averaged, np.zeros(len(served)), scoring=params["scoring"]),
-                )
+                served = case.take_users(np.flatnonzero(case.histories.lengths > 0))
+                averaged = user_vectors(served.histories, trained.vectors, **averaging)
+                users = queries(averaged, np.zeros(len(served)), scoring=params["scoring"])
+                asked[name] = _Asked(served, len(case), users)
             for days in (None,) if now is None else grid["popularity_days"]:
                 recent = None
                 if days is not None and now is not None:
@@ -182,15 +176,13 @@ def _try_all(
 def _best_weights(asked: dict[str, _Asked], readout: Floats, grid: Grid) -> dict[str, Any]:
     """Choose how much popularity counts for users active now, then for those who return."""
     here = "fold-in" if "fold-in" in asked else "last-out"
-    everyone = np.zeros(len(asked[here].case))
-    fresh_ones = grid["popularity_weight"]
-    recalls = asked[here].recalls(readout, [everyone + fresh for fresh in fresh_ones])
-    fresh, found = _smallest_of_the_best(fresh_ones, recalls, here)
+    fresh_ones, stale_ones = grid["popularity_weight"], grid["stale_popularity_weight"]
+    weights = [np.full(len(asked[here].case), fresh) for fresh in fresh_ones]
+    fresh, found = _smallest_of_the_best(fresh_ones, asked[here].recalls(readout, weights), here)
     if here == "last-out":
-        given = grid["stale_popularity_weight"]
-        stale = given[0] if len(given) == 1 else fresh
+        stale = stale_ones[0] if len(stale_ones) == 1 else fresh
     else:
-        staleness, stale_ones = asked["warm"].case.staleness, grid["stale_popularity_weight"]
+        staleness = asked["warm"].case.staleness
         weights = [popularity_weights(staleness, fresh=fresh, stale=stale) for stale in stale_ones]
         recalls = asked["warm"].recalls(readout, weights)
         stale, came_back = _smallest_of_the_best(stale_ones, recalls, "warm")

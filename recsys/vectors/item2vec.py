@@ -105,10 +105,9 @@ def train_item2vec(
         )
     from gensim.models import Word2Vec
 
-    frequencies = {str(code): int(counts[code]) for code in kept}
     with _quiet_gensim():
         model = Word2Vec(**parameters)
-        model.build_vocab_from_freq(frequencies)
+        model.build_vocab_from_freq({str(code): int(counts[code]) for code in kept})
         _train(model, sequences, epochs=epochs, alpha=alpha)
     return _vectors(model, sequences, kept)
 

@@ -1,8 +1,7 @@
 """Read Word2Vec out for recommendation: one vector per item, one query per history.
 
 An item's vector holds `d + 2` numbers: what answers the user vector, a level, and the logarithm of
-its popularity. A query holds the user vector, a 1, and how much popularity counts. The score is
-their inner product.
+its popularity. A query holds the user vector, a 1, and how much popularity counts.
 """
 
 from __future__ import annotations
@@ -25,14 +24,12 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float32]
 
-# The ridge regression predicts the next items, each step further counting for less.
+# The ridge regression predicts the next items, each step further counting for less. It is fitted on
+# up to MAX_STEPS steps of users drawn at random, the scale of the scores on SCALE_USERS.
 AHEAD, DECAY, PENALTY = 5, 0.7, 100.0
-# Steps of training sequences that it is fitted on, at most; users are drawn at random.
-MAX_STEPS = 200_000
+MAX_STEPS, SCALE_USERS = 200_000, 1000
 # Share of the all-time counts in recent popularity, so that no item has none.
 SMOOTHING = 0.02
-# Users that the scale of the scores is taken from.
-SCALE_USERS = 1000
 
 
 def item_columns(trained: ItemVectors, histories: Sequences, params: Mapping[str, Any]) -> Floats:

@@ -37,7 +37,7 @@ def history_weights(
     Parameters
     ----------
     offsets : int64 array, shape (n_users + 1,)
-        Where each user starts in the flat array of events; the first is 0.
+        Those of `Sequences`.
     half_life : float, items; None for the plain mean
     item_weights : float array, shape (n_events,), optional
         Factors above 0, one an event, by its item.
@@ -113,7 +113,7 @@ def user_vectors(
     Raises
     ------
     ColdUserError
-        A history is empty: there is nothing to average, and zeros would be wrong.
+        A history is empty: there is nothing to average.
 
     References
     ----------

@@ -38,7 +38,7 @@ def random_walks(
     walks_per_item : int
         Each round begins once at every item, in random order.
     walk_length : int, items
-        A walk from an item without neighbours has one item.
+        1 from an item without neighbours.
     p, q : float above 0
         The larger p, the less a walk returns to where it came from; the larger q, the more it stays
         near there. 1 and 1 is DeepWalk's walk, with weights.
@@ -63,11 +63,6 @@ def random_walks(
     bounds = np.concatenate([[0], ends])[offsets]
     edges = np.repeat(np.arange(n_items), np.diff(offsets)) * n_items + to  # ascending
 
-    def by_weight(at: Items) -> Items:
-        low, high = bounds[at], bounds[at + 1]
-        drawn = low + (rng.random(len(at)) * (high - low)).astype(np.int64)
-        return np.asarray(to[np.searchsorted(ends, drawn, side="right")], np.int64)
-
     def bias(came_from: Items, x: Items) -> npt.NDArray[np.float64]:
         wanted = came_from * n_items + x
         near = edges[np.minimum(np.searchsorted(edges, wanted), len(edges) - 1)] == wanted
@@ -79,19 +74,18 @@ def random_walks(
         at = walks[step - 1].astype(np.int64)
         left = np.flatnonzero((at >= 0) & (bounds[at + 1] > bounds[at]))
         while len(left):
-            x, taken = by_weight(at[left]), np.ones(len(left), bool)
+            low, high = bounds[at[left]], bounds[at[left] + 1]
+            drawn = low + (rng.random(len(left)) * (high - low)).astype(np.int64)
+            x = to[np.searchsorted(ends, drawn, side="right")].astype(np.int64)
+            taken = np.ones(len(left), bool)
             if step > 1 and not p == q == 1:
                 biases = bias(walks[step - 2, left].astype(np.int64), x)
                 taken = rng.random(len(left)) * max(1 / p, 1.0, 1 / q) < biases
             walks[step, left[taken]] = x[taken]
             left = left[~taken]
     there = walks.T >= 0
-    return Sequences(
-        np.arange(walks.shape[1]),
-        sequences.item_ids,
-        walks.T[there],
-        offsets_from(there.sum(axis=1)),
-    )
+    rows, offsets = np.arange(walks.shape[1]), offsets_from(there.sum(axis=1))
+    return Sequences(rows, sequences.item_ids, walks.T[there], offsets)
 
 
 def count_neighbours(sequences: Sequences) -> csr_array:
