@@ -33,8 +33,8 @@ def either(request, sample, sample_items):
 def holds(sample_items):
     """What pandas says of each filter."""
     by_id = sample_items.set_index("item_id")
-    year, genres = by_id["year"].astype("float64"), by_id["genres"]
-    drama = genres.map(lambda entries: "Drama" in entries)
+    year = by_id["year"].astype("float64")
+    drama = by_id["genres"].map(lambda entries: "Drama" in entries)
     return {
         None: year.notna() | True,
         "year >= 1990": year >= 1990,
@@ -120,7 +120,6 @@ def test_diversity_spreads_the_list_and_0_leaves_it(either):
         plain, varied = either.recommend(user, K), either.recommend(user, K, diversity=0.5)
         assert list(either.recommend(user, K, diversity=0)) == list(plain)
         assert varied.item_ids[0] == plain.item_ids[0]
-        assert len(set(varied.item_ids.tolist())) == K
         if either.params["index"] == "exact":
             many = either.recommend_many(K, users=[user], diversity=0.5)
             assert many["item_id"].tolist() == varied.item_ids.tolist()
