@@ -525,7 +525,7 @@ def test_a_malformed_manifest_or_list_of_files_is_refused(manifest, folder):
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"\xff\x00", b"run-", b"../../etc", b"run-0123456789ABCDEF", b"run-1\nrun-2"]
+    "text", [b"", b"\xff\x00", b"../../etc", b"run-0123456789ABCDEF", b"run-1\nrun-2"]
 )
 def test_a_damaged_pointer_loses_no_run_and_the_next_save_repairs_it(text, tmp_path):
     save(tmp_path, 1)
@@ -549,11 +549,10 @@ def test_a_missing_model_names_the_command_that_makes_one(tmp_path):
                 ask(folder)
 
 
-@pytest.mark.parametrize("rows", [[-1, 3], [0.5]])
-def test_columns_and_parameters_that_do_not_fit_or_were_edited_are_refused(rows, folder):
+def test_columns_and_parameters_that_do_not_fit_or_were_edited_are_refused(folder):
     pytest.importorskip("annoy")
     stored = storage.load(folder)
-    storage.save(folder, {**stored.columns, "longest": np.array(rows)}, stored.manifest)
+    storage.save(folder, {**stored.columns, "longest": np.array([-1, 3])}, stored.manifest)
     with pytest.raises(ModelError, match="does not fit together: longest does not point at items"):
         Recommender.load(folder)
     seal(folder, {**manifest_of(folder), "params": {"windoww": 3}})
@@ -563,12 +562,3 @@ def test_columns_and_parameters_that_do_not_fit_or_were_edited_are_refused(rows,
     edited.write_text(edited.read_text().replace("windoww", "window"))
     with pytest.raises(ModelError, match=r"manifest\.json' is damaged"):
         Recommender.load(folder, verify=False)
-
-
-def test_an_index_rebuilt_from_the_vectors_is_the_one_that_was_saved(folder, tmp_path, caplog):
-    pytest.importorskip("annoy")
-    before = snapshot(folder)
-    (run_of(folder) / "index.ann").write_bytes(b"")
-    Recommender.load(folder).save(tmp_path / "again")
-    assert "the index is rebuilt from the vectors" in caplog.text
-    assert snapshot(tmp_path / "again") == before

@@ -11,7 +11,7 @@ import pytest
 
 from recsys.data.columns import TextColumn, take
 from recsys.data.events import Events
-from recsys.errors import UnknownItemError, UnknownUserError
+from recsys.errors import UnknownItemError
 from recsys.model.catalogue import Catalogue
 from recsys.model.tables import Tables
 from recsys.vectors.item2vec import ItemVectors
@@ -123,16 +123,6 @@ def test_vectors_that_are_no_numbers_are_refused_where_one_looks() -> None:
         with pytest.raises(ValueError, match=f"{name} holds NaN or infinity"):
             Tables.from_columns(columns, deep=True)
         Tables.from_columns(columns, deep=False)
-
-
-def test_rows_of_ids_and_what_is_said_of_unknown_ones() -> None:
-    made = tables()
-    assert (made.user_row("c"), made.item_row(30)) == (2, 1)
-    with pytest.raises(UnknownUserError, match=r"unknown user 'z'.*recommend_for.*popularity"):
-        made.user_row("z")
-    with pytest.raises(UnknownItemError, match="unknown item '30': it has no vector"):
-        made.item_row("30")
-    assert made.item_rows([30, 99, 10, "30", None, 20, 30]).tolist() == [1, 0, 1]
 
 
 def test_an_exact_title_finds_its_item_and_others_are_refused_with_a_hint() -> None:

@@ -99,10 +99,8 @@ def train_item2vec(
     counts = sequences.counts()
     kept = np.flatnonzero(counts >= min_count)
     if len(kept) == 0:
-        raise DataError(
-            f"too little data: {len(sequences)} users, 0 of {len(counts)} items "
-            f"after min_count={min_count}"
-        )
+        left = f"{len(sequences)} users, 0 of {len(counts)} items after min_count={min_count}"
+        raise DataError(f"too little data: {left}")
     from gensim.models import Word2Vec
 
     with _quiet_gensim():
@@ -138,10 +136,9 @@ def continue_item2vec(
     old : ItemVectors
     old_counts : integer array, shape (n_old_items,)
         Events of each item at the time.
-    sequences : Sequences
-        All events, the old ones too: they say how often each item occurs.
-    news : Sequences
-        What to train on, over the same items; may be empty.
+    sequences, news : Sequences
+        All events, which say how often each item occurs, and what to train on (it may be empty),
+        over the same items.
     epochs, alpha, parameters
         The keywords of `train_item2vec`, the first two for the news alone.
 
@@ -170,9 +167,8 @@ def continue_item2vec(
     kept = np.flatnonzero(counts >= parameters["min_count"])
     with _quiet_gensim():
         model = Word2Vec(**parameters, epochs=epochs, alpha=alpha)
-        model.build_vocab_from_freq(
-            {str(code): int(n) for code, n in zip(of_old, old_counts, strict=True)}
-        )
+        known = {str(code): int(n) for code, n in zip(of_old, old_counts, strict=True)}
+        model.build_vocab_from_freq(known)
         order = np.argsort(of_old)[np.searchsorted(np.sort(of_old), _codes(model))]
         model.wv.vectors[:], model.syn1neg[:] = old.vectors[order], old.contexts[order]
         frequencies = {str(code): int(counts[code]) for code in kept}

@@ -45,7 +45,7 @@ def item_columns(trained: ItemVectors, histories: Sequences, params: Mapping[str
     histories : Sequences
         What was trained on, over the items of `trained`.
     params : dict
-        With `scoring`, `half_life`, `discount` and `ridge` of `recsys.Recommender`.
+        Settings of `recsys.Recommender`.
 
     Raises
     ------
@@ -101,9 +101,8 @@ def ridge_columns(
     from scipy.sparse import csr_array
 
     events = histories.take_users(draw_users(histories, MAX_STEPS))
-    features, steps = averages_before(
-        events, vectors, half_life=half_life, item_weights=item_weights
-    )
+    weighing: Any = {"half_life": half_life, "item_weights": item_weights}
+    features, steps = averages_before(events, vectors, **weighing)
     if len(steps) == 0:  # nobody has two events: nothing comes after anything
         return np.zeros((len(vectors), vectors.shape[1] + 1))
     level, spread = (f(features, axis=0, dtype=np.float64) for f in (np.mean, np.std))
