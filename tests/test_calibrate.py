@@ -96,9 +96,6 @@ def test_on_large_data_some_users_stand_for_all_and_the_epochs_follow_the_rule(e
     assert 5_000 < choice["n_train"] < 12_000
     assert {row["epochs"] for row in choice["tried"]} == {5}
     assert choice["chosen"]["epochs"] == default_epochs(len(events)) == 4
-    given = calibrate(events, params(epochs=2))
-    assert {row["epochs"] for row in given["tried"]} == {2}
-    assert "epochs" not in given["chosen"]
 
 
 def test_cosines_are_never_mixed_with_popularity_and_other_training_is_taken(events):

@@ -118,13 +118,10 @@ def test_what_was_there_stays_as_it_was(without, fresh, newcomers):
         for space in ("input", "output"):
             assert np.array_equal(fresh.item_vector(item, space), without.item_vector(item, space))
     for user in without.users[::25]:
-        assert np.array_equal(fresh.user_vector(user), without.user_vector(user))
-        before = list(without.recommend(user, k=30))
-        after = list(fresh.recommend(user, k=30, block=NEW))
-        assert [r[1:] for r in after] == [r[1:] for r in before]
+        assert list(fresh.recommend(user, k=30, block=NEW)) == list(without.recommend(user, k=30))
 
 
-def test_a_cold_item_is_served_explained_compared_marked_and_part_of_a_history(fresh, newcomers):
+def test_a_cold_item_is_served_explained_marked_and_part_of_a_history(fresh, newcomers):
     user = fresh.users[3]
     assert "cold" not in fresh.recommend(user).to_frame()
     fresh.add_items(newcomers)
@@ -214,7 +211,6 @@ def test_users_with_nothing_left_are_cold():
     with pytest.raises(ColdUserError):
         model.recommend(3)
     assert model.recommend(3, fallback="popularity").item_ids.tolist() == [20, 10]
-    assert model.users.tolist() == [1, 2, 3]
 
 
 def test_an_unknown_item_or_the_last_one_cannot_be_removed_and_none_need_be(fresh, sample):

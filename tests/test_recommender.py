@@ -173,9 +173,7 @@ def test_similar_users_and_items_are_the_nearest_by_cosine(model, sample_items):
 
 
 @pytest.mark.parametrize("kind", ["model", "cosine"])
-def test_explain_splits_the_score_into_a_share_per_watched_item_and_one_for_popularity(
-    kind, request, sample
-):
+def test_explain_splits_the_score_into_a_share_per_source(kind, request, sample):
     model = request.getfixturevalue(kind)
     user_id = model.users[1]
     top = model.recommend(user_id, k=1)[0]
@@ -203,7 +201,7 @@ def test_the_face_has_twenty_members_and_says_where_a_model_came_from(model, sam
     assert about["data"]["n_ratings"] == len(sample)
     assert set(about["seconds"]) == {"calibrate", "train", "readout", "index"}
     new = Recommender()
-    for ask in (lambda: new.recommend(1), lambda: new.users, lambda: new.save("x"), new.popular,
+    for ask in (lambda: new.recommend(1), lambda: new.users, lambda: new.save("x"),
                 lambda: new.update(sample), lambda: new.remove_items([1])):  # fmt: skip
         with pytest.raises(NotFittedError, match="call fit"):
             ask()
