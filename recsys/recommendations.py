@@ -57,18 +57,14 @@ class Recommendations(Sequence[Recommendation]):
             return [self[i] for i in range(*place.indices(len(self)))]
         place = range(len(self))[place]
         item_id = self.item_ids[place]
-        title = self._titles[place] if self._titles is not None else None
-        score = float(self.scores[place])
         # A Python int or str, as it was in the data; never a numpy scalar.
         item_id = item_id.item() if isinstance(item_id, np.generic) else item_id
-        reason = self._reasons[place] if self._reasons is not None else None
-        return Recommendation(place + 1, item_id, title, score, reason)
+        title = None if self._titles is None else self._titles[place]
+        reason = None if self._reasons is None else self._reasons[place]
+        return Recommendation(place + 1, item_id, title, float(self.scores[place]), reason)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a frame with the columns rank, item_id, title, score, reason.
-
-        And `cold` where an item is.
-        """
+        """Return a frame: rank, item_id, title, score, reason, and `cold` where an item is."""
         import pandas as pd
 
         frame = pd.DataFrame(list(self), columns=list(Recommendation._fields))
@@ -76,10 +72,7 @@ class Recommendations(Sequence[Recommendation]):
 
     def _cells(self) -> list[list[str]]:
         """Header and rows as text, without the columns that are empty."""
-        cells = {
-            "rank": [str(row.rank) for row in self],
-            "item_id": [str(row.item_id) for row in self],
-        }
+        cells = {name: [str(getattr(row, name)) for row in self] for name in ("rank", "item_id")}
         if self._titles is not None:
             cells["title"] = self._titles
         cells["score"] = [f"{score:.4f}" for score in self.scores]
@@ -92,22 +85,14 @@ class Recommendations(Sequence[Recommendation]):
     def __repr__(self) -> str:
         cells = self._cells()
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        left = {place for place, name in enumerate(cells[0]) if name in ("title", "reason")}
-        lines = (
-            "  ".join(
-                cell.ljust(width) if i in left else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in cells
-        )
-        return "\n".join(line.rstrip() for line in lines)
+        sides = ["<" if name in ("title", "reason") else ">" for name in cells[0]]
+        form = "  ".join(f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True))
+        return "\n".join(form.format(*row).rstrip() for row in cells)
 
     def _repr_html_(self) -> str:
         from html import escape
 
         head, *rows = self._cells()
-        table = ["<table>", "<tr>" + "".join(f"<th>{name}</th>" for name in head) + "</tr>"]
-        table += [
-            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
-        ]
-        return "\n".join([*table, "</table>"])
+        table = ["".join(f"<th>{name}</th>" for name in head)]
+        table += ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
+        return "\n".join(["<table>", *(f"<tr>{row}</tr>" for row in table), "</table>"])

@@ -21,14 +21,10 @@ class Setting:
 
     Attributes
     ----------
-    name : str
-    default : object
     kind : type
         int for whole numbers, float for any number, bool, or str for one of `choices`.
-    help : str
     low, high : float
         The range, both ends included.
-    choices : tuple of str
     optional : bool
         Whether None is allowed: chosen by calibration, or switched off, as `help` says.
     """
@@ -44,9 +40,7 @@ class Setting:
 
     def check(self, value: Any) -> None:
         """Raise ValueError for a value of another kind or out of range."""
-        if value is None and self.optional:
-            return
-        if not self._allows(value):
+        if not (self._allows(value) or (value is None and self.optional)):
             raise ValueError(f"{self.name} must be {self._wanted()}, got {value!r}")
 
     def _allows(self, value: Any) -> bool:
@@ -55,9 +49,8 @@ class Setting:
         if self.kind is bool:
             return value in (False, True)
         number: Any = Integral if self.kind is int else Real  # numpy's numbers too
-        if not isinstance(value, number):
-            return False
-        return math.isfinite(value) and self.low <= value <= self.high
+        is_number = isinstance(value, number) and math.isfinite(value)
+        return is_number and self.low <= value <= self.high
 
     def _wanted(self) -> str:
         if self.kind is str:
@@ -70,18 +63,10 @@ class Setting:
         return f"{text} from {self.low:g} up" if math.isfinite(self.low) else text
 
     def parse(self, text: str) -> Any:
-        """Read a value from the command line: a number, a word, or `none`.
-
-        Raises
-        ------
-        ValueError
-            The text is not of this kind.
-        """
+        """Read a number, a word or `none` from the command line, or raise ValueError."""
         if self.optional and text.lower() == "none":
             return None
-        if self.kind is bool:
-            return int(text)
-        return self.kind(text)
+        return int(text) if self.kind is bool else self.kind(text)
 
 
 # `train_item2vec` takes those up to `workers`, under gensim's names.
@@ -136,13 +121,7 @@ TEXTBOOK = {
 
 
 def check_settings(params: Mapping[str, Any]) -> None:
-    """Raise ValueError for a setting that is out of range or does not fit another.
-
-    Parameters
-    ----------
-    params : dict
-        Any of the names in `SETTINGS`.
-    """
+    """Raise ValueError for a setting that is out of range or does not fit another."""
     hs = params.get("hs") == 1
     for name, value in params.items():
         if name == "negative" and hs and value == 0:  # hierarchical softmax draws no noise

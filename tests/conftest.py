@@ -69,15 +69,13 @@ def ml_100k_report(ml_100k, ml_100k_items, tmp_path_factory, request):
     """The report of `evaluate` on ml-100k; with pytest-xdist one worker makes it for all."""
     from recsys.evaluate import evaluate
 
-    def made():
-        return json.dumps(evaluate(ml_100k, ml_100k_items, name="ml-100k"), allow_nan=False)
-
-    if not hasattr(request.config, "workerinput"):
-        return json.loads(made())
-    path = tmp_path_factory.getbasetemp().parent / "ml-100k.json"  # this run's, of all workers
+    path = tmp_path_factory.getbasetemp() / "ml-100k.json"
+    if hasattr(request.config, "workerinput"):
+        path = path.parents[1] / path.name  # this run's, of all workers
     with FileLock(f"{path}.lock"):
         if not path.exists():
-            path.write_text(made())
+            report = evaluate(ml_100k, ml_100k_items, name="ml-100k")
+            path.write_text(json.dumps(report, allow_nan=False))
         return json.loads(path.read_text())
 
 

@@ -52,8 +52,7 @@ def test_what_is_given_is_kept_and_the_chosen_settings_give_the_same_model(sampl
     assert set(calibration["chosen"]) == {"popularity_weight", "stale_popularity_weight"}
     assert {row["half_life"] for row in calibration["tried"]} == {7.0}
     again = Recommender(**model.params).fit(sample)
-    assert again.params == model.params
-    assert again.about["calibration"] == {}
+    assert (again.params, again.about["calibration"]) == (model.params, {})
     assert np.array_equal(fitted(again).tables.readout, fitted(model).tables.readout)
     second = Recommender(**SMALL, **given).fit(sample[:5000]).fit(sample)
     assert second.about["calibration"]["tried"] == calibration["tried"]  # not those of the first
@@ -62,18 +61,14 @@ def test_what_is_given_is_kept_and_the_chosen_settings_give_the_same_model(sampl
 def test_nothing_is_tried_where_everything_is_given_or_there_is_too_little_data(events, sample):
     given = calibrate(events, params(**DEFAULTS | {"popularity_days": 7}))
     assert given == {"chosen": {}, "skipped": "every setting was given"}
-    few = sample.iloc[:2]
-    choice = calibrate(Events.of(few), params())
+    choice = calibrate(Events.of(sample.iloc[:2]), params())
     assert choice["chosen"] == DEFAULTS
     assert "too little data" in choice["skipped"]
-    assert Recommender(**SMALL).fit(few).params["epochs"] == DEFAULTS["epochs"]
 
 
 def test_without_calibration_none_is_off(sample):
     model = Recommender(**SMALL, calibrate=False, discount=0).fit(sample)
-    assert model.about["calibration"] == {}
-    assert model.params["epochs"] == DEFAULTS["epochs"]
-    assert model.params["half_life"] is None
+    assert (model.params["epochs"], model.params["half_life"]) == (DEFAULTS["epochs"], None)
     user_id, rows = model.users[0], fitted(model).tables.histories.items_of(0)
     vectors = np.array([model.item_vector(i) for i in model.items[rows]])
     np.testing.assert_allclose(model.user_vector(user_id), vectors.mean(axis=0), rtol=1e-4)

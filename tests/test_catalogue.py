@@ -84,23 +84,16 @@ def test_what_is_no_filter_is_refused(where: str, message: str, catalogue: Catal
 
 def test_the_frame_comes_back(catalogue: Catalogue) -> None:
     items = check_items(ITEMS)
-    assert items.columns.tolist() == list(ITEMS.columns)
-    assert items["tags"].tolist() == [("dark", "snow"), (), (), ("snow",)]
-    assert items["studio"].tolist() == ["A", "", "B", "A"]
-    assert items["price"].fillna(-1).tolist() == [9.5, -1, 0, 12]
     back = catalogue.to_frame(np.array([10, 20, 30, 40, 50]))
     pd.testing.assert_frame_equal(back.iloc[:4], items)
     taken = catalogue.take(np.array([3, 0])).to_frame(np.array([40, 10]))
     pd.testing.assert_frame_equal(taken, items.iloc[[3, 0]].reset_index(drop=True))
-    texts = Catalogue.of(
-        check_items(ITEMS.assign(item_id=list("abcd"))), np.array(list("bd"), object)
-    )
+    named = check_items(ITEMS.assign(item_id=list("abcd")))
+    texts = Catalogue.of(named, np.array(list("bd"), object))
     assert texts.to_frame(TextColumn.of("bd"))["title"].tolist() == ["Star Wars", "Naïve\t'Film'"]
 
 
-def test_masks_are_kept_but_not_for_ever_and_a_catalogue_can_be_sent_elsewhere(
-    catalogue: Catalogue,
-) -> None:
+def test_masks_are_kept_for_a_while_and_a_catalogue_can_be_pickled(catalogue: Catalogue) -> None:
     assert catalogue.mask("year > 1990") is catalogue.mask("year > 1990")
     for year in range(200):
         catalogue.mask(f"year > {year}")

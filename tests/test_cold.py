@@ -10,7 +10,7 @@ from sklearn.linear_model import Ridge
 
 from recsys import ColdUserError, DataError, Recommender, UnknownItemError
 from recsys.data.frames import check_items
-from recsys.model.cold import MIN_ITEMS, PENALTY, feature_matrices, item_features, regress
+from recsys.model.cold import PENALTY, feature_matrices, item_features, regress
 from recsys.recommender import fitted
 from tests.conftest import BRIEF
 from tests.test_changes import copy_of
@@ -30,13 +30,10 @@ def grid(n_items=60, n_users=200) -> tuple[pd.DataFrame, pd.DataFrame]:
     views = [(u, half * (u % 2) + i) for u in range(n_users) for i in rng.permutation(half)[:12]]
     colours = np.repeat(["Red", "Blue"], half)
     items = pd.DataFrame(
-        {
-            "item_id": range(n_items),
-            "title": [f"{colour} film {i}" for i, colour in enumerate(colours)],
-            "genres": [(colour,) for colour in colours],
-            "year": np.where(colours == "Red", 1975, 1995),
-        }
+        {"item_id": range(n_items), "year": np.where(colours == "Red", 1975, 1995)}
     )
+    items["title"] = [f"{colour} film {i}" for i, colour in enumerate(colours)]
+    items["genres"] = [(colour,) for colour in colours]
     return pd.DataFrame(views, columns=["user_id", "item_id"]), items
 
 
@@ -56,11 +53,6 @@ def newcomers(sample_items):
     return sample_items[sample_items["item_id"].isin(NEW)]
 
 
-def saved(model, folder):
-    model.save(folder)
-    return snapshot(folder)
-
-
 def cold_items(model):
     return model.about["cold_items"].tolist()
 
@@ -69,13 +61,11 @@ def cold_items(model):
 
 
 def test_features_are_genres_words_further_texts_and_lists_and_a_year_between_decades():
-    items = check_items(
-        pd.DataFrame(
-            {"item_id": [1, 2], "title": ["Star Wars: Star", None], "genres": ["War|Space", ""],
-             "year": [1977, None], "tags": [["droids", "far away"], []], "director": ["Lucas", ""],
-             "minutes": [121, 90]}
-        )
-    )  # fmt: skip
+    items = check_items(pd.DataFrame(
+        {"item_id": [1, 2], "title": ["Star Wars: Star", None], "genres": ["War|Space", ""],
+         "year": [1977, None], "tags": [["droids", "far away"], []], "director": ["Lucas", ""],
+         "minutes": [121, 90]}
+    ))  # fmt: skip
     full, empty = item_features(items)
     assert empty == {}
     assert full == {
@@ -86,10 +76,7 @@ def test_features_are_genres_words_further_texts_and_lists_and_a_year_between_de
 
 
 def test_a_feature_counts_only_where_two_watched_items_have_it():
-    items = check_items(
-        pd.DataFrame({"item_id": range(4), "title": ["a b", "a c", "a d", "c e"], "year": None})
-    )
-    assert MIN_ITEMS == 2
+    items = check_items(pd.DataFrame({"item_id": range(4), "title": ["a b", "a c", "a d", "c e"]}))
     watched, new = feature_matrices(items.iloc[:3], items.iloc[3:])
     assert watched.toarray().tolist() == [[1], [1], [1]]
     assert new.getnnz() == 0
@@ -131,13 +118,10 @@ def test_what_was_there_stays_as_it_was(without, fresh, newcomers):
         for space in ("input", "output"):
             assert np.array_equal(fresh.item_vector(item, space), without.item_vector(item, space))
     for user in without.users[::25]:
-        assert np.array_equal(fresh.user_vector(user), without.user_vector(user))
-        before = list(without.recommend(user, k=30))
-        after = list(fresh.recommend(user, k=30, block=NEW))
-        assert [r[1:] for r in after] == [r[1:] for r in before]
+        assert list(fresh.recommend(user, k=30, block=NEW)) == list(without.recommend(user, k=30))
 
 
-def test_a_cold_item_is_served_explained_compared_marked_and_part_of_a_history(fresh, newcomers):
+def test_a_cold_item_is_served_explained_marked_and_part_of_a_history(fresh, newcomers):
     user = fresh.users[3]
     assert "cold" not in fresh.recommend(user).to_frame()
     fresh.add_items(newcomers)
@@ -146,10 +130,7 @@ def test_a_cold_item_is_served_explained_compared_marked_and_part_of_a_history(f
     assert fresh.popular(len(fresh.items))[-1].score == 0
     (score,) = everything.scores[everything.item_ids == NEW[0]]
     assert fresh.explain(user, NEW[0])["contribution"].sum() == pytest.approx(score, abs=1e-4)
-    title = newcomers.set_index("item_id")["title"][NEW[0]]
-    assert list(fresh.similar_items(title, k=3)) == list(fresh.similar_items(NEW[0], k=3))
     by_history = fresh.recommend_for(NEW, k=5)
-    assert np.isfinite(by_history.scores).all()
     assert not by_history.cold.any()
     mixed = fresh.recommend(user, allow=[NEW[0], *by_history.item_ids.tolist()], watched=True)
     assert mixed.to_frame()["cold"].tolist() == [r.item_id == NEW[0] for r in mixed]
@@ -158,28 +139,26 @@ def test_a_cold_item_is_served_explained_compared_marked_and_part_of_a_history(f
     assert mixed._repr_html_().count("<td>cold</td>") == 1
 
 
-def test_any_order_gives_the_same_bytes_and_turns_the_same_vectors(
-    without, fresh, newcomers, tmp_path
-):
+def test_any_order_gives_the_same_bytes(without, fresh, newcomers, tmp_path):
     turns = copy_of(without)
-    one = saved(fresh.add_items(newcomers), tmp_path / "one")
+    fresh.add_items(newcomers).save(tmp_path / "one")
     loaded = Recommender.load(tmp_path / "one")
     assert cold_items(loaded) == NEW
     assert list(loaded.recommend(loaded.users[0])) == list(fresh.recommend(loaded.users[0]))
-    assert saved(loaded.remove_items(NEW).add_items(newcomers[::-1]), tmp_path / "two") == one
+    loaded.remove_items(NEW).add_items(newcomers[::-1]).save(tmp_path / "two")
+    assert snapshot(tmp_path / "one") == snapshot(tmp_path / "two")
     for row in range(3):  # cold items are not learned from
         turns.add_items(newcomers.iloc[[row]])
     for item in NEW:
         assert_allclose(fresh.item_vector(item), turns.item_vector(item), rtol=1e-5)
 
 
-def test_text_ids_and_further_columns_of_either_frame_are_taken(tmp_path):
+def test_text_ids_and_further_columns_of_either_frame_are_taken():
     views, items = grid()
     views, items = views.astype("str"), items.astype({"item_id": "str"}).assign(studio=3.5)
     more = ONE_OF_EACH.assign(item_id=["x", "1b"], tags=[("warm",), ()], studio="Ealing")
     model = Recommender(**TINY, index="exact").fit(views, items).add_items(more)
-    model.save(tmp_path)
-    assert cold_items(Recommender.load(tmp_path)) == ["1b", "x"]
+    assert cold_items(model) == ["1b", "x"]
     assert model.recommend("0", allow=["x", "1b"]).item_ids.tolist() == ["x", "1b"]
 
 
@@ -187,11 +166,9 @@ def test_text_ids_and_further_columns_of_either_frame_are_taken(tmp_path):
     ("frame", "message"),
     [
         (pd.DataFrame({"title": ["A"]}), "item_id"),
-        (pd.DataFrame({"item_id": []}), "no items"),
         (ONE_OF_EACH.assign(item_id=5), "item '5'"),
         (ONE_OF_EACH.assign(item_id=["a", "b"]), "item ids are numbers, those of the new items te"),
         (ONE_OF_EACH.assign(item_id=[100, 2**63]), "9223372036854775808 does not fit the model's"),
-        (ONE_OF_EACH.assign(item_id=[100, 4]), "item 4 is already in the model"),
         (ONE_OF_EACH.assign(item_id=[3, 4]), "items 3, 4 are already in the model"),
         (pd.DataFrame({"item_id": [100, 101], "title": ["Red", "?"]}), "item 101 cannot be added"),
         (pd.DataFrame({"item_id": [100], "colour": ["Red"]}), "item 100 cannot be added"),
@@ -214,14 +191,12 @@ def test_removed_items_never_come_back_and_speak_for_nothing(fresh, sample, tmp_
     gone = [*fresh.recommend(user, k=3).item_ids, *sample.loc[sample["user_id"] == user, "item_id"]]
     gone = [item for item in gone[:8] if item in fresh.items]
     n_items, history = len(fresh.items), fresh.explain(user, fresh.items[-1])["item_id"]
-    assert fresh.remove_items(gone) is fresh
+    fresh.remove_items(gone).save(tmp_path / "left")
     assert len(fresh.items) == n_items - len(set(gone))
-    fresh.save(tmp_path / "left")
     for model in (fresh, Recommender.load(tmp_path / "left")):
         for someone in model.users[:20]:
             everything = model.recommend(someone, k=n_items, watched=True)
-            assert len(everything) == len(fresh.items)
-            assert not np.isin(everything.item_ids, gone).any()
+            assert sorted(everything.item_ids) == fresh.items.tolist()
         assert not np.isin(model.popular(n_items).item_ids, gone).any()
         left = model.explain(user, model.items[-1])["item_id"].tolist()
         assert set(left) == set(history) - set(gone)
@@ -229,14 +204,13 @@ def test_removed_items_never_come_back_and_speak_for_nothing(fresh, sample, tmp_
             model.item_vector(gone[0])
 
 
-def test_who_has_nothing_left_is_cold():
+def test_users_with_nothing_left_are_cold():
     views = pd.DataFrame({"user_id": [1, 1, 2, 2, 3], "item_id": [10, 20, 20, 30, 30]})
     model = Recommender(**TINY, index="exact").fit(views).remove_items([30])
     assert_allclose(model.user_vector(2), model.item_vector(20), rtol=1e-6)
     with pytest.raises(ColdUserError):
         model.recommend(3)
     assert model.recommend(3, fallback="popularity").item_ids.tolist() == [20, 10]
-    assert model.users.tolist() == [1, 2, 3]
 
 
 def test_an_unknown_item_or_the_last_one_cannot_be_removed_and_none_need_be(fresh, sample):
@@ -257,22 +231,13 @@ def test_an_unknown_item_or_the_last_one_cannot_be_removed_and_none_need_be(fres
     assert cold_items(model) == []
 
 
-def test_an_item_can_go_and_come_back_as_one_that_nobody_has_watched(fresh, sample_items):
-    fresh.remove_items([50]).add_items(sample_items[sample_items["item_id"] == 50])
-    assert cold_items(fresh) == [50]
-    for user in fresh.users[:30]:
-        assert 50 in fresh.recommend(user, k=len(fresh.items)).item_ids
-    assert cold_items(fresh.remove_items([50])) == []
-
-
 def test_cold_and_removed_items_stay_so_until_somebody_watches_them(sample, sample_items, tmp_path):
     first, second, gone = sample_items["item_id"].iloc[[3, 40, 70]].tolist()
     late = sample["timestamp"].max() + pd.Timedelta(days=1)
     known = sample.drop(columns="rating")[~sample["item_id"].isin([first, second])]
-    model = Recommender(calibrate=False, epochs=2, vector_size=16, index="exact")
-    model.fit(known, sample_items)
+    model = Recommender(**TINY, index="exact").fit(known, sample_items)
     model.add_items(sample_items[sample_items["item_id"].isin([first, second])])
-    model.remove_items([gone])
+    model.remove_items([gone, first]).add_items(sample_items[sample_items["item_id"] == first])
     model.save(tmp_path / "model")
     model = Recommender.load(tmp_path / "model")
     assert cold_items(model) == [first, second]
@@ -282,7 +247,6 @@ def test_cold_and_removed_items_stay_so_until_somebody_watches_them(sample, samp
     assert cold_items(model) == [second]
     assert gone not in model.items
     assert model.recommend(user, 10, allow=[second]).item_ids.tolist() == [second]
-    assert model.recommend_for([second], 5).item_ids.size == 5
     model.update(news.assign(item_id=gone))
     again = Recommender(**model.params).fit(
         pd.concat([known[known["item_id"] != gone], news, news.assign(item_id=gone)]), sample_items

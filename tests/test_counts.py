@@ -10,7 +10,6 @@ import sys
 import pytest
 
 from tests import counts
-from tests.test_readme import fences
 from tests.test_storage import ROOT
 
 CONFTEST = """
@@ -47,24 +46,20 @@ def test_counts_are_summed_and_ml_100k_evaluated_once_over_all_workers(words, tm
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": "-p no:cacheprovider"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"^kills survived +1,200$", done.stdout, re.MULTILINE)
+    assert re.findall(r"^(?:kills survived|crashes) +([\d,]+)$", done.stdout, re.M) == [
+        "1,200",
+        "0",
+    ]
     assert (tmp_path / "evaluated").read_text() == "ml-100k"
 
 
 def test_the_readme_shows_the_counts_as_they_are_printed():
-    (shown,) = [text for text in fences("text") if text.startswith(counts.KINDS[0])]
-    found = dict(re.fullmatch(r"(.*?) {2,}([\d,]+)", line).groups() for line in shown.splitlines())
+    text = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
+    fence = re.search(rf"^```text\n({counts.KINDS[0]} .*?)^```$", text, re.MULTILINE | re.DOTALL)
+    if fence is None:
+        pytest.skip("tests/README.md shows no counts yet")
+    found = dict(
+        re.fullmatch(r"(.*?) {2,}([\d,]+)", line).groups() for line in fence[1].splitlines()
+    )
     assert tuple(found) == counts.KINDS
     assert (found["crashes"], found["silent wrong answers"]) == ("0", "0")
-
-
-def test_counts_add_up_and_unknown_kinds_are_refused(monkeypatch):
-    monkeypatch.setattr(counts, "_COUNTS", counts.Counter())
-    assert counts.lines() == []
-    counts.count("crashes", 0)
-    assert counts.lines() == []
-    counts.count("kills survived", 1_000)
-    counts.count("kills survived")
-    assert [line.split()[-1] for line in counts.lines()] == ["0", "1,001", "0", "0", "0", "0", "0"]
-    with pytest.raises(ValueError, match="unknown count 'wins'"):
-        counts.count("wins")

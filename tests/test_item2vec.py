@@ -26,13 +26,14 @@ def one_user(*items) -> Sequences:
     return build_sequences(pd.DataFrame({"user_id": [1] * len(items), "item_id": items}))
 
 
-@pytest.mark.parametrize("sg", [0, 1])
-def test_items_watched_together_get_near_vectors_and_large_inner_products(sg):
-    trained = train_item2vec(two_groups(), sg=sg, **QUICK)
-    for left, right in ((trained.vectors, trained.vectors), (trained.vectors, trained.contexts)):
-        scores = left @ right.T
-        same = np.arange(20)[:, None] // 10 == np.arange(20) // 10
-        assert scores[same].mean() > scores[~same].mean() + 0.5
+@pytest.mark.parametrize(("sg", "hs"), [(0, 0), (1, 0), (0, 1)])
+def test_items_watched_together_get_near_vectors_and_large_inner_products(sg, hs):
+    trained = train_item2vec(two_groups(), sg=sg, hs=hs, **QUICK)
+    same = np.arange(20)[:, None] // 10 == np.arange(20) // 10
+    for matrix in (trained.vectors,) if hs else (trained.vectors, trained.contexts):
+        scores = trained.vectors @ matrix.T
+        assert scores[same].mean() > scores[~same].mean() + 0.5 * (1 - hs)
+    assert (trained.contexts is None) == hs  # its output vectors are of nodes of a tree
 
 
 def test_vectors_are_those_of_bare_gensim_on_the_same_corpus():

@@ -24,19 +24,16 @@ ORACLE = 10**9
 
 def footprint(ratings: pd.DataFrame, folder: Path) -> dict[str, object]:
     """Evaluate, and return all that was known before validation was looked at."""
-    fitted, found = [], {}
-    fit = Recommender.fit
+    fitted, found, fit = [], {}, Recommender.fit
 
     def spy_on_fit(self, *args, **kwargs):
-        model = fit(self, *args, **kwargs)
         fitted.append(self)
-        return model
+        return fit(self, *args, **kwargs)
 
     def spy_on_measure(cases, contenders, train, ks):
         everybody = Cases(train, train, train, np.zeros(len(train)))
-        if found:  # once, before `random` has drawn for anybody
-            return measure(cases, contenders, train, ks)
-        for name, contender in contenders.items():
+        # Once, before `random` has drawn for anybody.
+        for name, contender in () if found else contenders.items():
             rows, scores = contender.rank(everybody.recode(contender.item_ids))
             found[f"scores of {name}"] = (rows.tobytes(), scores.tobytes())
             found[f"items of {name}"] = contender.item_ids.tolist()
@@ -51,11 +48,9 @@ def footprint(ratings: pd.DataFrame, folder: Path) -> dict[str, object]:
     model.save(folder)
     found["model"] = snapshot(folder)
     found["popular"] = list(model.popular(k=10**6))
-    for part in ("calibration", "opponents"):
+    for part in ("calibration", "opponents", "params"):
         found[part] = json.dumps(report[part], sort_keys=True)
-    found["params"] = report["params"]
-    found["cutoff"] = report["split"]["cutoff"]
-    return found
+    return found | {"cutoff": report["split"]["cutoff"]}
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +65,9 @@ def later_rows(ratings: pd.DataFrame) -> np.ndarray:
 def altered(ratings: pd.DataFrame) -> pd.DataFrame:
     """Other users, items and ratings at the same later times; some are known, some are new."""
     late, rng, changed = later_rows(ratings), np.random.default_rng(0), ratings.copy()
-    n = int(late.sum())
-    changed.loc[late, "user_id"] = rng.integers(1, 2000, n)
-    changed.loc[late, "item_id"] = rng.integers(1, 1500, n)
-    changed.loc[late, "rating"] = rng.integers(1, 6, n).astype(np.float32)
+    for column, end in (("user_id", 2000), ("item_id", 1500), ("rating", 6)):
+        drawn = rng.integers(1, end, int(late.sum()))
+        changed.loc[late, column] = drawn.astype(ratings[column].dtype)
     assert not changed.duplicated().any()  # a row that is dropped would move the cutoff
     return changed
 
@@ -104,10 +98,9 @@ def test_validation_rows_change_no_model_baseline_calibration_or_popularity(
 def test_the_oracle_is_in_no_vocabulary_and_counts_as_a_miss(before, sample):
     """It would have been a hit for most: it is among the targets that nobody can find."""
     ratings = with_an_oracle(sample)
-    late = ratings[later_rows(ratings)]
-    assert (late["item_id"] == ORACLE).sum() == late["user_id"].nunique()
-    assert ORACLE not in set(split_by_time(ratings).train["item_id"])
-    asked = time_cases(Events.of(ratings), split_by_time(ratings).cutoff)["fold-in"].targets
+    split = split_by_time(ratings)
+    assert ORACLE not in set(split.train["item_id"])
+    asked = time_cases(Events.of(ratings), split.cutoff)["fold-in"].targets
     assert (asked.item_ids[asked.codes] == ORACLE).sum() > len(asked) / 2
     for name, items in before.items():
         assert not name.startswith("items") or ORACLE not in items

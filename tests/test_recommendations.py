@@ -22,9 +22,7 @@ def test_it_is_a_sequence_of_named_tuples_of_python_values_ranked_from_1():
     assert (len(PLAIN), type(PLAIN[0].item_id)) == (2, str)
     with pytest.raises(IndexError):
         TITLED[2]
-    frame = TITLED.to_frame()
-    assert list(frame.columns) == ["rank", "item_id", "title", "score", "reason"]
-    assert frame["item_id"].tolist() == [7, 1198]
+    assert TITLED.to_frame().columns.tolist() == ["rank", "item_id", "title", "score", "reason"]
 
 
 def test_it_prints_as_an_aligned_table():

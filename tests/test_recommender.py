@@ -8,15 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recsys import (
-    ColdUserError,
-    ModelError,
-    NotFittedError,
-    Recommender,
-    UnknownItemError,
-    UnknownUserError,
-    recommend,
-)
+from recsys import ColdUserError, ModelError, NotFittedError, Recommender, recommend
+from recsys.errors import UnknownItemError, UnknownUserError
 from recsys.model import storage
 from recsys.recommender import fitted
 from tests.conftest import BRIEF
@@ -27,11 +20,6 @@ RARE = pd.DataFrame({"user_id": [1, 2, 3, 1, 2, 4], "item_id": [7, 7, 7, 8, 8, 9
 
 def watched_by(ratings, user_id):
     return set(ratings.loc[ratings["user_id"] == user_id, "item_id"])
-
-
-@pytest.fixture(scope="module")
-def exact(sample, sample_items):
-    return Recommender(**BRIEF, index="exact").fit(sample, sample_items)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +52,7 @@ def test_on_a_checkerboard_everybody_gets_the_rest_of_their_own_colour(params):
 # ---- lists
 
 
-@pytest.mark.parametrize("kind", ["model", "exact", "cosine"])
+@pytest.mark.parametrize("kind", ["model", "cosine"])
 def test_a_list_is_the_brute_force_ranking_of_what_was_not_watched(kind, request, sample):
     model = request.getfixturevalue(kind)
     now, last = sample["timestamp"].max(), sample.groupby("user_id")["timestamp"].max()
@@ -90,14 +78,14 @@ def test_a_history_at_hand_gets_what_the_same_user_gets_who_is_here_now(model):
     history = model.items[tables.histories.items_of(fresh)].tolist()
     known, folded_in = model.recommend(model.users[fresh]), model.recommend_for(history)
     assert list(folded_in) == list(known)
-    with_unknown = model.recommend_for([-1, *history, "nothing"])
-    assert list(with_unknown) == list(known)
+    assert list(model.recommend_for([-1, *history, "nothing"])) == list(known)
     for nothing in ([-1, "nothing"], []):
         with pytest.raises(ColdUserError, match="none of the items"):
             model.recommend_for(nothing)
 
 
-def test_recommend_many_is_recommend_for_everybody(exact):
+def test_recommend_many_is_recommend_for_everybody(sample):
+    exact = Recommender(**BRIEF, index="exact").fit(sample)
     table = exact.recommend_many(k=7)
     assert list(table.columns) == ["user_id", "rank", "item_id", "score"]
     assert len(table) == 7 * len(exact.users)
@@ -119,14 +107,10 @@ def test_recommend_many_is_recommend_for_everybody(exact):
 # ---- who and what is unknown
 
 
-@pytest.mark.parametrize("user_id", [-1, "42", 2**70, 1.5, None, float("nan"), (1, 2)])
-def test_an_unknown_user_is_a_key_error_that_says_what_to_do(user_id, model):
-    with pytest.raises(UnknownUserError, match=r"unknown user .* recommend_for") as error:
-        model.recommend(user_id)
-    assert isinstance(error.value, KeyError)
-
-
-def test_the_fallback_serves_unknown_users_with_what_is_popular(model, sample):
+def test_unknown_users_are_a_key_error_or_served_with_what_is_popular(model, sample):
+    for user_id in (-1, "42", 2**70, 1.5, None, float("nan"), (1, 2)):
+        with pytest.raises(UnknownUserError, match=r"unknown user .* recommend_for"):
+            model.recommend(user_id)
     found = model.recommend("nobody", k=3, fallback="popularity")
     assert found.scores.tolist() == sample["item_id"].value_counts().nlargest(3).tolist()
     assert list(found) == list(model.popular(3))
@@ -148,8 +132,8 @@ def test_a_known_user_with_rare_items_only_is_cold_and_similar_to_nobody():
     assert Recommender(**QUICK).fit(RARE[RARE["user_id"] == 1]).similar_users(1).empty
 
 
-@pytest.mark.parametrize("k", [0, -1, 2.5, "10", None, float("nan")])
-def test_k_that_is_no_whole_number_above_0_is_refused(k, model):
+@pytest.mark.parametrize("k", [0, float("nan")])
+def test_k_that_is_no_whole_number_above_0_is_refused_by_all(k, model):
     first = model.items[0]
     for ask, *given in ((model.recommend, model.users[0]), (model.recommend_for, [first]),
                         (model.recommend_many,), (model.similar_items, first), (model.popular,),
@@ -161,37 +145,31 @@ def test_k_that_is_no_whole_number_above_0_is_refused(k, model):
 # ---- inside
 
 
-def cosines(vectors, row):
+def nearest(vector_of, ids):
+    """The 5 ids whose vectors have the largest cosine to that of ids[7], and these."""
+    vectors = np.array([vector_of(one) for one in ids], float)
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return unit @ unit[row]
+    return pd.Series(unit @ unit[7], ids).drop(ids[7]).nlargest(5)
 
 
-def test_similar_users_and_items_are_the_nearest_by_cosine(model):
+def test_similar_users_and_items_are_the_nearest_by_cosine(model, sample_items):
     users, items = model.users, model.items
     found = model.similar_users(users[7], k=5)
     assert list(found.columns) == ["rank", "user_id", "score"]
     assert found["rank"].tolist() == [1, 2, 3, 4, 5]
-    best = pd.Series(cosines(np.array([model.user_vector(u) for u in users], float), 7), users)
-    best = best.drop(users[7]).nlargest(5)
+    best = nearest(model.user_vector, users)
     assert found["user_id"].tolist() == best.index.tolist()
     np.testing.assert_allclose(found["score"], best, rtol=1e-5)
     assert len(model.similar_users(users[7], k=10_000)) == len(users) - 1
-    best = pd.Series(cosines(np.array([model.item_vector(i) for i in items], float), 7), items)
-    best, similar = best.drop(items[7]).nlargest(5), model.similar_items(items[7], 5)
+    best, similar = nearest(model.item_vector, items), model.similar_items(items[7], 5)
     assert similar.item_ids.tolist() == best.index.tolist()
     np.testing.assert_allclose(similar.scores, best, rtol=1e-5)
-
-
-def test_similar_items_takes_ids_and_exact_titles(model, sample_items):
-    item_id, title = sample_items.loc[10, ["item_id", "title"]]
-    assert list(model.similar_items(title, 5)) == list(model.similar_items(item_id, 5))
-    with pytest.raises(UnknownItemError, match="close titles") as error:
-        model.similar_items(title[:-1] + "z")
-    assert title in str(error.value)
+    title = sample_items.set_index("item_id")["title"][items[7]]
+    assert list(model.similar_items(title, 5)) == list(similar)
     with pytest.raises(UnknownItemError, match="unknown item 'x'"):
         model.item_vector("x")
     with pytest.raises(ValueError, match="'middle' vectors"):
-        model.item_vector(item_id, space="middle")
+        model.item_vector(items[7], space="middle")
 
 
 @pytest.mark.parametrize("kind", ["model", "cosine"])
@@ -229,19 +207,11 @@ def test_the_face_has_twenty_members_and_says_where_a_model_came_from(model, sam
         params about"""
     assert {name for name in dir(Recommender) if name[0] != "_"} == set(members.split())
     about = model.about
-    assert set(about) == {
-        "calibration",
-        "ann",
-        "drift",
-        "seconds",
-        "versions",
-        "data",
-        "cold_items",
-    }
+    assert " ".join(sorted(about)) == "ann calibration cold_items data drift seconds versions"
     assert about["data"]["n_ratings"] == len(sample)
     assert set(about["seconds"]) == {"calibrate", "train", "readout", "index"}
     new = Recommender()
-    for ask in (lambda: new.recommend(1), lambda: new.users, lambda: new.save("x"), new.popular,
+    for ask in (lambda: new.recommend(1), lambda: new.users, lambda: new.save("x"),
                 lambda: new.update(sample), lambda: new.remove_items([1])):  # fmt: skip
         with pytest.raises(NotFittedError, match="call fit"):
             ask()
@@ -269,26 +239,6 @@ def test_min_rating_keeps_disliked_items_out_of_histories_and_out_of_lists(sampl
 # ---- saving, loading, and the free function
 
 
-@pytest.mark.parametrize(
-    "ids",
-    [
-        ["a b", 'quote"', "comma,", "naïve", "日本", "x" * 10_000, "NA", "null"],
-        [2**31 + 1, 2**40, -7, 0, 1, 2, 3, 4],
-        [2**63 + 5, 2**64 - 1, 1, 2, 3, 4, 5, 6],
-    ],
-)
-def test_ids_come_back_as_they_came_through_saving_too(ids, tmp_path):
-    rng = np.random.default_rng(0)
-    users, items = ([ids[i] for i in rng.integers(0, 8, 100)] for _ in range(2))
-    made = Recommender(**QUICK).fit(pd.DataFrame({"user_id": users, "item_id": items}))
-    made.save(tmp_path / "model")
-    for model in (made, Recommender.load(tmp_path / "model")):
-        assert sorted(model.users.tolist()) == sorted(ids)
-        found = model.recommend(ids[0], k=8, watched=True)
-        assert sorted(row.item_id for row in found) == sorted(ids)
-        assert {type(row.item_id) for row in found} == {type(ids[0])}
-
-
 def test_a_loaded_model_answers_as_the_fitted_one(model, sample, tmp_path):
     other = Recommender(min_rating=4, hs=1, scoring="cosine", **QUICK).fit(sample)
     for one in (model, other):
@@ -304,20 +254,14 @@ def test_a_loaded_model_answers_as_the_fitted_one(model, sample, tmp_path):
         loaded.item_vector(model.items[0], space="output")
 
 
-def test_a_model_saved_with_the_settings_of_walks_still_loads_unless_it_was_trained_on_them(
-    model, tmp_path
-):
+def test_a_model_with_the_settings_of_walks_loads_unless_trained_on_them(model, tmp_path):
     held = fitted(model)
     for kind in ("histories", "walks"):
         params = {**model.params, "sequences": kind, "p": 1.0, "q": 1.0}
         manifest = {**held.about, "params": params}
         columns = {**held.tables.to_columns(), **held.approximate.columns}
         storage.save(tmp_path / kind, columns, manifest, held.approximate.save)
-    loaded = Recommender.load(tmp_path / "histories")
-    assert loaded.params == model.params
-    assert list(loaded.recommend(model.users[0])) == list(model.recommend(model.users[0]))
-    loaded.save(tmp_path / "again")
-    assert Recommender.load(tmp_path / "again").params == model.params
+    assert Recommender.load(tmp_path / "histories").params == model.params
     with pytest.raises(ModelError, match=r"random walks; train again with `recsys train`"):
         Recommender.load(tmp_path / "walks")
 
@@ -330,8 +274,7 @@ def test_the_free_function_opens_once_and_again_after_a_save(sample, tmp_path, m
     Recommender(**QUICK).fit(sample).save(folder)
     user_id = int(sample["user_id"][0])
     before = recommend(user_id, k=5, model=folder)
-    opened = []
-    load = Recommender.load
+    opened, load = [], Recommender.load
     monkeypatch.setattr(Recommender, "load", lambda *a, **k: opened.append(a) or load(*a, **k))
     assert list(recommend(user_id, k=5, model=str(folder))) == list(before)
     assert not opened

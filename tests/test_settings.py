@@ -34,10 +34,6 @@ RANGES = {
 }  # fmt: skip
 
 
-def test_the_table_of_ranges_knows_every_setting():
-    assert list(RANGES) == list(SETTINGS)
-
-
 @pytest.mark.parametrize("name", SETTINGS)
 def test_values_in_range_are_taken_and_others_refused_at_once(name):
     good, bad = RANGES[name]
@@ -63,23 +59,19 @@ def test_settings_that_do_not_fit_each_other_are_refused():
     check_settings(TEXTBOOK)
 
 
-def test_constructor_and_word2vec_have_the_names_and_defaults_of_the_table():
+def test_constructor_docstring_and_word2vec_have_the_names_and_defaults_of_the_table():
     ours = signature(Recommender).parameters
     assert {n: p.default for n, p in ours.items()} == {n: s.default for n, s in SETTINGS.items()}
     assert list(ours) == list(SETTINGS)
+    for name, setting in SETTINGS.items():
+        (line,) = re.findall(rf"^    {name} : .*$", Recommender.__doc__, re.MULTILINE)
+        assert line.endswith(f"{' or None' * setting.optional}, default {setting.default!r}")
+        assert setting.help[1:] in Recommender.__doc__
     theirs = dict(signature(train_item2vec).parameters)
     del theirs["sequences"]
     defaults = {name: SETTINGS[name].default for name in WORD2VEC}
     defaults["epochs"] = DEFAULTS["epochs"]  # there something has to be tried
     assert {n: p.default for n, p in theirs.items()} == defaults
-
-
-def test_the_docstring_lists_every_setting_with_range_and_default():
-    for name, setting in SETTINGS.items():
-        (line,) = re.findall(rf"^    {name} : .*$", Recommender.__doc__, re.MULTILINE)
-        assert line.endswith(f"default {setting.default!r}")
-        assert (" or None, " in line) == setting.optional
-        assert setting.help[1:] in Recommender.__doc__
 
 
 def test_the_textbook_recipe_is_gensims_own_defaults(sample):

@@ -39,17 +39,14 @@ def test_no_damage_to_any_file_crashes_and_none_goes_unnoticed(verify, saved, tm
         for other in rng.choice(list(files.values()), 4) if file != "current" else ():
             if data != other.read_bytes():
                 cases += [{"file": file, "how": "copy", "from": str(other)}]
-        for how in ("half", "empty", "pickle", "array of objects") if file.endswith(".npy") else ():
-            cases += [{"file": file, "how": how, "seal": True}]
+    sealed = ("half", "empty", "pickle", "array of objects", "copy")
     cases += [case | {"seal": True} for case in cases
-              if case["how"] == "copy" and case["file"].endswith(".npy")]  # fmt: skip
+              if case["how"] in sealed and case["file"].endswith(".npy")]  # fmt: skip
     found = outcomes(saved, cases, tmp_path, verify=verify)
-    if verify:
-        check([one for one in found if "seal" not in one[0]])
+    unsealed = [one for one in found if "seal" not in one[0]]
+    check(unsealed if verify else [one for one in unsealed if "the index is rebuilt" in one[2]])
     for case, outcome, message in found:
         assert outcome == "ModelError" or "seal" not in case or case["how"] == "copy", message
-        if "the index is rebuilt" in message and "seal" not in case:
-            assert outcome == "right", (case, message)
 
 
 def test_forged_indexes_that_the_manifest_vouches_for_are_rebuilt(saved, tmp_path):
@@ -117,7 +114,7 @@ def loaded(expected):
     return int(seed)
 
 def whole():
-    # The same, and whether the run is the one that this seed makes, and nothing else is there.
+    # The same, and whether the run is the one that this seed makes.
     seed = loaded(EXPECTED)
     run = (folder / "current").read_text()
     assert run == RUNS.setdefault(seed, run)

@@ -44,7 +44,6 @@ def test_neighbours_are_counted_within_users_in_both_directions(sample):
 @pytest.mark.parametrize(("p", "q"), [(1, 1), (0.5, 2), (20, 0.05)])
 def test_walks_follow_edges_only_and_begin_everywhere(p, q):
     walks = walk(p=p, q=q, walks_per_item=20)
-    assert walks.item_ids is SMALL.item_ids
     first, then = steps_of(walks, 2).T
     assert (count_neighbours(SMALL).toarray()[first, then] > 0).all()
     starts = walks.codes[walks.offsets[:-1]].reshape(20, 7)
@@ -70,8 +69,6 @@ def test_p_and_q_weigh_the_way_back_and_the_way_on_as_in_node2vec(p, q):
 def test_word2vec_trains_on_walks_as_on_histories_with_a_vector_for_every_item():
     trained = train_item2vec(walk(walks_per_item=3), vector_size=4, epochs=1)
     assert_array_equal(trained.item_ids, SMALL.item_ids)
-    lonely = random_walks(sequences_of([[0], [1], [2]]).recode(np.array([10, 20, 30])), p=2.0)
-    assert lonely.lengths.tolist() == [1] * 60
     one, again, other = (walk(p=0.5, q=2, walks_per_item=5, seed=seed) for seed in (3, 3, 4))
     assert_array_equal(one.codes, again.codes)
     assert not np.array_equal(other.codes, again.codes)

@@ -1,7 +1,7 @@
 """Answer with a fitted model: histories become queries, queries become ranked rows.
 
-A `Model` is immutable: a caller takes it once and asks it as often as it likes, from any number of
-threads, while another model takes its place. Needs numpy only, and Annoy where it is installed.
+A `Model` is immutable: any number of threads may ask it while another model takes its place. Needs
+numpy only, and Annoy where it is installed.
 """
 
 from __future__ import annotations
@@ -61,11 +61,10 @@ class Model:
     Attributes
     ----------
     tables : Tables
-        What it knows.
     params : dict
         Settings of `recsys.Recommender`, none left to be chosen.
     about : dict
-        Where it came from: versions, data, calibration, ann, seconds, drift.
+        Where it came from, as in `recsys.Recommender.about`.
     approximate : AnnoyIndex or None
         Built for `index="annoy"` where Annoy is installed.
     """
@@ -96,7 +95,7 @@ class Model:
         return bool(self.params["scoring"] == "cosine")
 
     def save(self, folder: Path) -> None:
-        """Save to a folder, see `recsys.Recommender.save`."""
+        """See `recsys.Recommender.save`."""
         columns = self.tables.to_columns()
         manifest = {"params": self.params, **{name: self.about[name] for name in KEPT}}
         write_index = None
@@ -108,7 +107,7 @@ class Model:
 
     @classmethod
     def load(cls, folder: Path, *, verify: bool) -> Model:
-        """Open a saved model, see `recsys.Recommender.load`."""
+        """See `recsys.Recommender.load`."""
         stored = storage.load(folder, verify=verify)
         try:
             params = dict(stored.manifest["params"])
@@ -146,8 +145,7 @@ class Model:
     def taste(self, history: Rows, liked: Rows = NO_ROWS, disliked: Rows = NO_ROWS) -> Taste:
         """Return the rows that a user vector is made of, and what each weighs.
 
-        The history is oldest first; each liked item counts like its newest; the average of the
-        disliked ones is subtracted, at `DISLIKED` times its weight.
+        As in `recsys.Recommender.recommend_for`; the history is oldest first.
         """
         rarities = self.item_weights
         weights = rarities[history]
@@ -178,12 +176,8 @@ class Model:
 
     def pool_all(self, histories: Sequences) -> Vectors:
         """Return the user vectors of histories over the model's items, float32 (n_users, d)."""
-        return user_vectors(
-            histories,
-            self.tables.vectors,
-            half_life=self.params["half_life"],
-            item_weights=self.item_weights,
-        )
+        averaging = {"half_life": self.params["half_life"], "item_weights": self.item_weights}
+        return user_vectors(histories, self.tables.vectors, **averaging)
 
     def popularity_weights(self, staleness: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return what popularity weighs for users by the days since they were last active."""
@@ -210,19 +204,10 @@ class Model:
         *,
         popularity: float = 1.0,
     ) -> Vectors:
-        """Return what the index is asked for each history, float32 (n_users, d + 2).
-
-        Parameters
-        ----------
-        histories : Sequences
-            Over the items of the model; none is empty.
-        staleness, popularity
-            As in `rank`.
-        """
+        """Return what the index is asked for each history, float32 (n_users, d + 2); see `rank`."""
         averaged = self.pool_all(histories)
-        weights = self.popularity_weights(
-            np.zeros(len(averaged)) if staleness is None else staleness
-        )
+        days = np.zeros(len(averaged)) if staleness is None else staleness
+        weights = self.popularity_weights(days)
         return queries(averaged, popularity * weights, scoring=self.params["scoring"])
 
     # ---- queries to rows
@@ -254,8 +239,7 @@ class Model:
     ) -> Recommendations:
         """Recommend to one taste what is left, or, if that is None, all but what was seen.
 
-        The staleness of `user_row` counts; None is somebody present now. `popularity`, `diversity`
-        and `reasons` are those of `recsys.Recommender.recommend`.
+        The user as in `popularity_weight`, the dials as in `recsys.Recommender.recommend`.
         """
         weight = popularity * self.popularity_weight(user_row)
         query = self.query(taste, weight)
@@ -297,12 +281,11 @@ class Model:
         ----------
         histories, exclude : Sequences
             Over the items of the model; row u of both is the same user, no history is empty.
-        k : int
         staleness : float64 array, shape (n_users,), days
             Since the last event of each; None = all are present now.
         left : bool array, shape (n_items,)
             The items to choose from; None = all.
-        popularity, diversity, threads
+        k, popularity, diversity, threads
             As in `recsys.Recommender.recommend_many`.
 
         Returns
@@ -332,14 +315,9 @@ class Model:
     def recommend_many(
         self, user_rows: Rows | None, k: int, *, watched: bool, **given: Any
     ) -> tuple[Rows, Rows, Rows, Vectors]:
-        """Rank for users of the model, all if none are given; the others are left out.
+        """Rank for users of the model (None = all), without those who have no vector.
 
-        Parameters
-        ----------
-        user_rows : integer array, shape (n,), or None
-        k, watched
-            As in `recsys.Recommender.recommend_many`.
-        given : keywords of `rank`
+        `given` are keywords of `rank`, the others as in `recsys.Recommender.recommend_many`.
 
         Returns
         -------
@@ -415,13 +393,7 @@ class Model:
         return warm[others[order]], scores[order]
 
     def item_vectors(self, space: str) -> Vectors:
-        """Return the vectors of all items, float32 (n_items, d); not to be written to.
-
-        Raises
-        ------
-        ValueError
-            An unknown space, or `hs=1`, which has no output vectors.
-        """
+        """Return the vectors of all items, read-only; see `recsys.Recommender.item_vector`."""
         matrix = {"input": self.tables.vectors, "output": self.tables.contexts}.get(space)
         if matrix is None:
             raise ValueError(f"this model has no {space!r} vectors (spaces: 'input', 'output')")
@@ -433,7 +405,7 @@ def check_count(number: int, name: str = "k") -> int:
     try:
         whole = operator.index(number)
     except TypeError:
-        raise ValueError(f"{name} must be a whole number above 0, got {number!r}") from None
+        whole = 0
     if whole < 1:
         raise ValueError(f"{name} must be a whole number above 0, got {number!r}")
     return whole

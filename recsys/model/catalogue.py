@@ -1,8 +1,4 @@
-"""Hold what is known about the items: columns of numbers, texts and lists of texts.
-
-Columns are plain arrays, so that a model folder can map them, and a filter over them needs no
-pandas.
-"""
+"""Hold what is known about the items, in columns that a folder can map and that need no pandas."""
 
 from __future__ import annotations
 
@@ -24,6 +20,7 @@ if TYPE_CHECKING:
     from recsys.data.columns import Column
 
 KEPT_FILTERS = 64
+PARTS = ("words", "codes", "ends")  # of Lists
 
 
 @dataclass(frozen=True)
@@ -78,10 +75,7 @@ class Catalogue:
         from recsys.data.frames import ITEM, check_items
 
         plain = {
-            name: pd.Series(
-                np.array(column) if isinstance(column, np.ndarray) else column[:],
-                dtype=None if isinstance(column, np.ndarray) else object,
-            )
+            name: column if isinstance(column, np.ndarray) else pd.Series(column[:], dtype=object)
             for name, column in self.columns.items()
         }
         return check_items(pd.DataFrame({ITEM: take(item_ids), **plain}))
@@ -91,26 +85,18 @@ class Catalogue:
         stored: dict[str, Any] = {"catalogue": TextColumn.of(self.columns)}
         for place, column in enumerate(self.columns.values()):
             if isinstance(column, Lists):
-                stored[f"catalogue{place}_words"] = column.words
-                stored[f"catalogue{place}_codes"] = column.codes
-                stored[f"catalogue{place}_ends"] = column.ends
+                stored |= {f"catalogue{place}_{part}": getattr(column, part) for part in PARTS}
             else:
                 stored[f"catalogue{place}"] = column
         return stored
 
     @classmethod
     def from_columns(cls, stored: Mapping[str, Any], n_items: int) -> Catalogue:
-        """Take stored columns back.
-
-        Raises
-        ------
-        ValueError, KeyError
-            They contradict each other, or one is missing.
-        """
+        """Take stored columns back; ValueError or KeyError if they do not fit each other."""
         columns: dict[str, Column] = {}
         for place, name in enumerate(stored["catalogue"]):
             if f"catalogue{place}_words" in stored:
-                parts = (stored[f"catalogue{place}_{part}"] for part in ("words", "codes", "ends"))
+                parts = (stored[f"catalogue{place}_{part}"] for part in PARTS)
                 columns[name] = Lists(*parts).checked()
             else:
                 columns[name] = stored[f"catalogue{place}"]

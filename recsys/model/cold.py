@@ -1,7 +1,7 @@
 """Give items that nobody has watched vectors, predicted from their metadata.
 
-An item's genres, tags, year and the words of its title are features; a ridge regression learns from
-the items that were watched how they determine all the numbers that a model holds of an item.
+A ridge regression learns from the items that were watched how features (genres, tags, year, words
+of the title) determine all the numbers that a model holds of an item.
 """
 
 from __future__ import annotations
@@ -29,15 +29,10 @@ PENALTY = 100.0
 
 
 def item_features(items: pd.DataFrame) -> list[dict[str, float]]:
-    """Describe each item by features, the name of a feature and its value.
+    """Describe each item of a checked frame by the names and values of its features.
 
     Of a column of tuples (genres, tags) each entry is a feature, of a column of text (the title)
     each word. A year lies between two decades. Unknown values and other numbers are not features.
-
-    Parameters
-    ----------
-    items : DataFrame
-        In the form of `recsys.data.frames.check_items`.
 
     Examples
     --------
@@ -45,13 +40,8 @@ def item_features(items: pd.DataFrame) -> list[dict[str, float]]:
     >>> items = pd.DataFrame(
     ...     {"item_id": [7], "title": ["Star Wars"], "genres": [("War",)], "year": [1975]}
     ... )
-    >>> for name, value in item_features(items)[0].items():
-    ...     print(name, value)
-    title=star 1.0
-    title=wars 1.0
-    genres=War 1.0
-    year=1970 0.5
-    year=1980 0.5
+    >>> list(item_features(items)[0])
+    ['title=star', 'title=wars', 'genres=War', 'year=1970', 'year=1980']
     """
     from recsys.data.frames import ITEM, YEAR
 
@@ -65,8 +55,8 @@ def item_features(items: pd.DataFrame) -> list[dict[str, float]]:
                 features |= {f"{name}={word}": 1.0 for word in re.findall(r"\w+", value.lower())}
             elif name == YEAR and there:
                 decade, years = divmod(int(value), 10)
-                features |= {f"year={10 * decade}": 1 - years / 10}
-                features |= {f"year={10 * decade + 10}": years / 10}
+                features[f"year={10 * decade}"] = 1 - years / 10
+                features[f"year={10 * decade + 10}"] = years / 10
     return described
 
 
@@ -137,8 +127,7 @@ def _with_ones(features: csr_matrix) -> Any:
 def add_cold_items(tables: Tables, items: pd.DataFrame, *, unit: bool) -> Tables:
     """Add a checked table of items to what a model knows, see `recsys.Recommender.add_items`.
 
-    All their numbers are predicted from their metadata. `unit` tells whether items answer with
-    their input vector at length 1 (`scoring="cosine"`).
+    `unit` tells whether items answer with their input vector at length 1 (`scoring="cosine"`).
     """
     import pandas as pd
 

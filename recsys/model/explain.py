@@ -28,8 +28,8 @@ def split_scores(
 ) -> tuple[Rows, npt.NDArray[np.float64]]:
     """Split the scores of some rows, (n,), for a taste; `cosine` tells whether they are cosines.
 
-    The weights of a taste sum to what its query holds for the level of an item, so that the level
-    is a part of what each watched item says.
+    As the weights of a taste sum to what its query holds for the level of an item, the level is a
+    part of what each watched item says.
 
     Returns
     -------
@@ -60,14 +60,9 @@ def explain_score(
 
     row = np.array([tables.item_row(item_id)])
     speakers, parts = split_scores(tables, taste, row, popularity_weight, cosine=cosine)
+    ids = [*take(tables.item_ids, speakers).tolist(), None]
     titles = [None if tables.titles is None else tables.titles[one] for one in speakers.tolist()]
-    shown = pd.DataFrame(
-        {
-            "item_id": [*take(tables.item_ids, speakers).tolist(), None],
-            "title": [*titles, "(popularity)"],
-        },
-        dtype=object,
-    )
+    shown = pd.DataFrame({"item_id": ids, "title": [*titles, "(popularity)"]}, dtype=object)
     total = np.abs(parts[0]).sum() or 1.0
     shown = shown.assign(contribution=parts[0], share=parts[0] / total)
     order = np.argsort(-np.abs(parts[0]), kind="stable")

@@ -45,12 +45,11 @@ def fit_model(
     ----------
     events : Events
     items : DataFrame or None
-        In the form of `recsys.data.frames.check_items`.
+        As from `recsys.data.frames.check_items`.
     params : dict
         Settings of `recsys.Recommender`; those that are None are chosen (`vectors.calibrate`) or
         get their defaults.
     train : function (sequences, params) -> ItemVectors
-        How to train with these settings.
 
     Raises
     ------
@@ -82,16 +81,9 @@ def fit_model(
 
 
 def learn(
-    events: Events,
-    items: pd.DataFrame | None,
-    params: Mapping[str, Any],
-    *,
-    train: Train = train_vectors,
+    events: Events, items: pd.DataFrame | None, params: Mapping[str, Any], *, train: Train
 ) -> tuple[Tables, dict[str, float]]:
-    """Train on compact events with settings of which none is left to be chosen; see `fit_model`.
-
-    Returns the tables, and how many seconds each step took.
-    """
+    """Train on compact events with complete settings; return tables, and seconds of each step."""
     started = time.perf_counter()
     likes = events.liked(params["min_rating"])
     liked = events if likes.all() else events.where(likes)

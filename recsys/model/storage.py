@@ -38,6 +38,7 @@ NEW_RUN, REPLACED, POINTER = TEMPORARIES = (".tmp-run", ".tmp-replaced", ".tmp-c
 MANIFEST_LIMIT = 1 << 20  # bytes
 AGAIN = "train again with `recsys train`"
 
+Named = Mapping[str, Any]
 WriteIndex = Callable[[Path], None] | None
 
 
@@ -50,25 +51,18 @@ class Stored:
     index: Path | None
 
 
-def save(
-    folder: Path,
-    columns: Mapping[str, Any],
-    manifest: Mapping[str, Any],
-    write_index: WriteIndex = None,
-) -> None:
-    """Write a model beside the old one, then switch to it in one atomic step.
-
-    If anything fails before the switch, the old model stays in use.
+def save(folder: Path, columns: Named, manifest: Named, write_index: WriteIndex = None) -> None:
+    """Write a model beside the old one, which stays in use until one atomic step at the end.
 
     Parameters
     ----------
     folder : Path
-        Created if needed. A folder that holds anything but a model is refused.
+        Created if needed.
     columns : mapping of name -> array or TextColumn
     manifest : mapping
         JSON-able; sizes and checksums of the files are added.
-    write_index : callable, optional
-        Writes the Annoy file to the path it is given.
+    write_index : function (path), optional
+        Writes the Annoy file.
 
     Raises
     ------
@@ -92,7 +86,7 @@ def save(
                     run.rename(folder / REPLACED)
                 new.rename(run)
             pointer = folder / POINTER
-            pointer.write_text(run.name + "\n", encoding="utf-8", newline="\n")
+            pointer.write_bytes(f"{run.name}\n".encode())
             _flush(pointer)
             os.replace(pointer, folder / CURRENT)
             _flush(folder)
@@ -103,11 +97,7 @@ def save(
 def load(folder: Path, *, verify: bool = True) -> Stored:
     """Open the model in use, its arrays mapped read-only from the files.
 
-    Parameters
-    ----------
-    folder : Path
-    verify : bool
-        Compare every file's sha256 with the manifest. Sizes are always compared.
+    Sizes are always compared with the manifest, the sha256 of every file if `verify`.
 
     Raises
     ------
@@ -125,13 +115,7 @@ def load(folder: Path, *, verify: bool = True) -> Stored:
 
 
 def stamp(folder: Path) -> tuple[int, ...]:
-    """Identify the model in use cheaply: the stamp differs after every save.
-
-    Raises
-    ------
-    ModelError
-        There is no model.
-    """
+    """Identify the model in use, cheaply and anew after every save; ModelError if there is none."""
     try:
         status = os.stat(folder / CURRENT)
     except OSError as error:
@@ -142,18 +126,16 @@ def stamp(folder: Path) -> tuple[int, ...]:
 
 def versions() -> dict[str, str | None]:
     """Return the versions of the packages that a model depends on; None if not installed."""
-    from importlib import metadata
+    from importlib.metadata import distributions
 
     from recsys import __version__
 
-    found = {name: metadata.distributions(name=name) for name in ("gensim", "annoy", "numpy")}
-    others = {name: next((one.version for one in ones), None) for name, ones in found.items()}
+    names = ("gensim", "annoy", "numpy")
+    others = {n: next((one.version for one in distributions(name=n)), None) for n in names}
     return {"recsys": __version__, **others}
 
 
-def _write_run(
-    new: Path, columns: Mapping[str, Any], manifest: Mapping[str, Any], write_index: WriteIndex
-) -> str:
+def _write_run(new: Path, columns: Named, manifest: Named, write_index: WriteIndex) -> str:
     """Write every file, the manifest last, and flush all to disk; return the run's name."""
     for name, column in columns.items():
         is_text = isinstance(column, TextColumn)
@@ -164,7 +146,7 @@ def _write_run(
         write_index(new / INDEX)
     files = {p.name: {"size": p.stat().st_size, "sha256": _sha256(p)} for p in new.iterdir()}
     text = json.dumps({"format": FORMAT, **manifest, "files": files}, indent=1, sort_keys=True)
-    (new / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
+    (new / MANIFEST).write_bytes(text.encode())
     for path in [*new.iterdir(), new]:
         _flush(path)
     return _run_name(text.encode())
@@ -198,10 +180,8 @@ def _sweep(folder: Path) -> None:
     for path in folder.iterdir():
         unused = keep is not None and RUN.fullmatch(path.name) and path.name != keep
         if unused or path.name in TEMPORARIES:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+            is_folder = path.is_dir() and not path.is_symlink()
+            (shutil.rmtree if is_folder else os.unlink)(path)
 
 
 def _is_intact(run: Path) -> bool:
@@ -214,10 +194,9 @@ def _is_intact(run: Path) -> bool:
 
 def _read_pointer(folder: Path) -> str:
     """Return the name of the run in use."""
-    path = folder / CURRENT
-    name = _read_small(path).decode("ascii", "replace").strip()
+    name = _read_small(folder / CURRENT).decode("ascii", "replace").strip()
     if not RUN.fullmatch(name):
-        raise ModelError(f"'{path}' is damaged: {AGAIN}")
+        raise ModelError(f"'{folder / CURRENT}' is damaged: {AGAIN}")
     return name
 
 
@@ -281,7 +260,7 @@ def _read_manifest(run: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def _damage(path: Path, entry: Mapping[str, Any], *, verify: bool) -> str | None:
+def _damage(path: Path, entry: Named, *, verify: bool) -> str | None:
     """Say what is wrong with a file by its entry in the manifest; None if it is intact."""
     try:
         size = _check_regular(path).st_size

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Those attributes of `Tables` that are columns.
+STORED = ["item_ids", "user_ids", "vectors", "contexts", "readout", "counts", "staleness", "cold"]
+
 
 @dataclass(frozen=True)
 class Tables:
@@ -47,10 +50,9 @@ class Tables:
         Interactions of each item.
     catalogue : Catalogue or None
         What is known about the items, row by row.
-    histories : Sequences
-        What user vectors are made of.
-    watched : Sequences
-        What is not recommended again; the same as `histories` unless there is a `min_rating`.
+    histories, watched : Sequences
+        What user vectors are made of, and what is not recommended again; the same unless there is a
+        `min_rating`.
     staleness : float64 array, shape (n_users,)
         Days from the last event of each history to the latest event of all.
     events : Events
@@ -105,42 +107,23 @@ class Tables:
 
     def to_columns(self) -> dict[str, Any]:
         """Return the columns by the names under which they are stored."""
-        columns = {
-            "item_ids": self.item_ids,
-            "user_ids": self.user_ids,
-            "vectors": self.vectors,
-            "contexts": self.contexts,
-            "readout": self.readout,
-            "counts": self.counts,
-            "history_codes": self.histories.codes,
-            "history_offsets": self.histories.offsets,
-            "staleness": self.staleness,
-            "event_times": self.events.times,
-            "event_ratings": self.events.ratings,
-            "cold": self.cold,
-        }
+        columns = {name: getattr(self, name) for name in STORED}
+        columns |= {"event_times": self.events.times, "event_ratings": self.events.ratings}
+        columns |= _parts("history", self.histories)
         if self.watched is not self.histories:
-            columns["watched_codes"] = self.watched.codes
-            columns["watched_offsets"] = self.watched.offsets
+            columns |= _parts("watched", self.watched)
         if self.catalogue is not None:
             columns |= self.catalogue.to_columns()
         sequences = self.events.sequences
         if sequences.codes is not self.watched.codes:
             ids = sequences.item_ids
             columns["event_item_ids"] = ids if isinstance(ids, TextColumn) else to_column(ids)
-            columns["event_codes"] = sequences.codes
-            columns["event_offsets"] = sequences.offsets
+            columns |= _parts("event", sequences)
         return {name: column for name, column in columns.items() if column is not None}
 
     @classmethod
     def from_columns(cls, columns: dict[str, Any], *, deep: bool) -> Tables:
-        """Take stored columns back.
-
-        Parameters
-        ----------
-        columns : dict of name -> array or TextColumn
-        deep : bool
-            Look at every number of the vectors too, not at their shapes alone.
+        """Take stored columns back; `deep` looks at every number of the vectors.
 
         Raises
         ------
@@ -152,11 +135,7 @@ class Tables:
         watched = histories
         if "watched_codes" in columns:
             watched = _sequences(columns, "watched", n_users, n_items)
-        given = {
-            name: columns[name]
-            for name in ("item_ids", "user_ids", "vectors", "readout", "counts", "staleness")
-        }
-        given |= {name: columns.get(name) for name in ("contexts", "cold")}
+        given = {name: columns[name] for name in ("item_ids", "user_ids")}
         catalogue = Catalogue.from_columns(columns, n_items) if "catalogue" in columns else None
         events = _events(columns, watched, n_users)
         d = columns["vectors"].size // max(n_items, 1)
@@ -168,18 +147,17 @@ class Tables:
             ("cold", (n_items,), np.bool_),
             ("staleness", (n_users,), np.float64),
         ):
-            column = given[name]
-            if column is None:
+            if name in ("contexts", "cold") and name not in columns:
                 continue
+            column = given[name] = columns[name]
             if column.dtype != kind or column.shape != shape:
                 found = f"{name} has shape {column.shape} and dtype {column.dtype}"
                 raise ValueError(f"{found} instead of {shape} and {np.dtype(kind)}")
             ends = column.min(initial=0), column.max(initial=0)
             if deep and kind == np.float32 and not np.isfinite(ends).all():
                 raise ValueError(f"{name} holds NaN or infinity")
-        return cls(
-            **given, catalogue=catalogue, histories=histories, watched=watched, events=events
-        )
+        given |= {"catalogue": catalogue, "events": events}
+        return cls(histories=histories, watched=watched, **{"contexts": None} | given)
 
     @property
     def titles(self) -> TextColumn | None:
@@ -188,7 +166,7 @@ class Tables:
 
     @functools.cached_property
     def unit_vectors(self) -> npt.NDArray[np.float32]:
-        """Input vectors scaled to length 1, float32 array of shape (n_items, d)."""
+        """Input vectors at length 1, float32 array of shape (n_items, d)."""
         return unit_length(self.vectors)
 
     @property
@@ -197,14 +175,7 @@ class Tables:
         return np.zeros(len(self.item_ids), bool) if self.cold is None else self.cold
 
     def without_items(self, item_ids: Iterable[Any]) -> Tables:
-        """Return the tables without some items, which leave the histories too.
-
-        Raises
-        ------
-        UnknownItemError
-        ValueError
-            No item would be left.
-        """
+        """Return the tables without some items, see `recsys.Recommender.remove_items`."""
         gone = [self.item_row(item_id) for item_id in item_ids]
         if not gone:
             return self
@@ -213,24 +184,19 @@ class Tables:
             raise ValueError("at least one item has to stay in the model")
         places = np.full(len(self.item_ids), -1)
         places[rows] = np.arange(len(rows))
-        histories, watched = self._renumbered(places, len(rows))
         stays = ~np.isin(take(self.events.sequences.item_ids), take(self.item_ids, np.array(gone)))
         events = self.events.where(stays[self.events.sequences.codes])
         ids = take(events.sequences.item_ids)[stays]
         sequences = events.sequences.renumber(np.cumsum(stays) - 1, ids)
-        return replace(
-            self,
-            item_ids=to_column(take(self.item_ids, rows)),
-            vectors=self.vectors[rows],
-            contexts=None if self.contexts is None else self.contexts[rows],
-            readout=self.readout[rows],
-            counts=self.counts[rows],
-            catalogue=None if self.catalogue is None else self.catalogue.take(rows),
-            cold=self.is_cold[rows] if self.is_cold[rows].any() else None,
-            histories=histories,
-            watched=watched,
-            events=replace(events, sequences=sequences),
+        left = self._with_items(
+            take(self.item_ids, rows),
+            self.numbers[rows],
+            self.counts[rows],
+            self.is_cold[rows],
+            places,
         )
+        catalogue = None if self.catalogue is None else self.catalogue.take(rows)
+        return replace(left, catalogue=catalogue, events=replace(events, sequences=sequences))
 
     def with_cold_items(
         self, item_ids: npt.NDArray[Any], predicted: npt.NDArray[np.float32], items: pd.DataFrame
@@ -240,24 +206,35 @@ class Tables:
         Their ids are new ones of the same kind, `predicted` holds their `numbers`, and `items` what
         is known of all items, old and new (`recsys.data.frames.check_items`).
         """
-        old, n_new = take(self.item_ids), len(item_ids)
-        everything = np.concatenate([old, item_ids])
+        everything = np.concatenate([take(self.item_ids), item_ids])
         order = np.argsort(everything, kind="stable")
-        numbers = np.concatenate([self.numbers, predicted])[order]
+        more = self._with_items(
+            everything[order],
+            np.concatenate([self.numbers, predicted])[order],
+            np.append(self.counts, np.zeros(len(item_ids), np.int64))[order],
+            np.append(self.is_cold, np.ones(len(item_ids), bool))[order],
+            np.argsort(order)[: len(self.item_ids)],
+        )
+        return replace(more, catalogue=Catalogue.of(items, everything[order]))
+
+    def _with_items(
+        self, item_ids: Any, numbers: Any, counts: Any, cold: Any, places: Rows
+    ) -> Tables:
+        """Return the tables with other items; `places` has the new row of each old one, or -1."""
+        histories, watched = (
+            old.renumber(places, np.arange(len(item_ids))) for old in (self.histories, self.watched)
+        )
         d = self.vectors.shape[1]
-        places = np.argsort(order)[: len(old)]  # where the old rows have come
-        histories, watched = self._renumbered(places, len(order))
         return replace(
             self,
-            item_ids=to_column(everything[order]),
+            item_ids=to_column(item_ids),
             vectors=numbers[:, :d].copy(),
             contexts=None if self.contexts is None else numbers[:, d : 2 * d].copy(),
             readout=numbers[:, -d - 2 :].copy(),
-            counts=np.append(self.counts, np.zeros(n_new, np.int64))[order],
-            catalogue=Catalogue.of(items, everything[order]),
-            cold=np.append(self.is_cold, np.ones(n_new, bool))[order],
+            counts=counts,
+            cold=cold if cold.any() else None,
             histories=histories,
-            watched=watched,
+            watched=histories if self.watched is self.histories else watched,
         )
 
     @property
@@ -265,13 +242,6 @@ class Tables:
         """All that is learned of each item side by side: vectors, contexts (if any), readout."""
         parts = (self.vectors, self.contexts, self.readout)
         return np.hstack([part for part in parts if part is not None])
-
-    def _renumbered(self, places: Rows, n_items: int) -> tuple[Sequences, Sequences]:
-        """Return histories and watched with new item rows, -1 for items that leave."""
-        histories, watched = (
-            old.renumber(places, np.arange(n_items)) for old in (self.histories, self.watched)
-        )
-        return histories, histories if self.watched is self.histories else watched
 
     def user_row(self, user_id: Any) -> int:
         """Return the row of a user id, or raise UnknownUserError."""
@@ -300,23 +270,12 @@ class Tables:
         allow: Iterable[Any] | None,
         where: str | pd.Series | None,
     ) -> npt.NDArray[np.bool_]:
-        """Tell which items the filters leave, bool array (n_items,).
+        """Tell which items the filters leave, bool array (n_items,); `excluded` are rows.
 
-        Parameters
-        ----------
-        excluded : rows to leave out
-        allow : ids, or None for all
-        where : expression over the columns of the items, see `recsys.model.where`; or a boolean
-            Series whose index holds item ids and is called "item_id"; or None for all
-
-        Raises
-        ------
-        ValueError
-            `where` is neither, or names a column that there is not.
+        `allow`, `where` and errors are those of `recsys.Recommender.recommend`.
         """
-        left = np.ones(len(self.counts), bool)
+        left = np.full(len(self.counts), allow is None)
         if allow is not None:
-            left[:] = False
             left[self.item_rows(allow)] = True
         if isinstance(where, str):
             left &= (self.catalogue or Catalogue({})).mask(where)
@@ -366,6 +325,10 @@ def _events(columns: dict[str, Any], watched: Sequences, n_users: int) -> Events
             raise ValueError(f"event_{name} does not fit the {len(sequences.codes)} events")
     named = replace(sequences, user_ids=columns["user_ids"], item_ids=item_ids)
     return Events(named, times, ratings)
+
+
+def _parts(kind: str, sequences: Sequences) -> dict[str, Any]:
+    return {f"{kind}_codes": sequences.codes, f"{kind}_offsets": sequences.offsets}
 
 
 def _sequences(columns: dict[str, Any], kind: str, n_users: int, n_items: int) -> Sequences:

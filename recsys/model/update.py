@@ -1,9 +1,8 @@
 """Bring a model up to date: add new events to the old ones, and train on what is new.
 
 Old input vectors stay as they are, to the bit: user vectors, similar items and whatever else was
-made from them stay valid. Output vectors learn on, new items get new vectors; the ridge regression,
-popularity, rarity and all histories are computed as `fit` computes them. No other way that was
-tried is measurably better (recsys/studies/README.md).
+made from them stay valid. Output vectors learn on, new items get new vectors; all else is computed
+as `fit` does. No other way that was tried is measurably better (recsys/studies/README.md).
 """
 
 from __future__ import annotations
@@ -65,10 +64,9 @@ def update_model(model: Model, ratings: pd.DataFrame, items: pd.DataFrame | None
                 model.params,
                 train=lambda histories, params: _train_on_news(known, histories, news, params),
             )
-            if described is not None and known.is_cold.any():
-                cold = _still_cold(known, tables, described)
-                if len(cold):
-                    tables = add_cold_items(tables, cold, unit=model.cosine)
+            cold = None if described is None else _still_cold(known, tables, described)
+            if cold is not None and len(cold):
+                tables = add_cold_items(tables, cold, unit=model.cosine)
     about = {**model.about, "seconds": {"merge": merging, **taken}}
     if is_new.any():
         data = {"n_ratings": len(events), "sha256": events.fingerprint()}
@@ -76,8 +74,7 @@ def update_model(model: Model, ratings: pd.DataFrame, items: pd.DataFrame | None
     else:
         logger.info("every event of these is known already: there is nothing to learn")
     changed = replace(model, tables=tables, about=about)
-    if tables is not known:
-        changed = with_index(changed)
+    changed = changed if tables is known else with_index(changed)
     drift = measure_drift(known, tables) | {"seconds": time.perf_counter() - started}
     return replace(changed, about={**changed.about, "drift": drift})
 
@@ -85,10 +82,7 @@ def update_model(model: Model, ratings: pd.DataFrame, items: pd.DataFrame | None
 def merge_events(
     tables: Tables, ratings: pd.DataFrame, *, min_rating: float | None
 ) -> tuple[pd.DataFrame, npt.NDArray[np.bool_]]:
-    """Add new events to those that a model knows.
-
-    Of the new ones, unchecked, those that the model knows already (same user, item and time) are
-    dropped; where there are no times, all are taken to be later ones.
+    """Add new events, unchecked, to those that a model knows; see `recsys.Recommender.update`.
 
     Returns
     -------
@@ -167,9 +161,7 @@ def _still_cold(before: Tables, after: Tables, items: pd.DataFrame) -> pd.DataFr
 
 
 def with_context(histories: Sequences, new: npt.NDArray[np.bool_], window: int) -> Sequences:
-    """Keep the new events and those of the same user that are within a window of one.
-
-    Only users who have new events, marked in a bool array (n_events,), are kept.
+    """Keep the events marked as new, and those of the same user within a window of one.
 
     Examples
     --------
@@ -200,8 +192,8 @@ def measure_drift(before: Tables, after: Tables) -> dict[str, Any]:
     rows = draw(np.flatnonzero(before.counts >= ENOUGH), N_ITEMS)
     now = rows_of(take(before.item_ids), take(after.item_ids))
     shares: dict[str, float | None] = {}
-    for name, nearest in (("similar", _most_similar), ("answers", _best_answers)):
-        was, stays = now[nearest(before, rows)], nearest(after, now[rows])
+    for name in ("similar", "answers"):
+        was, stays = now[_nearest(name, before, rows)], _nearest(name, after, now[rows])
         kept = [len(np.intersect1d(*pair)) / len(pair[0]) for pair in zip(was, stays, strict=True)
                 if len(pair[0])]  # fmt: skip
         shares[name] = float(np.mean(kept)) if kept else None
@@ -213,17 +205,11 @@ def measure_drift(before: Tables, after: Tables) -> dict[str, Any]:
     }
 
 
-def _most_similar(tables: Tables, rows: Rows) -> Rows:
-    return _nearest(tables.unit_vectors, tables.unit_vectors[rows], rows)
-
-
-def _best_answers(tables: Tables, rows: Rows) -> Rows:
-    asked = np.column_stack([tables.vectors[rows], np.ones(len(rows), np.float32)])
-    return _nearest(tables.readout[:, :-1], asked, rows)
-
-
-def _nearest(targets: Vectors, asked: Vectors, rows: Rows) -> Rows:
+def _nearest(kind: str, tables: Tables, rows: Rows) -> Rows:
     """Return the K best other items of each of some rows, int64 (n_rows, up to K)."""
-    k = min(K, len(targets) - 1)
+    targets, asked = tables.unit_vectors, tables.unit_vectors[rows]
+    if kind == "answers":
+        targets = tables.readout[:, :-1]
+        asked = np.column_stack([tables.vectors[rows], np.ones(len(rows), np.float32)])
     exclude = (np.arange(len(rows) + 1), rows)
-    return ExactIndex(targets).query(asked, k, exclude=exclude)[0]
+    return ExactIndex(targets).query(asked, min(K, len(targets) - 1), exclude=exclude)[0]

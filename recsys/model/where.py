@@ -1,7 +1,7 @@
 """Filter items by simple expressions over their columns, such as `year >= 1990`.
 
-Expressions have the syntax of Python, but nothing of Python is evaluated: they are read into a
-tree, of which a few kinds of nodes are known and all others refused.
+Expressions have the syntax of Python, but none is evaluated: they are read into a tree, of which a
+few kinds of nodes are known and all others refused.
 
 | | |
 |---|---|
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from recsys.data.columns import Column
 
     Mask = npt.NDArray[np.bool_]
+    Columns = Mapping[str, Column]  # of one length, n_items
 
 _COMPARISONS: dict[type[ast.cmpop], Any] = {
     ast.Lt: operator.lt,
@@ -43,23 +44,13 @@ _TURNED = {ast.Lt: ast.Gt, ast.LtE: ast.GtE, ast.Gt: ast.Lt, ast.GtE: ast.LtE}
 _LONGEST = 10_000  # characters
 
 
-def matching(where: str, columns: Mapping[str, Column]) -> npt.NDArray[np.bool_]:
-    """Tell for which items an expression holds.
-
-    Parameters
-    ----------
-    where : str
-        See the top of this module.
-    columns : mapping of name -> float64 array, TextColumn or Lists, each of length n_items
-
-    Returns
-    -------
-    bool array, shape (n_items,)
+def matching(where: str, columns: Columns) -> Mask:
+    """Tell for which items an expression holds, bool array (n_items,).
 
     Raises
     ------
     ValueError
-        The expression is none, or names a column that there is not.
+        It cannot be read, or does not fit the columns, whose names it uses.
 
     Examples
     --------
@@ -81,7 +72,7 @@ def matching(where: str, columns: Mapping[str, Column]) -> npt.NDArray[np.bool_]
     raise ValueError(f"where={shown!r}: {problem}")
 
 
-def _holds(node: ast.expr, columns: Mapping[str, Column]) -> Mask:
+def _holds(node: ast.expr, columns: Columns) -> Mask:
     match node:
         case ast.BoolOp(op, parts):
             join = np.logical_and if isinstance(op, ast.And) else np.logical_or
@@ -100,7 +91,7 @@ def _holds(node: ast.expr, columns: Mapping[str, Column]) -> Mask:
     raise ValueError(f"{ast.unparse(node)!r} is not a comparison of a column with a value")
 
 
-def _named(name: str, columns: Mapping[str, Column]) -> Column:
+def _named(name: str, columns: Columns) -> Column:
     if name not in columns:
         known = ", ".join(columns) or "none; give `fit` a table of items"
         hint = " (texts go in quotes)" if columns else ""
@@ -108,11 +99,11 @@ def _named(name: str, columns: Mapping[str, Column]) -> Column:
     return columns[name]
 
 
-def _compare(
-    left: ast.expr, comparison: ast.cmpop, right: ast.expr, columns: Mapping[str, Column]
-) -> Mask:
+def _compare(left: ast.expr, comparison: ast.cmpop, right: ast.expr, columns: Columns) -> Mask:
     if isinstance(comparison, ast.NotIn):
-        return ~_compare(left, ast.In(), right, columns) & _known(left, columns)
+        held = ~_compare(left, ast.In(), right, columns)
+        column = columns.get(left.id) if isinstance(left, ast.Name) else None
+        return held & ~np.isnan(column) if isinstance(column, np.ndarray) else held
     if isinstance(comparison, ast.In) and isinstance(right, ast.Name):
         column, value = _named(right.id, columns), _value(left)
         if isinstance(column, np.ndarray) or not isinstance(value, str):
@@ -137,11 +128,6 @@ def _compare(
     if type(comparison) not in _COMPARISONS:
         raise ValueError("'is' is not known: use == or !=")
     return _apply(_COMPARISONS[type(comparison)], left.id, column, _value(right))
-
-
-def _known(node: ast.expr, columns: Mapping[str, Column]) -> Mask | bool:
-    column = columns.get(node.id) if isinstance(node, ast.Name) else None
-    return ~np.isnan(column) if isinstance(column, np.ndarray) else True
 
 
 def _apply(compare: Any, name: str, column: Any, value: float | str) -> Mask:

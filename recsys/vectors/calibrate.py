@@ -58,26 +58,22 @@ K = 20
 # Among popularity weights whose recall is within this share of the best, choose the smallest.
 AS_GOOD = 0.005
 # Above this many events, users are drawn at random until they have about this many, and the number
-# of epochs falls with the amount of data (`default_epochs`), down to FEWEST_EPOCHS.
-MAX_EVENTS = 1_000_000
-FEWEST_EPOCHS = 3
+# of epochs falls with the root of the amount of data, down to FEWEST_EPOCHS.
+MAX_EVENTS, FEWEST_EPOCHS = 1_000_000, 3
 # Scores held at a time, 8 MB of float32.
 BLOCK = 1 << 21
 
 
 def default_epochs(n_ratings: int) -> int:
-    """Return how many epochs to train on this many ratings where nothing was tried.
-
-    20 up to MAX_EVENTS; above, 20 / sqrt(n_ratings / MAX_EVENTS), and at least FEWEST_EPOCHS.
+    """Return how many epochs to train where nothing was tried: less often on much data.
 
     Examples
     --------
     >>> [default_epochs(n) for n in (100_000, 1_000_000, 10_000_000, 32_000_000)]
     [20, 20, 6, 4]
     """
-    scale = max(1.0, n_ratings / MAX_EVENTS)
-    epochs: int = round(DEFAULTS["epochs"] / math.sqrt(scale))
-    return max(FEWEST_EPOCHS, epochs)
+    epochs: float = DEFAULTS["epochs"] / math.sqrt(max(1.0, n_ratings / MAX_EVENTS))
+    return max(FEWEST_EPOCHS, round(epochs))
 
 
 def calibrate(
@@ -88,19 +84,13 @@ def calibrate(
     Trains on the earlier part (`recsys.data.splits.calibration_split`) once for each number of
     epochs and takes what maximises recall@20, averaged over the protocols. The weights of
     popularity are chosen last: `popularity_weight` by the users who are active now (`fold-in`),
-    `stale_popularity_weight` by those who return (`warm`).
-
-    Of more than MAX_EVENTS ratings, users are drawn at random until they have about that many, and
-    the amount of training is not tried but `default_epochs` of all ratings.
+    `stale_popularity_weight` by those who return (`warm`). Above MAX_EVENTS ratings, epochs are not
+    tried but `default_epochs`.
 
     Parameters
     ----------
-    events : Events
-        All that the model will be trained on, and nothing else.
-    params : dict
-        Settings of `recsys.Recommender`.
-    train : function (sequences, params) -> ItemVectors
-        How to train with these settings.
+    events, params, train
+        Those of `recsys.model.fit.fit_model`.
 
     Returns
     -------
@@ -162,24 +152,18 @@ def _try_all(
         trained = train(earlier.sequences, params | {"epochs": epochs})
         histories = earlier.sequences.recode(trained.item_ids)
         counts = histories.counts()
+        rarities = rarity(counts, params["discount"])
         # The same items whatever the number of epochs.
         known = known or {n: case.recode(trained.item_ids) for n, case in split.protocols.items()}
         for half_life in grid["half_life"]:
             columns = item_columns(trained, histories, params | {"half_life": half_life})
+            averaging = {"half_life": half_life, "item_weights": rarities}
             asked = {}
             for name, case in known.items():
-                served = np.flatnonzero(case.histories.lengths > 0)
-                averaged = user_vectors(
-                    case.histories.take_users(served),
-                    trained.vectors,
-                    half_life=half_life,
-                    item_weights=rarity(counts, params["discount"]),
-                )
-                asked[name] = _Asked(
-                    case.take_users(served),
-                    len(case),
-                    queries(averaged, np.zeros(len(served)), scoring=params["scoring"]),
-                )
+                served = case.take_users(np.flatnonzero(case.histories.lengths > 0))
+                averaged = user_vectors(served.histories, trained.vectors, **averaging)
+                users = queries(averaged, np.zeros(len(served)), scoring=params["scoring"])
+                asked[name] = _Asked(served, len(case), users)
             for days in (None,) if now is None else grid["popularity_days"]:
                 recent = None
                 if days is not None and now is not None:
@@ -192,15 +176,13 @@ def _try_all(
 def _best_weights(asked: dict[str, _Asked], readout: Floats, grid: Grid) -> dict[str, Any]:
     """Choose how much popularity counts for users active now, then for those who return."""
     here = "fold-in" if "fold-in" in asked else "last-out"
-    everyone = np.zeros(len(asked[here].case))
-    fresh_ones = grid["popularity_weight"]
-    recalls = asked[here].recalls(readout, [everyone + fresh for fresh in fresh_ones])
-    fresh, found = _smallest_of_the_best(fresh_ones, recalls, here)
+    fresh_ones, stale_ones = grid["popularity_weight"], grid["stale_popularity_weight"]
+    weights = [np.full(len(asked[here].case), fresh) for fresh in fresh_ones]
+    fresh, found = _smallest_of_the_best(fresh_ones, asked[here].recalls(readout, weights), here)
     if here == "last-out":
-        given = grid["stale_popularity_weight"]
-        stale = given[0] if len(given) == 1 else fresh
+        stale = stale_ones[0] if len(stale_ones) == 1 else fresh
     else:
-        staleness, stale_ones = asked["warm"].case.staleness, grid["stale_popularity_weight"]
+        staleness = asked["warm"].case.staleness
         weights = [popularity_weights(staleness, fresh=fresh, stale=stale) for stale in stale_ones]
         recalls = asked["warm"].recalls(readout, weights)
         stale, came_back = _smallest_of_the_best(stale_ones, recalls, "warm")

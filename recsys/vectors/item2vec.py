@@ -36,9 +36,8 @@ class ItemVectors:
     vectors : float32 array, shape (n_items, d)
         The input matrix, the look-up table: near vectors are interchangeable items.
     contexts : float32 array, shape (n_items, d), or None
-        The output matrix: a large inner product of a vector with a context says that the context's
-        item goes with the vector's. Hierarchical softmax has none (its output vectors belong to
-        the nodes of a tree).
+        The output matrix: a large inner product of a vector with a context says that their items go
+        together. None with hierarchical softmax, whose output vectors are of nodes of a tree.
     """
 
     item_ids: npt.NDArray[Any]
@@ -68,38 +67,10 @@ def train_item2vec(
     Parameters
     ----------
     sequences : Sequences
-    sg : {0, 1}
-        1 = skip-gram (an item predicts its neighbours), 0 = CBOW (neighbours predict the item).
-    hs : {0, 1}
-        1 = hierarchical softmax instead of negative sampling.
-    negative : int, at least 1
-        Noise items per training pair; not used with `hs=1`.
-    vector_size : int
-        Dimension d of the vectors.
-    window : int
-        Neighbours on each side that count as context.
-    epochs : int
-        Passes over the sequences.
-    alpha : float
-        Learning rate at the start; it falls linearly to 0.0001.
-    sample : float
-        Items with a larger share of the events than this are skipped at random, as Mikolov et al.
-        do with frequent words; 0 = never.
-    ns_exponent : float
-        Noise items are drawn in proportion to count ** ns_exponent. An item's inner product with
-        a context tends to log P(item | context) - ns_exponent * log count: the larger this is, the
-        less popularity is left in the scores. gensim's own default, 0.75, suits words.
-    min_count : int
-        Items with fewer events get no vector.
-    shrink_windows : bool
-        Draw each window from 1..window, so that near neighbours count more.
-    seed : int, 0 to 2**32 - 1
-    workers : int
-        Training threads. With more than one, results vary from run to run.
-
-    Returns
-    -------
-    ItemVectors
+    sg, hs, negative, vector_size, window, epochs, alpha, sample, ns_exponent, min_count
+        As of `recsys.Recommender`, whose docstring has the ranges.
+    shrink_windows, seed, workers
+        Likewise; with more than one worker, results vary from run to run.
 
     Raises
     ------
@@ -107,6 +78,13 @@ def train_item2vec(
         A parameter is out of range.
     DataError
         No item has `min_count` events.
+
+    Notes
+    -----
+    With `sg=1` (skip-gram) an item predicts its neighbours, with `sg=0` (CBOW) they predict it. The
+    learning rate falls linearly from `alpha` to 0.0001. An item's inner product with a context
+    tends to log P(item | context) - ns_exponent * log count: the larger `ns_exponent` is, the less
+    popularity is left in the scores. gensim's own default, 0.75, suits words.
 
     References
     ----------
@@ -121,16 +99,13 @@ def train_item2vec(
     counts = sequences.counts()
     kept = np.flatnonzero(counts >= min_count)
     if len(kept) == 0:
-        raise DataError(
-            f"too little data: {len(sequences)} users, 0 of {len(counts)} items "
-            f"after min_count={min_count}"
-        )
+        left = f"{len(sequences)} users, 0 of {len(counts)} items after min_count={min_count}"
+        raise DataError(f"too little data: {left}")
     from gensim.models import Word2Vec
 
-    frequencies = {str(code): int(counts[code]) for code in kept}
     with _quiet_gensim():
         model = Word2Vec(**parameters)
-        model.build_vocab_from_freq(frequencies)
+        model.build_vocab_from_freq({str(code): int(counts[code]) for code in kept})
         _train(model, sequences, epochs=epochs, alpha=alpha)
     return _vectors(model, sequences, kept)
 
@@ -153,23 +128,19 @@ def continue_item2vec(
     """Continue training where `train_item2vec` stopped, with more events and more items.
 
     gensim's model is rebuilt from both matrices and the counts, its vocabulary is extended, and it
-    continues as the original would (apart from the state of its random numbers). The input vectors
-    of old items are frozen, so that vectors and user vectors from before and after can be compared.
-    Everything else learns.
+    continues as the original would (apart from the state of its random numbers), except that the
+    input vectors of old items stay as they are.
 
     Parameters
     ----------
     old : ItemVectors
     old_counts : integer array, shape (n_old_items,)
         Events of each item at the time.
-    sequences : Sequences
-        All events, the old ones too: they say how often each item occurs.
-    news : Sequences
-        What to train on, over the same items; may be empty.
-    epochs, alpha
-        As in `train_item2vec`, for the news alone.
-    parameters
-        The other keywords of `train_item2vec`.
+    sequences, news : Sequences
+        All events, which say how often each item occurs, and what to train on (it may be empty),
+        over the same items.
+    epochs, alpha, parameters
+        The keywords of `train_item2vec`, the first two for the news alone.
 
     Returns
     -------
@@ -200,9 +171,8 @@ def continue_item2vec(
     kept = np.flatnonzero(counts >= parameters["min_count"])
     with _quiet_gensim():
         model = Word2Vec(**parameters, epochs=epochs, alpha=alpha)
-        model.build_vocab_from_freq(
-            {str(code): int(n) for code, n in zip(of_old, old_counts, strict=True)}
-        )
+        known = {str(code): int(n) for code, n in zip(of_old, old_counts, strict=True)}
+        model.build_vocab_from_freq(known)
         order = np.argsort(of_old)[np.searchsorted(np.sort(of_old), _codes(model))]
         model.wv.vectors[:], model.syn1neg[:] = old.vectors[order], old.contexts[order]
         frequencies = {str(code): int(counts[code]) for code in kept}
@@ -233,15 +203,13 @@ def _train(model: Word2Vec, sequences: Sequences, *, epochs: int, alpha: float) 
     corpus = _Corpus(sequences)
     if len(corpus) == 0:
         return
-    total = epochs * len(sequences.codes)
-    with tqdm(
-        total=total, desc="item2vec", unit=" events", unit_scale=True, delay=2, disable=None
-    ) as corpus.progress:
+    shown = {"desc": "item2vec", "unit": " events", "unit_scale": True, "delay": 2, "disable": None}
+    with tqdm(total=epochs * len(sequences.codes), **shown) as corpus.progress:
         model.train(corpus, total_examples=len(corpus), epochs=epochs, start_alpha=alpha)
 
 
 def _codes(model: Word2Vec) -> npt.NDArray[np.int64]:
-    """Return the code of each of the model's rows, int64 array of shape (n_items,)."""
+    """Return the code of each of the model's rows, int64 (n_items,)."""
     return np.array([int(token) for token in model.wv.index_to_key], dtype=np.int64)
 
 

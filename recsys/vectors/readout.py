@@ -1,8 +1,7 @@
 """Read Word2Vec out for recommendation: one vector per item, one query per history.
 
 An item's vector holds `d + 2` numbers: what answers the user vector, a level, and the logarithm of
-its popularity. A query holds the user vector, a 1, and how much popularity counts. The score is
-their inner product.
+its popularity. A query holds the user vector, a 1, and how much popularity counts.
 """
 
 from __future__ import annotations
@@ -25,14 +24,12 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float32]
 
-# The ridge regression predicts the next items, each step further counting for less.
+# The ridge regression predicts the next items, each step further counting for less. It is fitted on
+# up to MAX_STEPS steps of users drawn at random, the scale of the scores on SCALE_USERS.
 AHEAD, DECAY, PENALTY = 5, 0.7, 100.0
-# Steps of training sequences that it is fitted on, at most; users are drawn at random.
-MAX_STEPS = 200_000
+MAX_STEPS, SCALE_USERS = 200_000, 1000
 # Share of the all-time counts in recent popularity, so that no item has none.
 SMOOTHING = 0.02
-# Users that the scale of the scores is taken from.
-SCALE_USERS = 1000
 
 
 def item_columns(trained: ItemVectors, histories: Sequences, params: Mapping[str, Any]) -> Floats:
@@ -48,7 +45,7 @@ def item_columns(trained: ItemVectors, histories: Sequences, params: Mapping[str
     histories : Sequences
         What was trained on, over the items of `trained`.
     params : dict
-        The settings `scoring`, `half_life`, `discount` and `ridge` of `recsys.Recommender`.
+        Settings of `recsys.Recommender`.
 
     Raises
     ------
@@ -78,12 +75,8 @@ def item_columns(trained: ItemVectors, histories: Sequences, params: Mapping[str
 def rarity(counts: npt.NDArray[np.integer[Any]], discount: float) -> Floats:
     """Weigh items by count ** -discount, float32 array of shape (n_items,).
 
-    An item that many people watch says little about each of them.
-
-    References
-    ----------
-    Spärck Jones 1972, "A statistical interpretation of term specificity and its application in
-    retrieval" (inverse document frequency).
+    What everybody watches says little about each: the inverse document frequency of Spärck Jones
+    1972, "A statistical interpretation of term specificity and its application in retrieval".
     """
     return np.asarray(np.maximum(counts, 1) ** -float(discount), np.float32)
 
@@ -95,11 +88,9 @@ def ridge_columns(
 
     One row for each event but a user's first: the average of the input vectors of what came
     before, standardised. Its targets: 1 for the item that came, DECAY for the one after, and so on,
-    AHEAD of them. The coefficients of an item, and its level in the last column, do the work of
-    an output vector, with two differences: they know what comes after from what comes before,
-    and they are the exact solution of a linear problem.
-
-    The arguments are those of `recsys.vectors.users.user_vectors`.
+    AHEAD of them. The coefficients of an item, and its level in the last column, are an output
+    vector that tells what comes after from what comes before, and the exact solution of a linear
+    problem. The arguments are those of `recsys.vectors.users.user_vectors`.
 
     References
     ----------
@@ -110,9 +101,8 @@ def ridge_columns(
     from scipy.sparse import csr_array
 
     events = histories.take_users(draw_users(histories, MAX_STEPS))
-    features, steps = averages_before(
-        events, vectors, half_life=half_life, item_weights=item_weights
-    )
+    weighing: Any = {"half_life": half_life, "item_weights": item_weights}
+    features, steps = averages_before(events, vectors, **weighing)
     if len(steps) == 0:  # nobody has two events: nothing comes after anything
         return np.zeros((len(vectors), vectors.shape[1] + 1))
     level, spread = (f(features, axis=0, dtype=np.float64) for f in (np.mean, np.std))
@@ -143,12 +133,7 @@ def log_popularity(
 ) -> Floats:
     """Return the centred logarithm of the share of each item in the events, float32 (n_items,).
 
-    Parameters
-    ----------
-    counts : integer array, shape (n_items,)
-        All events of each item.
-    recent : integer array, shape (n_items,), or None
-        Those of the last days; a small part of the all-time counts is added. None = all-time.
+    Of all events (`counts`), or if given of the `recent` ones and a small part of all.
     """
     share = counts / max(counts.sum(), 1)
     if recent is not None and recent.any():
@@ -167,16 +152,10 @@ def queries(averaged: Floats, popularity_weights: npt.ArrayLike, *, scoring: str
 def popularity_weights(
     staleness: npt.NDArray[np.float64], *, fresh: float, stale: float
 ) -> npt.NDArray[np.float64]:
-    """Weigh popularity by how long ago each user was last active.
+    """Weigh popularity by the days since each user was last active, shape (n_users,).
 
     Within a session the history tells more, after weeks what is popular now does. The weight goes
     from `fresh` to `stale`, half of the way with every day.
-
-    Parameters
-    ----------
-    staleness : float64 array, shape (n_users,), days
-    fresh, stale : float
-        Per unit of log popularity; scores have a standard deviation of about 1 without it.
 
     Examples
     --------

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 # Events averaged at a time, few enough for the processor's cache.
 BLOCK = 1 << 16
-# Events that weigh less than this, against 1 for the newest, weigh nothing: 40 half-lives back they
-# are lost in float32 anyway, and answering one user need not look them up.
+# Events that weigh less than this, against 1 for the newest, weigh nothing: they are lost in
+# float32 anyway, and answering one user need not look them up.
 NEGLIGIBLE = 2.0**-40
 
 
@@ -31,14 +31,13 @@ def history_weights(
 ) -> Floats:
     """Weigh the events of each history; the weights of a user sum to 1.
 
-    An event that lies s steps back weighs 0.5 ** (s / half_life) before it is divided by the
-    user's sum; the newest event lies 0 steps back, and those 40 half-lives back weigh nothing.
-    Without a half-life all weigh the same.
+    An event s steps before the newest weighs 0.5 ** (s / half_life) before it is divided by the
+    user's sum, and nothing 40 half-lives back.
 
     Parameters
     ----------
     offsets : int64 array, shape (n_users + 1,)
-        Where each user starts in the flat array of events; the first is 0.
+        Those of `Sequences`.
     half_life : float, items; None for the plain mean
     item_weights : float array, shape (n_events,), optional
         Factors above 0, one an event, by its item.
@@ -76,9 +75,9 @@ def history_matrix(
     half_life: float | None = None,
     item_weights: npt.NDArray[np.floating[Any]] | None = None,
 ) -> csr_array:
-    """Lay histories out as a sparse (n_users, n_items) matrix of `history_weights`.
+    """Lay out the weights of `user_vectors` as a sparse (n_users, n_items) matrix.
 
-    The keywords are those of `user_vectors`. An item that a user watched twice has two entries.
+    An item that a user watched twice has two entries.
     """
     from scipy.sparse import csr_array
 
@@ -102,10 +101,10 @@ def user_vectors(
     histories : Sequences
         Codes are rows of `vectors`.
     vectors : float32 array, shape (n_items, d)
-    half_life : float, items
-        Recency weighting, see `history_weights`; None for the plain mean.
+    half_life
+        As in `history_weights`.
     item_weights : float array, shape (n_items,), optional
-        Further factors above 0, one an item.
+        Factors above 0, one an item.
 
     Returns
     -------
@@ -114,7 +113,7 @@ def user_vectors(
     Raises
     ------
     ColdUserError
-        A history is empty: there is nothing to average, and zeros would be wrong.
+        A history is empty: there is nothing to average.
 
     References
     ----------
@@ -137,15 +136,9 @@ def user_vectors(
 
 
 def averages_before(
-    histories: Sequences,
-    vectors: Floats,
-    *,
-    half_life: float | None,
-    item_weights: Floats,
+    histories: Sequences, vectors: Floats, *, half_life: float | None, item_weights: Floats
 ) -> tuple[Floats, npt.NDArray[np.int64]]:
     """Average what came before each event, as `user_vectors` would, except each user's first.
-
-    All users advance together, the longest first, so that those not yet done are a prefix.
 
     Returns
     -------
@@ -154,6 +147,7 @@ def averages_before(
         The events that they precede, ascending.
     """
     fade = np.float32(1 if half_life is None else 0.5 ** (1 / half_life))
+    # All users advance together, the longest first, so that those not yet done are a prefix.
     users = np.argsort(-histories.lengths, kind="stable")
     lengths, starts = histories.lengths[users], histories.offsets[users]
     later = np.ones(len(histories.codes), bool)

@@ -28,9 +28,8 @@ def random_walks(
 
     A walker at v that came from t goes on to x with a probability in proportion to weight(v, x)
     * bias (see `count_neighbours`), where the bias is 1 / p if x is t itself, 1 if there is an edge
-    from t to x, and 1 / q otherwise. p = q = 1 is DeepWalk's walk, with weights. Biases are applied
-    by rejection: a step is drawn by the weights alone, and drawn again with probability
-    1 - bias / largest bias.
+    from t to x, and 1 / q otherwise. Biases are applied by rejection: a step is drawn by the
+    weights alone, and drawn again with probability 1 - bias / largest bias.
 
     Parameters
     ----------
@@ -39,11 +38,10 @@ def random_walks(
     walks_per_item : int
         Each round begins once at every item, in random order.
     walk_length : int, items
-        A walk ends earlier where an item has no neighbour; it then has one item.
-    p : float above 0
-        The larger, the less a walk returns to where it came from.
-    q : float above 0
-        The larger, the more it stays near there; the smaller, the farther it goes.
+        1 from an item without neighbours.
+    p, q : float above 0
+        The larger p, the less a walk returns to where it came from; the larger q, the more it stays
+        near there. 1 and 1 is DeepWalk's walk, with weights.
     seed : int
 
     Returns
@@ -65,11 +63,6 @@ def random_walks(
     bounds = np.concatenate([[0], ends])[offsets]
     edges = np.repeat(np.arange(n_items), np.diff(offsets)) * n_items + to  # ascending
 
-    def by_weight(at: Items) -> Items:
-        low, high = bounds[at], bounds[at + 1]
-        drawn = low + (rng.random(len(at)) * (high - low)).astype(np.int64)
-        return np.asarray(to[np.searchsorted(ends, drawn, side="right")], np.int64)
-
     def bias(came_from: Items, x: Items) -> npt.NDArray[np.float64]:
         wanted = came_from * n_items + x
         near = edges[np.minimum(np.searchsorted(edges, wanted), len(edges) - 1)] == wanted
@@ -81,31 +74,30 @@ def random_walks(
         at = walks[step - 1].astype(np.int64)
         left = np.flatnonzero((at >= 0) & (bounds[at + 1] > bounds[at]))
         while len(left):
-            x, taken = by_weight(at[left]), np.ones(len(left), bool)
+            low, high = bounds[at[left]], bounds[at[left] + 1]
+            drawn = low + (rng.random(len(left)) * (high - low)).astype(np.int64)
+            x = to[np.searchsorted(ends, drawn, side="right")].astype(np.int64)
+            taken = np.ones(len(left), bool)
             if step > 1 and not p == q == 1:
                 biases = bias(walks[step - 2, left].astype(np.int64), x)
                 taken = rng.random(len(left)) * max(1 / p, 1.0, 1 / q) < biases
             walks[step, left[taken]] = x[taken]
             left = left[~taken]
     there = walks.T >= 0
-    return Sequences(
-        np.arange(walks.shape[1]),
-        sequences.item_ids,
-        walks.T[there],
-        offsets_from(there.sum(axis=1)),
-    )
+    rows, offsets = np.arange(walks.shape[1]), offsets_from(there.sum(axis=1))
+    return Sequences(rows, sequences.item_ids, walks.T[there], offsets)
 
 
 def count_neighbours(sequences: Sequences) -> csr_array:
-    """Count how often two items are neighbours in a sequence.
+    """Count how often two items are neighbours in a sequence; none is its own.
 
-    The graph is undirected. Directed (a walk only goes on to what came after) and unweighted ones
-    were worse on nested splits of ml-100k.
+    Directed (a walk only goes on to what came after) and unweighted graphs were worse on nested
+    splits of ml-100k.
 
     Returns
     -------
     int64 sparse array, shape (n_items, n_items)
-        Symmetric, the columns of each row ascending; an item is no neighbour of itself.
+        Symmetric, the columns of each row ascending.
 
     Examples
     --------
