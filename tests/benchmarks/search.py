@@ -12,7 +12,6 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from recsys.data.sequences import Sequences, offsets_from
-from recsys.evaluation.baselines import user_item_matrix
 from recsys.evaluation.measure import among
 from recsys.evaluation.metrics import accuracy
 from recsys.search.exact import ExactIndex
@@ -44,7 +43,9 @@ def interactions(case: Case, mean: int, seed: int) -> Sequences:
 
 def matrix_of(sequences: Sequences) -> csr_matrix:
     """Return the interactions as `implicit` takes them."""
-    return csr_matrix(user_item_matrix(sequences))
+    ones = np.ones(len(sequences.codes), np.float32)
+    shape = (len(sequences), len(sequences.item_ids))
+    return csr_matrix((ones, sequences.codes, sequences.offsets), shape=shape)
 
 
 def als_of(users: np.ndarray, items: np.ndarray):
