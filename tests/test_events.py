@@ -151,15 +151,19 @@ def test_a_line_says_how_much_there_is():
 ragged = st.lists(st.lists(st.integers(0, 6), max_size=5), min_size=1, max_size=6)
 
 
+def sequences_of(lists) -> Sequences:
+    codes = np.array([code for items in lists for code in items], dtype=np.int32)
+    ids = np.arange(10, 80, 10)
+    return Sequences(np.arange(len(lists)), ids, codes, offsets_from([len(x) for x in lists]))
+
+
 def lists_of(sequences: Sequences):
     return [sequences.items_of(row).tolist() for row in range(len(sequences))]
 
 
 @given(ragged, st.data())
 def test_sequences_are_taken_filtered_and_recoded_as_lists_are(lists, data):
-    codes = np.array([code for items in lists for code in items], dtype=np.int32)
-    offsets = offsets_from([len(items) for items in lists])
-    sequences = Sequences(np.arange(len(lists)), np.arange(10, 80, 10), codes, offsets)
+    sequences = sequences_of(lists)
     assert sequences.counts().tolist() == [sum(x.count(code) for x in lists) for code in range(7)]
     rows = data.draw(st.lists(st.integers(0, len(lists) - 1)))
     taken = sequences.take_users(np.array(rows, dtype=np.int64))

@@ -172,7 +172,8 @@ def _index(ids: npt.NDArray[Any]) -> Any:
     """Return ids as a frame holds them: integers, or texts of pandas' own type."""
     import pandas as pd
 
-    return pd.Index(take(ids), dtype="str" if ids.dtype == object else ids.dtype)
+    ids = take(ids)  # a loaded model has a column of texts
+    return pd.Index(ids, dtype="str" if ids.dtype == object else ids.dtype)
 
 
 def build_sequences(ratings: pd.DataFrame) -> Sequences:
