@@ -226,7 +226,7 @@ class Recommender:
         Raises
         ------
         ModelError
-            There is no model, or a part of it is missing, damaged, or of a newer format.
+            There is no model, or a part of it is missing, damaged, or of another format.
         """
         model = Model.load(Path(folder), verify=verify)
         recommender = cls(**model.params)

@@ -63,10 +63,8 @@ def item_features(items: pd.DataFrame) -> list[dict[str, float]]:
 def feature_matrices(watched: pd.DataFrame, new: pd.DataFrame) -> tuple[csr_matrix, csr_matrix]:
     """Lay out the features that MIN_ITEMS of the watched items have, MAX_FEATURES at most.
 
-    Returns
-    -------
-    csr_matrix, csr_matrix, shapes (n_watched, n_features) and (n_new, n_features)
-        A row without an entry is an item whose metadata do not help.
+    Of shapes (n_watched, n_features) and (n_new, n_features); a row without an entry is an item
+    whose metadata do not help.
     """
     from sklearn.feature_extraction import DictVectorizer
 
