@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from recsys.data.events import Events
 from recsys.data.frames import check_items, check_ratings
-from recsys.data.splits import last_out, time_split
+from recsys.data.splits import last_out, split_events
 from recsys.errors import DataError
 from recsys.evaluation.peers import check_installed
 from recsys.evaluation.run import average_protocols, describe_split, describe_trial, run_trial
+from recsys.model.ask import check_count
 from recsys.model.storage import versions
 from recsys.recommender import Recommender
 from recsys.studies import find_studies
@@ -75,6 +76,7 @@ def evaluate(
         JSON-able; every metric is `{"mean": ..., "ci95": [low, high]}`, the mean over users with
         its 95% bootstrap interval, null where there is nothing to average. With several cutoffs,
         `split["cutoffs"]` describes each; `params`, `opponents` and `ann` are those of the last.
+        recsys/evaluation/README.md lists the keys.
 
     Raises
     ------
@@ -85,9 +87,9 @@ def evaluate(
     ModuleNotFoundError
         "peers" without the package `implicit`.
     """
-    ks = sorted(set(ks))
-    if min(ks, default=0) < 1:
-        raise ValueError(f"k must be a whole number above 0, got {ks}")
+    ks = sorted({check_count(k) for k in ks})
+    if not ks:
+        raise ValueError("k must be a whole number above 0, got none")
     if set(against) - {"baselines", "peers"}:
         raise ValueError(f"against must be some of ('baselines', 'peers'), got {tuple(against)}")
     shares = _shares(split, validation_fraction, cutoffs)
@@ -104,7 +106,7 @@ def evaluate(
     ordered = time.perf_counter() - started
     if split == "time":
         # Rounded, so that 0.8 and its counterpart 0.2 mean the same moment.
-        splits = [time_split(events, round(1 - share, 12), min_rating) for share in shares]
+        splits = [split_events(events, round(1 - share, 12), min_rating) for share in shares]
     else:
         splits = [last_out(events, min_rating=min_rating)]
     trials = []

@@ -63,6 +63,10 @@ class Recommendations(Sequence[Recommendation]):
         reason = None if self._reasons is None else self._reasons[place]
         return Recommendation(place + 1, item_id, title, float(self.scores[place]), reason)
 
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Return one dict a row, which JSON can hold."""
+        return [row._asdict() for row in self]
+
     def to_frame(self) -> pd.DataFrame:
         """Return a frame: rank, item_id, title, score, reason, and `cold` where an item is."""
         import pandas as pd

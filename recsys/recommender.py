@@ -221,7 +221,8 @@ class Recommender:
     def load(cls, folder: str | Path, *, verify: bool = True) -> Recommender:
         """Open a saved model; its arrays are mapped from the files, read-only.
 
-        `verify` compares the checksums of all files; use False for a folder that you trust.
+        `verify` compares the checksums of all files; use False for a folder that you trust. A `fit`
+        of the loaded object keeps the settings chosen before; `Recommender()` chooses again.
 
         Raises
         ------

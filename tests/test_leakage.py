@@ -109,8 +109,8 @@ def test_the_oracle_is_in_no_vocabulary_and_counts_as_a_miss(before, sample):
 @pytest.mark.slow
 def test_a_leak_would_be_noticed(before, sample, monkeypatch, tmp_path):
     """Train on everything, as a careless split would: each kind of footprint tells."""
-    real = module.time_split
-    monkeypatch.setattr(module, "time_split", lambda events, *given: replace(
+    real = module.split_events
+    monkeypatch.setattr(module, "split_events", lambda events, *given: replace(
         real(events, *given), train=events))  # fmt: skip
     found = differences(before, footprint(altered(sample), tmp_path / "model"))
     assert {"model", "popular", "popularity", "scores of item2vec", "scores of ease"} <= set(found)

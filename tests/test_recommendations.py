@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -23,6 +25,12 @@ def test_it_is_a_sequence_of_named_tuples_of_python_values_ranked_from_1():
     with pytest.raises(IndexError):
         TITLED[2]
     assert TITLED.to_frame().columns.tolist() == ["rank", "item_id", "title", "score", "reason"]
+
+
+def test_its_dicts_are_json(model):
+    found = model.recommend(model.users[0], k=2, reasons=True).to_dicts()
+    assert json.loads(json.dumps(found)) == found
+    assert [row["rank"] for row in found] == [1, 2]
 
 
 def test_it_prints_as_an_aligned_table():

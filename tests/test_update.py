@@ -303,8 +303,8 @@ def test_the_command_leaves_the_old_model_where_it_fails(
     before = snapshot(folder)
     bad.write_text(news_file.read_text(encoding="utf-8") + "7,,3,1\n", encoding="utf-8")
 
-    def failed(message: str, data: Path = news_file) -> None:
-        assert main(["update", "--data", str(data), "--model", str(folder)]) == 1
+    def failed(message: str, data: Path = news_file, model: Path = folder) -> None:
+        assert main(["update", "--data", str(data), "--model", str(model)]) == 1
         assert message in capsys.readouterr().err
 
     failed("item_id", data=bad)

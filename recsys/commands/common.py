@@ -142,7 +142,7 @@ def print_recommendations(
 ) -> None:
     """Print a list, with --json under what was asked."""
     if args.json:
-        print_json({**asked, "recommendations": [row._asdict() for row in found]})
+        print_json({**asked, "recommendations": found.to_dicts()})
     else:
         print(found)
 

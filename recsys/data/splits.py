@@ -144,7 +144,7 @@ def cutoff_of(times: npt.NDArray[np.integer[Any]] | None, validation_fraction: f
     return second
 
 
-def time_split(events: Events, validation_fraction: float, min_rating: float | None) -> Split:
+def split_events(events: Events, validation_fraction: float, min_rating: float | None) -> Split:
     """Cut the events at one moment, with the protocols of `time_cases`."""
     cutoff = cutoff_of(events.times, validation_fraction)
     train = events.where(_times(events) < cutoff)
@@ -248,7 +248,7 @@ def calibration_split(events: Events, *, min_rating: float | None = None) -> Spl
         Too little data for either.
     """
     try:
-        split = time_split(events, 0.2, min_rating)
+        split = split_events(events, 0.2, min_rating)
         enough = min(map(len, split.protocols.values())) >= ENOUGH_USERS
     except DataError:  # there are no times, or one second holds everything
         enough = False

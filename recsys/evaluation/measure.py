@@ -58,19 +58,21 @@ class Contender:
     unit_vectors: npt.NDArray[np.float32] | None = None
 
 
-def contender_of_model(model: Recommender | Model, k: int, **dials: Any) -> Contender:
+def contender_of_model(
+    model: Recommender | Model, k: int, *, distances: bool = False, **dials: float
+) -> Contender:
     """Let a fitted model take part with lists of length k, by the code of `recommend_many`.
 
-    `dials` are popularity and diversity as in `recsys.Recommender.recommend`; where given, the
-    distance within lists is measured too.
+    `distances` asks for the distance within lists too; `dials` are popularity and diversity as in
+    `recsys.Recommender.recommend`.
     """
     held = model if isinstance(model, Model) else fitted(model)
 
     def rank(cases: Cases) -> tuple[Rows, npt.NDArray[np.float32]]:
-        return held.rank(cases.histories, k, exclude=cases.watched, staleness=cases.staleness,
-                         **dials)  # fmt: skip
+        given: dict[str, Any] = {"exclude": cases.watched, "staleness": cases.staleness, **dials}
+        return held.rank(cases.histories, k, **given)
 
-    unit_vectors = held.tables.unit_vectors if dials else None
+    unit_vectors = held.tables.unit_vectors if distances else None
     return Contender(take(held.tables.item_ids), rank, unit_vectors=unit_vectors)
 
 

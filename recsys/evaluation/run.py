@@ -45,7 +45,8 @@ class Trial:
     studies: dict[str, Any] = field(default_factory=dict)
 
     def measure(self, contenders: dict[str, Contender]) -> dict[str, Measured]:
-        """Measure other contenders on the same users, by protocol."""
+        """Measure other contenders on the same users, by protocol, beside the model itself."""
+        contenders = {MODEL: self.contenders[MODEL]} | contenders
         return {
             name: measure(cases, contenders, self.known, self.ks)
             for name, cases in self.split.protocols.items()

@@ -10,7 +10,7 @@ import numpy as np
 
 from recsys.data.events import Events
 from recsys.data.frames import check_ratings
-from recsys.data.splits import last_out, time_split
+from recsys.data.splits import last_out, split_events
 from recsys.errors import DataError
 from recsys.recommender import Recommender
 from recsys.search.threads import one_blas_thread
@@ -137,8 +137,8 @@ def _nested(ratings: pd.DataFrame, split: str, validation_fraction: float) -> li
     events = Events.of(check_ratings(ratings))
     if split == "last-out":
         return [last_out(events).train]
-    train = time_split(events, validation_fraction, None).train
-    return [train, time_split(train, 0.1, None).train]
+    train = split_events(events, validation_fraction, None).train
+    return [train, split_events(train, 0.1, None).train]
 
 
 def _recall(parts: list[Events], params: dict[str, Any]) -> float:

@@ -1,4 +1,7 @@
-"""Write the vectors of a model for other programs; README.md in this folder has the layouts."""
+"""Write the vectors of a model for other programs; README.md in this folder has the layouts.
+
+A new format is a name in FORMATS, a branch in `_write`, and how `_is_earlier` knows its files.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 To add a backend, write a class with the members of `Index`, `save` and `columns` in
 `approximate.py`, let `usable_index`, `build_index` and `open_index` there know it, and name it in
-`recsys.settings`.
+`recsys.settings`. `build_index` chooses how hard Annoy searches; `recsys.model.ask.Model.recommend`
+which index answers.
 """
 
 from __future__ import annotations

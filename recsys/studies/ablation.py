@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from recsys.evaluation.measure import MODEL, contender_of_model
+from recsys.evaluation.measure import contender_of_model
 from recsys.evaluation.report import protocol_tables
 from recsys.evaluation.run import Study, average_protocols
 from recsys.model.fit import fit_model
@@ -61,7 +61,7 @@ def train_on_walks(histories: Sequences, params: Mapping[str, Any]) -> ItemVecto
 def measure(trial: Trial) -> dict[str, Measured]:
     """Train every model of `PARTS` and measure it beside the model itself."""
     shared = {name: trial.given[name] for name in ("seed", "workers", "min_rating")}
-    contenders = {MODEL: trial.contenders[MODEL]}
+    contenders = {}
     for name, given in PARTS.items():
         params = Recommender(**given, **shared, index="exact").params
         train = train_on_walks if name == "walks" else train_vectors

@@ -12,16 +12,19 @@ if TYPE_CHECKING:
     from recsys.evaluation.measure import Measured
     from recsys.evaluation.run import Trial
 
-# The model itself, with popularity 1 and diversity 0, makes both rows of five.
+# Beside the model itself, with popularity 1 and diversity 0.
 TRIED = {"popularity": (0.0, 0.5, 2.0, 4.0), "diversity": (0.1, 0.2, 0.4, 0.6)}
 SETTINGS = {f"{dial} {x:g}": {dial: x} for dial, values in TRIED.items() for x in values}
 
 
 def measure(trial: Trial) -> dict[str, Measured]:
     """Measure the model once for every setting, and how far apart the items of a list are."""
-    dials = {MODEL: {"popularity": 1.0}, **SETTINGS}
+    model, k = trial.model, trial.ks[-1]
     return trial.measure(
-        {name: contender_of_model(trial.model, trial.ks[-1], **d) for name, d in dials.items()}
+        {
+            name: contender_of_model(model, k, distances=True, **dials)
+            for name, dials in {MODEL: {}, **SETTINGS}.items()
+        }
     )
 
 

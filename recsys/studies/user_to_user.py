@@ -76,7 +76,7 @@ def measure(trial: Trial) -> dict[str, Measured]:
     item_ids = trial.model.items
     score = nearest_users(trial.known.recode(item_ids), model.pool_all, n_neighbours=n_neighbours)
     contender = contender_of_baseline(score, item_ids, trial.ks[-1], needs_history=True)
-    return trial.measure({MODEL: trial.contenders[MODEL], "user-to-user": contender})
+    return trial.measure({"user-to-user": contender})
 
 
 TITLE = "what the users with the nearest user vectors have watched"

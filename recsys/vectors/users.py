@@ -1,4 +1,8 @@
-"""Make user vectors: a weighted average of the vectors of what each user watched."""
+"""Make user vectors: a weighted average of the vectors of what each user watched.
+
+Here weights fall with recency; the weights of rare items are `recsys.vectors.readout.rarity`, those
+of liked and disliked items `recsys.model.ask.Model.taste`.
+"""
 
 from __future__ import annotations
 
