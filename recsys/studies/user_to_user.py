@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recsys.evaluation.baselines import user_item_matrix
-from recsys.evaluation.measure import MODEL, contender_of_baseline
+from recsys.evaluation.measure import contender_of_baseline
 from recsys.evaluation.opponents import Slice
 from recsys.evaluation.report import protocol_tables
 from recsys.evaluation.run import Study, average_protocols
