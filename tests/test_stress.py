@@ -80,7 +80,9 @@ def test_forged_indexes_that_the_manifest_vouches_for_are_rebuilt(saved, tmp_pat
 # minute. The same seed gives the same run, by whose name a model is known.
 DRIVER = """
 import contextlib, io, random, resource, time
+from tqdm import tqdm
 from recsys.__main__ import main
+tqdm.monitor_interval = 0  # a thread that may hold tqdm's lock when this process forks
 data, folder, n = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 told, stop = folder.with_name("told"), folder.with_name("stop")
 
