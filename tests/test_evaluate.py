@@ -10,6 +10,7 @@ import pytest
 from recsys import ColdUserError, Recommender, split_by_time
 from recsys.data import events as events_module
 from recsys.data.events import order_events
+from recsys.data.sequences import Sequences
 from recsys.evaluate import evaluate
 from recsys.evaluation import opponents, run
 from recsys.settings import TEXTBOOK
@@ -299,9 +300,13 @@ def test_the_defaults_find_far_more_than_the_textbook_on_ml_100k(ml_100k, ml_100
     assert ours["recall@20"]["mean"] >= 2.5 * textbook["recall@20"]["mean"]
 
 
-def test_events_are_ordered_once_and_settings_are_chosen_in_training(sample, monkeypatch):
+def test_events_are_ordered_once_recoded_once_a_model_and_settings_chosen_in_training(
+    sample, monkeypatch
+):
     calls, order = [], events_module.order_events
     monkeypatch.setattr(events_module, "order_events", lambda *a: calls.append(a) or order(*a))
+    recoded, renumber = [], Sequences.renumber
+    monkeypatch.setattr(Sequences, "renumber", lambda *a: recoded.append(a) or renumber(*a))
     monkeypatch.setattr(opponents, "SEARCH_LIMIT", 0)
     params = {"epochs": 1, "vector_size": 4, "half_life": 2.0}
     report = evaluate(sample, params=params)
@@ -311,3 +316,5 @@ def test_events_are_ordered_once_and_settings_are_chosen_in_training(sample, mon
     assert report["seconds"]["calibrate"] > 0
     assert list(report["opponents"]) == BASELINES[1:-1]
     assert len(calls) == 1
+    pairs = {(id(sequences), id(item_ids)) for sequences, _, item_ids in recoded}
+    assert 0 < len(pairs) == len(recoded) <= 24  # `recoded` keeps them, so ids stay apart
