@@ -291,15 +291,17 @@ class Recommender:
         tables = model.tables
         row = find(tables.user_ids, user_id)
         seen = NO_ROWS if watched or row is None else tables.watched.items_of(row)
-        left = model.left(seen, block, allow, where)
+        allowed = model.allowed(seen, block, allow, where)
         try:
             history = model.history_of(user_id)
         except (UnknownUserError, ColdUserError):
             if fallback is None:
                 raise
-            return model.popular(k, tables.left(seen, None, None) if left is None else left)
+            return model.popular(
+                k, tables.allowed(seen, None, None) if allowed is None else allowed
+            )
         return model.recommend(
-            model.taste(history), k, seen, left, user_row=row,
+            model.taste(history), k, seen, allowed, user_row=row,
             popularity=popularity, diversity=diversity, reasons=reasons,
         )  # fmt: skip
 
@@ -337,9 +339,9 @@ class Recommender:
         taste = model.taste(*map(model.tables.item_rows, (history, liked, disliked)))
         if not (taste[1] > 0).any():
             raise ColdUserError("none of the items of this history has a vector")
-        left = model.left(taste[0], block, allow, where)
+        allowed = model.allowed(taste[0], block, allow, where)
         return model.recommend(
-            taste, k, taste[0], left,
+            taste, k, taste[0], allowed,
             popularity=popularity, diversity=diversity, reasons=reasons,
         )  # fmt: skip
 
@@ -372,7 +374,7 @@ class Recommender:
         row = model.tables.user_row
         user_rows = None if users is None else np.array([row(user) for user in users], np.int64)
         who, place, rows, scores = model.recommend_many(
-            user_rows, k, watched=watched, left=model.left(NO_ROWS, block, allow, where),
+            user_rows, k, watched=watched, allowed=model.allowed(NO_ROWS, block, allow, where),
             popularity=popularity, diversity=diversity, threads=threads,
         )  # fmt: skip
         users, items = take(model.tables.user_ids, who), take(model.tables.item_ids, rows)

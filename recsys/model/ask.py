@@ -212,7 +212,7 @@ class Model:
 
     # ---- queries to rows
 
-    def left(
+    def allowed(
         self,
         seen: Rows,
         block: Iterable[Any] | None,
@@ -223,21 +223,21 @@ class Model:
         if block is None and allow is None and where is None:
             return None
         blocked = self.tables.item_rows(() if block is None else block)
-        return self.tables.left(np.append(seen, blocked), allow, where)
+        return self.tables.allowed(np.append(seen, blocked), allow, where)
 
     def recommend(
         self,
         taste: Taste,
         k: int,
         seen: Rows,
-        left: Mask | None,
+        allowed: Mask | None,
         *,
         user_row: int | None = None,
         popularity: float = 1.0,
         diversity: float = 0.0,
         reasons: bool = False,
     ) -> Recommendations:
-        """Recommend to one taste what is left, or, if that is None, all but what was seen.
+        """Recommend to one taste what is allowed, or, if that is None, all but what was seen.
 
         The user as in `popularity_weight`, the dials as in `recsys.Recommender.recommend`.
         """
@@ -246,17 +246,17 @@ class Model:
         # Annoy's settings were chosen for popularity as it was learned.
         index = self.index if popularity == 1 else self.exact
         wanted = pool_size(k) if diversity else k
-        if left is None:
+        if allowed is None:
             rows, scores = index.find(query, wanted, seen)
         else:
-            rows, scores = best_of(index, query, wanted, left)
+            rows, scores = best_of(index, query, wanted, allowed)
         if diversity:
             order = diversify(scores, unit_length(self.tables.vectors[rows]), k, diversity)
             rows, scores = rows[order], scores[order]
         why = None
         if reasons:
             why = give_reasons(self.tables, taste, rows, weight, cosine=self.cosine)
-        return self.listed(rows, scores, why)
+        return self.list_rows(rows, scores, why)
 
     def explain(self, taste: Taste, item_id: Any, user_row: int | None) -> pd.DataFrame:
         """Split a score, see `recsys.Recommender.explain`; the user as in `recommend`."""
@@ -270,7 +270,7 @@ class Model:
         *,
         exclude: Sequences | None,
         staleness: npt.NDArray[np.float64] | None = None,
-        left: Mask | None = None,
+        allowed: Mask | None = None,
         popularity: float = 1.0,
         diversity: float = 0.0,
         threads: int = 1,
@@ -283,7 +283,7 @@ class Model:
             Over the items of the model; row u of both is the same user, no history is empty.
         staleness : float64 array, shape (n_users,), days
             Since the last event of each; None = all are present now.
-        left : bool array, shape (n_items,)
+        allowed : bool array, shape (n_items,)
             The items to choose from; None = all.
         k, popularity, diversity, threads
             As in `recsys.Recommender.recommend_many`.
@@ -296,11 +296,11 @@ class Model:
             -inf where a list ends before k.
         """
         index, among = self.exact, np.arange(len(self.exact.vectors))
-        if left is not None:
-            among = np.flatnonzero(left)
+        if allowed is not None:
+            among = np.flatnonzero(allowed)
             index = ExactIndex(index.vectors[among])
             if exclude is not None:
-                places = np.full(len(left), -1)
+                places = np.full(len(allowed), -1)
                 places[among] = np.arange(len(among))
                 exclude = exclude.renumber(places, among)
         excluded = None if exclude is None else (exclude.offsets, exclude.codes)
@@ -341,14 +341,14 @@ class Model:
 
     # ---- rows to lists
 
-    def best(self, rows: Rows, scores: Vectors, k: int) -> Recommendations:
+    def list_best(self, rows: Rows, scores: Vectors, k: int) -> Recommendations:
         """List the k best of some ascending rows."""
         if len(rows) == 0:
-            return self.listed(rows, scores)
+            return self.list_rows(rows, scores)
         order, best = top_k(scores[None], k)
-        return self.listed(rows[order[0]], best[0])
+        return self.list_rows(rows[order[0]], best[0])
 
-    def listed(
+    def list_rows(
         self, rows: Rows, scores: Vectors, reasons: list[str] | None = None
     ) -> Recommendations:
         """Name some rows."""
@@ -357,11 +357,11 @@ class Model:
         cold = None if tables.cold is None else tables.cold[rows]
         return Recommendations(take(tables.item_ids, rows), scores, titles, reasons, cold)
 
-    def popular(self, k: int, left: Mask | None = None) -> Recommendations:
+    def popular(self, k: int, allowed: Mask | None = None) -> Recommendations:
         """List the items with the most interactions."""
         counts = self.tables.counts.astype(np.float32)
-        rows = np.arange(len(counts)) if left is None else np.flatnonzero(left)
-        return self.best(rows, counts[rows], k)
+        rows = np.arange(len(counts)) if allowed is None else np.flatnonzero(allowed)
+        return self.list_best(rows, counts[rows], k)
 
     def similar_items(self, item: Any, k: int) -> Recommendations:
         """List the items whose input vectors have the largest cosine with an item's."""
@@ -369,7 +369,7 @@ class Model:
         row = self.tables.row_of_title(item) if row is None else row
         unit = self.tables.unit_vectors
         rows = np.delete(np.arange(len(unit)), row)
-        return self.best(rows, exact_scores(unit, rows, unit[[row]], rows * 0), k)
+        return self.list_best(rows, exact_scores(unit, rows, unit[[row]], rows * 0), k)
 
     @functools.cached_property
     def _unit_users(self) -> tuple[Rows, Vectors]:

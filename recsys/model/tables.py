@@ -264,7 +264,7 @@ class Tables:
         """Return the rows of those ids that have one, in their order."""
         return find_all(self.item_ids, item_ids)
 
-    def left(
+    def allowed(
         self,
         excluded: npt.NDArray[np.integer[Any]],
         allow: Iterable[Any] | None,
@@ -274,15 +274,15 @@ class Tables:
 
         `allow`, `where` and errors are those of `recsys.Recommender.recommend`.
         """
-        left = np.full(len(self.counts), allow is None)
+        allowed = np.full(len(self.counts), allow is None)
         if allow is not None:
-            left[self.item_rows(allow)] = True
+            allowed[self.item_rows(allow)] = True
         if isinstance(where, str):
-            left &= (self.catalogue or Catalogue({})).mask(where)
+            allowed &= (self.catalogue or Catalogue({})).mask(where)
         elif where is not None:
-            left &= self._marked(where)
-        left[excluded] = False
-        return left
+            allowed &= self._marked(where)
+        allowed[excluded] = False
+        return allowed
 
     def _marked(self, where: Any) -> npt.NDArray[np.bool_]:
         if getattr(getattr(where, "index", None), "name", None) != "item_id":

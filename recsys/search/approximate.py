@@ -35,27 +35,27 @@ FEW = 4000  # Up to this many filtered items are all scored, which is faster tha
 BARRED = 1000  # At most this many of the items that a filter bars are assumed to be the best.
 
 
-def best_of(index: Index, query: Vectors, k: int, left: npt.NDArray[np.bool_]) -> Answer:
-    """Find the k best of the items that filters have left; fewer only if fewer are left.
+def best_of(index: Index, query: Vectors, k: int, allowed: npt.NDArray[np.bool_]) -> Answer:
+    """Find the k best of the items that are allowed; fewer only if fewer are.
 
-    `left` is bool (n_items,). Few items are all scored. Among many, the index is asked for as many
-    as should hold k of them, then for more until they do.
+    `allowed` is bool (n_items,). Few items are all scored. Among many, the index is asked for as
+    many as should hold k of them, then for more until they do.
     """
-    n_left, n_items = int(np.count_nonzero(left)), len(left)
-    k = min(k, n_left)
-    if not isinstance(index, ExactIndex) and n_left > FEW:
-        wanted = k + min(n_items - n_left, max(BARRED, 2 * k * n_items // n_left))
+    n_allowed, n_items = int(np.count_nonzero(allowed)), len(allowed)
+    k = min(k, n_allowed)
+    if not isinstance(index, ExactIndex) and n_allowed > FEW:
+        wanted = k + min(n_items - n_allowed, max(BARRED, 2 * k * n_items // n_allowed))
         while wanted < n_items // 4:
             rows, scores = index.near(query, wanted)
-            keep = np.flatnonzero(left[rows])[:k]
+            keep = np.flatnonzero(allowed[rows])[:k]
             if len(keep) == k and scores[keep[-1]] > 0:
                 return rows[keep], scores[keep]
             wanted *= 4
-    if n_left < n_items // 2:
-        rows = np.flatnonzero(left)
+    if n_allowed < n_items // 2:
+        rows = np.flatnonzero(allowed)
         found, scores = ExactIndex(index.vectors[rows]).find(query, k)
         return rows[found], scores
-    return ExactIndex(index.vectors).find(query, k, np.flatnonzero(~left))
+    return ExactIndex(index.vectors).find(query, k, np.flatnonzero(~allowed))
 
 
 class AnnoyIndex:
