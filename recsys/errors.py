@@ -15,6 +15,14 @@ class ModelError(ValueError):
     """A model folder is missing, incomplete, damaged, or of another format version."""
 
 
+class ReplacedError(ModelError):
+    """Another process has put another model in the place of the one that was to be replaced."""
+
+
+class DataWarning(UserWarning):
+    """Something in the data of the user was assumed, dropped or skipped."""
+
+
 class NotFittedError(RuntimeError):
     """A model is asked for answers before `fit` or `load`."""
 

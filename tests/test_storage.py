@@ -24,6 +24,7 @@ import pytest
 
 from recsys import ModelError, Recommender
 from recsys.data.columns import TextColumn, take
+from recsys.errors import ReplacedError
 from recsys.model import storage
 from tests.counts import count
 
@@ -295,14 +296,19 @@ def test_a_reader_starts_over_if_the_model_was_replaced_and_put_back(tmp_path, m
 
     monkeypatch.setattr(np.lib.format, "open_memmap", replaced_meanwhile)
     assert generation_of(storage.load(tmp_path)) == 1
-    assert calls[0] == calls[1]
+    read = [
+        path for path in calls if path.parent.name != storage.NEW_RUN
+    ]  # those that save looks at
+    assert read[0] == read[1]
 
 
 @pytest.mark.parametrize(
     "names",
     [
         ["notes.txt", ".lock"], ["run-1/weights.bin", "run-final/weights.bin", "current"],
-        ["current/app.py", "releases/1/app.py"], [".tmp-mine/draft.txt"],
+        ["current/app.py", "releases/1/app.py"], [".tmp-mine/draft.txt"], ["current"],
+        ["run-0123456789abcdef/manifest.json", "run-0123456789abcdef/notes.npy"],
+        ["run-0123456789abcdef"], [".tmp-run/manifest.json"],
     ],
 )  # fmt: skip
 def test_a_foreign_folder_or_file_is_refused_and_left_as_it_is(names, tmp_path):
@@ -312,9 +318,45 @@ def test_a_foreign_folder_or_file_is_refused_and_left_as_it_is(names, tmp_path):
     before = snapshot(tmp_path)
     with pytest.raises(ModelError, match="is not empty and holds no model"):
         save(tmp_path, 1)
-    with pytest.raises(ModelError, match="it is a file"):
-        save(tmp_path / names[0], 1)
+    for inside in (tmp_path / names[0], tmp_path / names[0] / "deep" / "model"):
+        with pytest.raises(ModelError, match="it is a file, or lies in one"):
+            save(inside, 1)
     assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".recsys-run/diary.txt", ".recsys-run", ".recsys-current/x", ".recsys-current", ".lock"],
+)
+def test_what_is_not_ours_but_has_one_of_our_names_is_refused(name, tmp_path):
+    save(tmp_path, 1)
+    (tmp_path / ".lock").unlink()
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("precious, and longer than a pointer")
+    before = snapshot(tmp_path)
+    with pytest.raises(ModelError, match="was not written by recsys"):
+        save(tmp_path, 2)
+    assert snapshot(tmp_path) == before
+
+
+def test_a_model_that_cannot_be_opened_does_not_take_the_place_of_one_that_can(tmp_path):
+    def check(stored):
+        raise ModelError("it cannot be opened")
+
+    save(tmp_path, 1)
+    before = snapshot(tmp_path)
+    with pytest.raises(ModelError, match="it cannot be opened"):
+        storage.save(tmp_path, {"numbers": np.arange(3)}, {}, check=check)
+    assert snapshot(tmp_path) == before
+
+
+def test_a_model_is_only_put_in_the_place_of_the_one_that_was_meant(tmp_path):
+    save(tmp_path, 1)
+    before = storage.stamp(tmp_path)
+    storage.save(tmp_path, {"numbers": np.arange(3)}, {}, replacing=before)
+    with pytest.raises(ReplacedError, match="has been replaced meanwhile"):
+        storage.save(tmp_path, {"numbers": np.arange(4)}, {}, replacing=before)
+    assert len(storage.load(tmp_path).columns["numbers"]) == 3
 
 
 def test_remains_of_a_killed_save_are_swept_and_other_files_stay(tmp_path):
@@ -322,17 +364,32 @@ def test_remains_of_a_killed_save_are_swept_and_other_files_stay(tmp_path):
     outside.mkdir()
     (outside / "file").write_text("precious")
     save(folder, 1)
-    for name in ("run-0123456789abcdef", ".tmp-current"):
-        (folder / name).symlink_to(outside)
-    for name in ("run-fedcba9876543210", ".tmp-run", ".tmp-replaced"):
-        (folder / name).mkdir()
-        (folder / name / "link").symlink_to(outside)
-    others = {"README.txt", "run-notes.txt", ".tmp-mine"}
-    for name in others:
-        (folder / name).write_text("precious")
+    shutil.copytree(run_of(folder), tmp_path / "old")
     save(folder, 2)
-    assert generation_of(storage.load(folder)) == 2
+    (tmp_path / "old").rename(
+        folder / storage._run_name((tmp_path / "old/manifest.json").read_bytes())
+    )
+    (folder / ".recsys-current").write_text("run-01")
+    for name in (".recsys-run", ".recsys-replaced"):
+        (folder / name).mkdir()
+        (folder / name / "numbers.npy").write_text("half of it")
+    others = {
+        "README.txt",
+        "run-notes.txt",
+        ".tmp-mine",
+        "run-0123456789abcdef",
+        "run-fedcba9876543210",
+    }
+    for name in {*others} - {"run-0123456789abcdef", "run-fedcba9876543210"}:
+        (folder / name).write_text("precious")
+    (folder / "run-0123456789abcdef").symlink_to(outside)
+    (folder / "run-fedcba9876543210").mkdir()
+    for name in ("manifest.json", "mine.npy"):
+        (folder / "run-fedcba9876543210" / name).write_text("{}")
+    save(folder, 3)
+    assert generation_of(storage.load(folder)) == 3
     assert names_in(folder) == {".lock", "current", run_of(folder).name, *others}
+    assert names_in(folder / "run-fedcba9876543210") == {"manifest.json", "mine.npy"}
     assert (outside / "file").read_text() == "precious"
 
 

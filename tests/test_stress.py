@@ -132,7 +132,7 @@ for seed in (1, 2, 3, 1):
 KILLED = DRIVER + LEARN + """
 def train_and_tell(seed, tell):
     def hook(event, args):
-        if event == "os.mkdir" and str(args[0]).endswith(".tmp-run"):  # the save begins
+        if event == "os.mkdir" and str(args[0]).endswith(".recsys-run"):  # the save begins
             os.write(tell, b"S")
     sys.addaudithook(hook)
     train(seed)

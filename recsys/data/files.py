@@ -150,6 +150,22 @@ def one_line_errors(source: str | os.PathLike[str]) -> Iterator[None]:
 
 
 @contextmanager
+def named_if_full(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Say of a full disk what could not be written, whoever met it: numpy, SQLite or Arrow."""
+    try:
+        yield
+    except OSError as error:
+        # numpy and Annoy give no number of the error.
+        unnamed = error.errno is None and re.search(
+            "requested and .* written|Unable to", str(error)
+        )
+        if unnamed or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            problem = "the disk is full, or a limit on the size of files is reached"
+            raise OSError(f"'{path}' cannot be written: {problem}") from error
+        raise
+
+
+@contextmanager
 def replace_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield the path of a new file in the same folder that becomes `path` after the `with` block.
 
@@ -160,10 +176,11 @@ def replace_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     made = path.with_name(f".recsys-{secrets.token_hex(8)}.part")
     made.open("xb").close()  # an error where that name is taken
     try:
-        yield made
-        with made.open("r+b") as file:
-            os.fsync(file.fileno())  # so that not even a power cut leaves half a file
-        os.replace(made, path)
+        with named_if_full(path):
+            yield made
+            with made.open("r+b") as file:
+                os.fsync(file.fileno())  # so that not even a power cut leaves half a file
+            os.replace(made, path)
     except BaseException:
         with suppress(OSError):
             made.unlink()

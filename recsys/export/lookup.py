@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sqlite3
 from contextlib import closing
@@ -66,6 +67,13 @@ def _packed(vectors: Vector) -> Iterable[bytes]:
 
 def write_sqlite(path: Path, tables: Sequence[Table]) -> None:
     """Write an SQLite file to `path`, which is empty; an id above 2^63 - 1 is a DataError."""
+    try:
+        _write_sqlite(path, tables)
+    except sqlite3.OperationalError as error:
+        raise OSError(errno.ENOSPC if "full" in str(error) else errno.EIO, str(error)) from error
+
+
+def _write_sqlite(path: Path, tables: Sequence[Table]) -> None:
     with closing(sqlite3.connect(path)) as database:
         # Nobody reads the file before it is complete: no journal is needed.
         database.executescript(

@@ -6,7 +6,6 @@ numpy only, and Annoy where it is installed.
 
 from __future__ import annotations
 
-import functools
 import logging
 import operator
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from recsys.recommendations import Recommendations
 from recsys.search.approximate import best_of, open_index
 from recsys.search.diversity import diversify, diversify_many, pool_size
 from recsys.search.exact import ExactIndex, exact_scores, top_k, unit_length
+from recsys.search.threads import cached
 from recsys.settings import SETTINGS, complete_settings
 from recsys.vectors.readout import popularity_weights, queries, rarity
 from recsys.vectors.users import history_weights, user_vectors
@@ -74,7 +74,7 @@ class Model:
     about: Mapping[str, Any]
     approximate: AnnoyIndex | None = None
 
-    @functools.cached_property
+    @cached
     def exact(self) -> ExactIndex:
         """The index that finds everything."""
         return ExactIndex(self.tables.readout)
@@ -84,7 +84,7 @@ class Model:
         """The index that `recommend` searches."""
         return self.approximate or self.exact
 
-    @functools.cached_property
+    @cached
     def item_weights(self) -> Vectors:
         """Weight of each item in a user vector before recency, float32 (n_items,)."""
         return rarity(self.tables.counts, self.params["discount"])
@@ -94,8 +94,8 @@ class Model:
         """Whether scores are cosines of input vectors."""
         return bool(self.params["scoring"] == "cosine")
 
-    def save(self, folder: Path) -> None:
-        """See `recsys.Recommender.save`."""
+    def save(self, folder: Path, *, replacing: storage.Stamp | None = None) -> None:
+        """See `recsys.Recommender.save`, and `replacing` in `recsys.model.storage.save`."""
         columns = self.tables.to_columns()
         manifest = {"params": self.params, **{name: self.about[name] for name in KEPT}}
         write_index = None
@@ -103,12 +103,20 @@ class Model:
             write_index = self.approximate.save
             columns |= self.approximate.columns
             manifest["ann"] = self.about["ann"]
-        storage.save(folder, columns, manifest, write_index)
+
+        def check(stored: storage.Stored) -> None:
+            self._open(stored, folder, verify=True)
+
+        storage.save(folder, columns, manifest, write_index, check=check, replacing=replacing)
 
     @classmethod
     def load(cls, folder: Path, *, verify: bool) -> Model:
         """See `recsys.Recommender.load`."""
-        stored = storage.load(folder, verify=verify)
+        return cls._open(storage.load(folder, verify=verify), folder, verify=verify)
+
+    @classmethod
+    def _open(cls, stored: storage.Stored, folder: Path, *, verify: bool) -> Model:
+        """Put together what was stored, or raise ModelError."""
         try:
             params = dict(stored.manifest["params"])
             # Models saved before walks became a study hold these settings too.
@@ -126,7 +134,7 @@ class Model:
                 params["index"], tables.readout, seed=params["seed"], chosen=ann,
                 columns=stored.columns, path=stored.index,
             )  # fmt: skip
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ModelError(f"the model in '{folder}' does not fit together: {error}") from None
         return replace(model, approximate=approximate)
 
@@ -371,7 +379,7 @@ class Model:
         rows = np.delete(np.arange(len(unit)), row)
         return self.list_best(rows, exact_scores(unit, rows, unit[[row]], rows * 0), k)
 
-    @functools.cached_property
+    @cached
     def _unit_users(self) -> tuple[Rows, Vectors]:
         """The users who have a vector, and that at length 1."""
         rows, vectors = self.user_vectors()

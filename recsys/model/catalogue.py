@@ -10,6 +10,7 @@ import numpy as np
 
 from recsys.data.columns import Lists, TextColumn, take
 from recsys.model.where import matching
+from recsys.search.threads import cached
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,7 +50,7 @@ class Catalogue:
         titles = self.columns.get("title")
         return titles if isinstance(titles, TextColumn) else None
 
-    @functools.cached_property
+    @cached
     def mask(self) -> Callable[[str], npt.NDArray[np.bool_]]:
         """Tell which items an expression holds for (`recsys.model.where`); the last are kept."""
         find_items = functools.partial(matching, columns=self.columns)

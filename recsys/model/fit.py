@@ -113,6 +113,10 @@ def learn(
 def with_index(model: Model) -> Model:
     """Return the model with an index that suits users drawn at random: the same ones every time."""
     started, tables = time.perf_counter(), model.tables
+    try:
+        tables.check_numbers()
+    except ValueError as error:
+        raise ValueError(f"the training failed, as {error}: choose a smaller alpha") from None
     users = draw(np.flatnonzero(tables.histories.lengths), ASKED)
     watched = tables.watched.take_users(users)
     approximate, ann = build_index(

@@ -18,6 +18,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
@@ -26,7 +27,8 @@ from typing import Any
 import numpy as np
 
 from recsys.data.columns import TextColumn
-from recsys.errors import ModelError
+from recsys.data.files import named_if_full
+from recsys.errors import ModelError, ReplacedError
 
 logger = logging.getLogger(__name__)
 
@@ -34,12 +36,13 @@ FORMAT = 3
 CURRENT, LOCK, MANIFEST, INDEX = "current", ".lock", "manifest.json", "index.ann"
 RUN = re.compile("run-[0-9a-f]{16}")
 FILE = re.compile(r"\w+(\.\w+)*\.npy|index\.ann", re.ASCII)
-NEW_RUN, REPLACED, POINTER = TEMPORARIES = (".tmp-run", ".tmp-replaced", ".tmp-current")
+NEW_RUN, REPLACED, POINTER = TEMPORARIES = (".recsys-run", ".recsys-replaced", ".recsys-current")
 MANIFEST_LIMIT = 1 << 20  # bytes
 AGAIN = "train again with `recsys train`"
 
 Named = Mapping[str, Any]
 WriteIndex = Callable[[Path], None] | None
+Stamp = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,15 @@ class Stored:
     index: Path | None
 
 
-def save(folder: Path, columns: Named, manifest: Named, write_index: WriteIndex = None) -> None:
+def save(
+    folder: Path,
+    columns: Named,
+    manifest: Named,
+    write_index: WriteIndex = None,
+    *,
+    check: Callable[[Stored], object] = lambda stored: None,
+    replacing: Stamp | None = None,
+) -> None:
     """Write a model beside the old one, which stays in use until one atomic step at the end.
 
     Parameters
@@ -63,35 +74,45 @@ def save(folder: Path, columns: Named, manifest: Named, write_index: WriteIndex 
         JSON-able; sizes and checksums of the files are added.
     write_index : function (path), optional
         Writes the Annoy file.
+    check : function (Stored)
+        Opens what was written as a reader would, before it is put in the place of the old model.
+    replacing : tuple, optional
+        The `stamp` of the only model that may be replaced.
 
     Raises
     ------
     ModelError
         The folder is not empty and holds no model.
+    ReplacedError
+        It holds another model than `replacing`.
     OSError
         A file cannot be written, for example because the disk is full.
     """
     from filelock import FileLock
 
-    _refuse_foreign(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / LOCK, timeout=600):
-        _sweep(folder)
-        new = folder / NEW_RUN
-        new.mkdir()
-        try:
-            run = folder / _write_run(new, columns, manifest, write_index)
-            if not _is_intact(run):  # else readers may be using this very run: keep it
-                if run.exists():
-                    run.rename(folder / REPLACED)
-                new.rename(run)
-            pointer = folder / POINTER
-            pointer.write_bytes(f"{run.name}\n".encode())
-            _flush(pointer)
-            os.replace(pointer, folder / CURRENT)
-            _flush(folder)
-        finally:
+    refuse_foreign(folder)
+    with named_if_full(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / LOCK, timeout=600):
+            if replacing is not None and stamp(folder) != replacing:
+                raise ReplacedError(f"the model in '{folder}' has been replaced meanwhile")
             _sweep(folder)
+            new = folder / NEW_RUN
+            new.mkdir()
+            try:
+                run = folder / _write_run(new, columns, manifest, write_index)
+                check(_open_files(new, json.loads((new / MANIFEST).read_bytes()), verify=False))
+                if not _is_intact(run):  # else readers may be using this very run: keep it
+                    if run.exists():
+                        run.rename(folder / REPLACED)
+                    new.rename(run)
+                pointer = folder / POINTER
+                pointer.write_bytes(f"{run.name}\n".encode())
+                _flush(pointer)
+                os.replace(pointer, folder / CURRENT)
+                _flush(folder)
+            finally:
+                _sweep(folder)
 
 
 def load(folder: Path, *, verify: bool = True) -> Stored:
@@ -114,7 +135,7 @@ def load(folder: Path, *, verify: bool = True) -> Stored:
                 raise
 
 
-def stamp(folder: Path) -> tuple[int, ...]:
+def stamp(folder: Path) -> Stamp:
     """Identify the model in use, cheaply and anew after every save; ModelError if there is none."""
     try:
         status = os.stat(folder / CURRENT)
@@ -161,27 +182,75 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-def _refuse_foreign(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise ModelError(f"refusing to save a model in '{folder}': it is a file")
-    names = {path.name for path in folder.iterdir()} if folder.exists() else set()
-    if names - {CURRENT, LOCK, *TEMPORARIES} and not any(map(RUN.fullmatch, names)):
+def refuse_foreign(folder: Path) -> None:
+    """Raise ModelError unless a model can be saved here without touching what is not ours.
+
+    A run is named by the hash of its manifest, which tells ours from a folder that looks like one.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ModelError(f"refusing to save a model in '{folder}': it is a file, or lies in one")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ModelError(f"a model cannot be saved in '{folder}': no permission to write there")
+    paths = {path.name: path for path in folder.iterdir()} if there == folder else {}
+    for name in (LOCK, *TEMPORARIES):
+        if name in paths and not _is_remains(paths.pop(name)):
+            raise ModelError(f"refusing to save in '{folder}': '{name}' was not written by recsys")
+    if paths and not (_points_at_a_run(folder) or any(map(_is_run, paths.values()))):
         raise ModelError(f"refusing to save in '{folder}': it is not empty and holds no model")
+
+
+def _is_remains(path: Path) -> bool:
+    """Tell whether something with one of our names may be what a killed save has left."""
+    if path.is_symlink():
+        return False
+    if path.is_dir():
+        names = [file.name for file in path.iterdir()]
+        return path.name in (NEW_RUN, REPLACED) and all(map(_is_file_of_a_run, names))
+    return path.name in (LOCK, POINTER) and path.stat().st_size <= len("run-0123456789abcdef\n")
+
+
+def _is_file_of_a_run(name: str) -> bool:
+    return name == MANIFEST or FILE.fullmatch(name) is not None
+
+
+def _points_at_a_run(folder: Path) -> bool:
+    try:
+        return bool(_read_pointer(folder))
+    except ModelError:
+        return False
+
+
+def _is_run(path: Path) -> bool:
+    """Tell whether a folder is a run that `save` has written."""
+    try:
+        return not path.is_symlink() and path.name == _run_name(_read_small(path / MANIFEST))
+    except ModelError:
+        return False
 
 
 def _sweep(folder: Path) -> None:
     """Remove unused runs and the remains of killed saves; only while holding the lock."""
-    import shutil
-
     try:
         keep = _read_pointer(folder)
     except ModelError:
         keep = None  # any run may be the model: keep all until a new one is in use
     for path in folder.iterdir():
-        unused = keep is not None and RUN.fullmatch(path.name) and path.name != keep
-        if unused or path.name in TEMPORARIES:
-            is_folder = path.is_dir() and not path.is_symlink()
-            (shutil.rmtree if is_folder else os.unlink)(path)
+        unused = keep is not None and path.name != keep and RUN.fullmatch(path.name)
+        if path.name in TEMPORARIES or (unused and _is_run(path)):
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a run, but nothing in the run that `save` does not write."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+        return
+    files = [file for file in path.iterdir() if _is_file_of_a_run(file.name)]
+    for file in sorted(files, key=lambda file: file.name == MANIFEST):  # by which a run is known
+        file.unlink()
+    with suppress(OSError):  # somebody has put something else there
+        path.rmdir()
 
 
 def _is_intact(run: Path) -> bool:
@@ -218,7 +287,10 @@ def _check_regular(path: Path) -> os.stat_result:
 
 
 def _load_run(run: Path, *, verify: bool) -> Stored:
-    manifest = _read_manifest(run)
+    return _open_files(run, _read_manifest(run), verify=verify)
+
+
+def _open_files(run: Path, manifest: dict[str, Any], *, verify: bool) -> Stored:
     columns: dict[str, Any] = {}
     index = None
     for name, entry in sorted(manifest["files"].items()):

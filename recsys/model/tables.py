@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from recsys.data.sequences import Sequences
 from recsys.errors import UnknownItemError, UnknownUserError
 from recsys.model.catalogue import Catalogue
 from recsys.search.exact import unit_length
+from recsys.search.threads import cached
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -153,18 +153,25 @@ class Tables:
             if column.dtype != kind or column.shape != shape:
                 found = f"{name} has shape {column.shape} and dtype {column.dtype}"
                 raise ValueError(f"{found} instead of {shape} and {np.dtype(kind)}")
-            ends = column.min(initial=0), column.max(initial=0)
-            if deep and kind == np.float32 and not np.isfinite(ends).all():
-                raise ValueError(f"{name} holds NaN or infinity")
         given |= {"catalogue": catalogue, "events": events}
-        return cls(histories=histories, watched=watched, **{"contexts": None} | given)
+        tables = cls(histories=histories, watched=watched, **{"contexts": None} | given)
+        if deep:
+            tables.check_numbers()
+        return tables
+
+    def check_numbers(self) -> None:
+        """Raise ValueError if there is a NaN or an infinity among the numbers that are learned."""
+        for name in ("vectors", "contexts", "readout"):
+            column = getattr(self, name)
+            if column is not None and not np.isfinite([column.min(), column.max()]).all():
+                raise ValueError(f"{name} holds NaN or infinity")
 
     @property
     def titles(self) -> TextColumn | None:
         """Titles, shape (n_items,), "" where there is none; None without a table of items."""
         return None if self.catalogue is None else self.catalogue.titles
 
-    @functools.cached_property
+    @cached
     def unit_vectors(self) -> npt.NDArray[np.float32]:
         """Input vectors at length 1, float32 array of shape (n_items, d)."""
         return unit_length(self.vectors)

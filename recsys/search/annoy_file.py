@@ -16,8 +16,9 @@ def check_annoy_file(path: Path, n_items: int, d: int) -> None:
     The file (Annoy 1.17, annoylib.h) is a row of nodes of equal size: the number of items below,
     two children, d + 1 numbers. The items come first and the roots last. In a node with at most
     d + 3 items below, those items and zeros replace children and numbers. Children are written
-    before their parents: one that points ahead could make a query go in circles. Numbers lead
-    nowhere, and neither do items unless they are children.
+    before their parents: one that points ahead could make a query go in circles. What is below two
+    children adds up to what is below their parent: a child with many parents could make a query go
+    2 ** depth ways. Numbers lead nowhere, and neither do items unless they are children.
 
     Parameters
     ----------
@@ -42,5 +43,6 @@ def check_annoy_file(path: Path, n_items: int, d: int) -> None:
         or (outside & is_list).any()
         or (children >= parents[:, None]).any()
         or (nodes[children[children < n_items], 0] != 1).any()
+        or (nodes[children, 0].sum(axis=1, dtype=np.int64) != nodes[parents, 0]).any()
     ):
         raise wrong

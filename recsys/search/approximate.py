@@ -5,14 +5,18 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
+import os
 import time
+import weakref
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recsys.search.annoy_file import check_annoy_file
 from recsys.search.exact import ExactIndex, row_products
+from recsys.search.threads import cached
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,10 +32,13 @@ LONGEST = 1000  # At least this many of the longest vectors are scored for every
 # `build_index` starts at SEARCH_K and must find a share of OVERLAP of the exact top TOP.
 SEARCH_K, OVERLAP, TOP = 2000, 0.98, 20
 SPARE = 20  # Annoy's results beyond k that are scored too: rounding may have swapped them.
+MOST_TREES = 100  # that an index is opened with; `build_index` makes fewer
 # Twice as many of the longest vectors are scored if they hold this further share of the best;
 # CHEAPER of them are scored in the time of one of Annoy's nodes (at 258 dimensions).
 WORTHWHILE, CHEAPER = 0.02, 8
 FEW = 4000  # Up to this many filtered items are all scored, which is faster than searching.
+COPIED = 1 << 24  # bytes of the file at a time
+PICKLED = {"vectors", "n_trees", "search_k", "longest"}
 BARRED = 1000  # At most this many of the items that a filter bars are assumed to be the best.
 
 
@@ -110,36 +117,68 @@ class AnnoyIndex:
         seed: int = 0,
         path: Path | None = None,
     ) -> None:
-        annoy = _import_annoy()
-        if annoy is None:
-            raise ImportError("annoy is not installed: pip install annoy (needs a C++ compiler)")
         self.vectors, self.n_trees, self.search_k = vectors, n_trees, search_k
         if isinstance(longest, int):
             longest = np.sort(by_length(vectors)[:longest])
         self.longest = longest
-        self._exact = ExactIndex(vectors)
-        self._annoy = annoy.AnnoyIndex(vectors.shape[1] + 1, "angular")
+        self._exact, self._annoy = ExactIndex(vectors), self._empty()
         if path is None:
-            self._build(seed)
+            with TemporaryDirectory(prefix="recsys-") as folder:
+                self._build(seed, path := Path(folder) / "index.ann")
+                self._handle = self._hold(path)
         else:
             check_annoy_file(path, *vectors.shape)
             self._annoy.load(str(path))
+            self._handle = self._hold(path)
 
-    def _build(self, seed: int) -> None:
+    def _empty(self) -> Any:
+        annoy = _import_annoy()
+        if annoy is None:
+            raise ImportError("annoy is not installed: pip install annoy (needs a C++ compiler)")
+        return annoy.AnnoyIndex(self.vectors.shape[1] + 1, "angular")
+
+    def _hold(self, path: Path) -> int:
+        """Hold the mapped file open, to copy from: Annoy cannot save while it answers.
+
+        Its `save` takes the index away from other threads for a moment, which ends the process.
+        """
+        handle = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, handle)
+        return handle
+
+    def _build(self, seed: int, path: Path) -> None:
         from tqdm import tqdm
 
         others = self.vectors.astype(np.float64)
         others[self.longest] = 0
         squares = (others**2).sum(axis=1)
         points = np.column_stack([others, np.sqrt((squares.max() or 1.0) - squares)])
-        self._annoy.set_seed(seed)
+        self._annoy.set_seed(seed % 2**31)  # larger ones overflow
         for row, point in enumerate(tqdm(points, "index", delay=2, disable=None)):
             self._annoy.add_item(row, point.tolist())
         self._annoy.build(self.n_trees, n_jobs=1)  # more jobs, another index every time
+        self._annoy.save(str(path))
 
     def save(self, path: Path) -> None:
         """Write the index to a file."""
-        self._annoy.save(str(path))
+        with path.open("wb") as file:
+            for start in range(0, self.n_bytes, COPIED):
+                file.write(os.pread(self._handle, COPIED, start))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process needs: the file as bytes."""
+        held = {name: held for name, held in vars(self).items() if name in PICKLED}
+        return held | {"file": os.pread(self._handle, self.n_bytes, 0)}
+
+    def __setstate__(self, held: dict[str, Any]) -> None:
+        file = held.pop("file")
+        vars(self).update(held)
+        self._exact, self._annoy = ExactIndex(self.vectors), self._empty()
+        with TemporaryDirectory(prefix="recsys-") as folder:
+            path = Path(folder) / "index.ann"
+            path.write_bytes(file)
+            self._annoy.load(str(path))
+            self._handle = self._hold(path)
 
     @property
     def columns(self) -> dict[str, Rows]:
@@ -149,11 +188,7 @@ class AnnoyIndex:
     @property
     def n_bytes(self) -> int:
         """Size of the index as a file."""
-        import tempfile
-
-        with tempfile.TemporaryDirectory() as folder:
-            self.save(path := Path(folder) / "index.ann")
-            return path.stat().st_size
+        return os.fstat(self._handle).st_size
 
     def query(self, vectors: Vectors, k: int, *, exclude: Csr | None = None) -> Answer:
         """Find about the k best rows for each query vector; see `ExactIndex.query`."""
@@ -201,7 +236,7 @@ class AnnoyIndex:
         order = np.lexsort((rows, -scores))[:k]
         return rows[order], scores[order]
 
-    @functools.cached_property
+    @cached
     def _apart(self) -> tuple[frozenset[int], Vectors, Rows, float]:
         """The longest vectors: their rows, themselves, each item's place in them or -1, length."""
         vectors, places = self.vectors[self.longest], np.full(len(self.vectors), -1, np.int32)
@@ -294,9 +329,14 @@ def open_index(
     options: dict[str, Any] = {"seed": seed}
     if chosen:
         rows = columns.get("longest", np.empty(0))
-        if rows.dtype.kind != "i" or not ((rows >= 0) & (rows < len(vectors))).all():
+        ends = np.concatenate([[-1], rows, [len(vectors)]]) if rows.ndim == 1 else rows
+        if rows.dtype.kind != "i" or ends.ndim != 1 or not (np.diff(ends) > 0).all():
             raise ValueError("longest does not point at items")
-        options |= {name: int(chosen[name]) for name in ("n_trees", "search_k")} | {"longest": rows}
+        options |= {"longest": rows} | {name: chosen[name] for name in ("n_trees", "search_k")}
+        most = 4 * max(SEARCH_K, MOST_TREES * len(vectors))
+        for name, limit in (("n_trees", MOST_TREES), ("search_k", most)):
+            if type(options[name]) is not int or not 1 <= options[name] <= limit:
+                raise ValueError(f"{name} must be a whole number from 1 to {limit}")
     if path is not None:
         try:
             return AnnoyIndex(vectors, **options, path=path)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
+import os
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recsys.search.threads import one_blas_thread
+from recsys.search.threads import cached, one_blas_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ class ExactIndex:
     def __init__(self, vectors: Vectors) -> None:
         self.vectors = vectors
 
-    @functools.cached_property
+    @cached
     def _longest(self) -> float:
         return float(np.sqrt((self.vectors**2).sum(axis=1).max()))
 
@@ -51,7 +51,8 @@ class ExactIndex:
         exclude : (offsets, rows), optional
             Leave out rows[offsets[i] : offsets[i + 1]] for query i.
         threads : int
-            Each takes 64 MB; any number gives the same answer to the bit.
+            Each takes 64 MB; more than there are processors are not started. Any number gives the
+            same answer to the bit.
 
         Returns
         -------
@@ -67,6 +68,7 @@ class ExactIndex:
         size = max(1, min(BLOCK // n_items, MOST, len(vectors)))
         blocks = [slice(start, start + size) for start in range(0, len(vectors), size)]
         # Buffers are reused by all blocks: new memory would take a quarter of the time.
+        threads = min(threads, os.cpu_count() or 1)
         places = [np.empty((size, n_items), np.float32) for _ in blocks[:threads]]
 
         def search(block: slice) -> None:

@@ -95,12 +95,12 @@ def train_item2vec(
     Recommendation: Hyperparameters Matter".
     """
     parameters = {name: value for name, value in locals().items() if name != "sequences"}
-    check_settings(parameters)
+    parameters = check_settings(parameters)
     counts = sequences.counts()
     kept = np.flatnonzero(counts >= min_count)
-    if len(kept) == 0:
-        left = f"{len(sequences)} users, 0 of {len(counts)} items after min_count={min_count}"
-        raise DataError(f"too little data: {left}")
+    if len(kept) < 1 + hs:  # of one item no tree can be made: gensim would never return
+        left = f"{len(sequences)} users, {len(kept)} of {len(counts)} items after {min_count=}"
+        raise DataError(f"too little data: {left}{', and hs=1 needs two items' * hs}")
     from gensim.models import Word2Vec
 
     with _quiet_gensim():
