@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+LONGEST = 1000  # lists that are measured
+
 
 def evaluate(
     ratings: pd.DataFrame,
@@ -87,18 +89,14 @@ def evaluate(
     ModuleNotFoundError
         "peers" without the package `implicit`.
     """
-    ks = sorted({check_count(k) for k in ks})
-    if not ks:
-        raise ValueError("k must be a whole number above 0, got none")
-    if set(against) - {"baselines", "peers"}:
-        raise ValueError(f"against must be some of ('baselines', 'peers'), got {tuple(against)}")
-    shares = _shares(split, validation_fraction, cutoffs)
-    asked = find_studies(studies)
+    ks, cutoffs = list(ks), None if cutoffs is None else list(cutoffs)
+    check_options(params=params, split=split, validation_fraction=validation_fraction,
+                  cutoffs=cutoffs, against=against, studies=studies, ks=ks)  # fmt: skip
+    shares, ks = _shares(split, validation_fraction, cutoffs), sorted(set(map(check_count, ks)))
+    asked, given = find_studies(studies), Recommender(**(params or {})).params
     for study in asked:
-        _check_needs(study, split, cutoffs, items)
-    if "peers" in against:
-        check_installed()
-    given = Recommender(**(params or {})).params
+        if "items" in study.needs and items is None:
+            raise DataError(f"the study {study.name} needs a table of items and there is none")
     ratings, min_rating = check_ratings(ratings), given["min_rating"]
     items = None if items is None else check_items(items)
     started = time.perf_counter()
@@ -140,6 +138,30 @@ def evaluate(
     return report
 
 
+def check_options(
+    *,
+    params: dict[str, Any] | None,
+    split: str,
+    validation_fraction: float | None,
+    cutoffs: Iterable[float] | None,
+    against: Collection[str],
+    studies: Collection[str],
+    ks: Collection[int],
+) -> None:
+    """Raise what `evaluate` raises whatever the data are; the arguments are those of it."""
+    for k in ks or [0]:
+        if check_count(k) > LONGEST:
+            raise ValueError(f"k must be a whole number up to {LONGEST}, got {k}")
+    if set(against) - {"baselines", "peers"}:
+        raise ValueError(f"against must be some of ('baselines', 'peers'), got {tuple(against)}")
+    _shares(split, validation_fraction, cutoffs)
+    for study in find_studies(studies):
+        _check_needs(study, split, cutoffs)
+    if "peers" in against:
+        check_installed()
+    Recommender(**(params or {}))
+
+
 def _shares(
     split: str, validation_fraction: float | None, cutoffs: Iterable[float] | None
 ) -> list[float]:
@@ -151,7 +173,10 @@ def _shares(
     if split == "last-out" and given:
         raise ValueError(f"{given[0]} needs a split by time, not split='last-out'")
     if cutoffs is None:
-        return [1 - (0.2 if validation_fraction is None else validation_fraction)]
+        held_out = 0.2 if validation_fraction is None else validation_fraction
+        if not 0 < held_out < 1:
+            raise ValueError(f"validation_fraction must lie in (0, 1), got {held_out!r}")
+        return [1 - held_out]
     if len(given) > 1:
         raise ValueError("cutoffs cannot be combined with validation_fraction")
     shares = sorted(set(cutoffs))
@@ -160,13 +185,11 @@ def _shares(
     return shares
 
 
-def _check_needs(study: Study, split: str, cutoffs: object, items: object) -> None:
+def _check_needs(study: Study, split: str, cutoffs: object) -> None:
     if "time" in study.needs and split != "time":
         raise ValueError(f"the study {study.name} needs a split by time, not split={split!r}")
     if "one split" in study.needs and cutoffs is not None:
         raise ValueError(f"the study {study.name} needs one split: give no cutoffs")
-    if "items" in study.needs and items is None:
-        raise DataError(f"the study {study.name} needs a table of items and there is none")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -114,6 +114,33 @@ def test_an_expected_failure_is_one_line_and_exit_1(
 
 
 @pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("evaluate -k 0", "k must be"), ("evaluate -k 1001", "k must be"),
+        ("evaluate --window 0", "window must be"), ("evaluate --cutoffs 2", "cutoffs must lie in"),
+        ("evaluate --validation-fraction 1", "validation_fraction must lie in"),
+        ("evaluate --study leak --split last-out", "the study leak needs"),
+        ("train --model {mine}", "refusing to save"), ("train --hs 1", "hs=1 trains no output"),
+        ("update --model {mine}", "no model in"), ("tune --output {mine}", "refusing to overwrite"),
+        ("tune --output {mine}/notes.txt", "refusing to overwrite"),
+        ("tune --output {mine}/no/x.toml", "is not a folder"),
+        ("tune --minutes nan", "minutes must be"), ("tune --split last-out --validation-fraction 7",
+                                                    "validation_fraction must lie in"),
+    ],
+)  # fmt: skip
+def test_what_cannot_work_is_refused_before_the_data_are_read(
+    words, message, tmp_path, command, monkeypatch
+):
+    monkeypatch.setattr(common, "load_data", lambda args: pytest.fail("the data were read"))
+    (tmp_path / "notes.txt").write_text("precious")
+    words = words.format(mine=tmp_path).split()
+    status, out, err = command(*words, "--data", "sample")
+    assert (status, out) == (1, "")
+    assert message in err.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize(
     "words", ["", "fly", "train --windw 3", "train --window x", "evaluate --study dial"]
 )
 def test_wrong_usage_is_exit_2(words, command):
@@ -124,7 +151,8 @@ def test_wrong_usage_is_exit_2(words, command):
 
 def test_ctrl_c_while_training_is_exit_130_and_leaves_nothing(tmp_path):
     folder = tmp_path / "model"
-    words = ["--data", "sample", "--epochs", "5000", "--calibrate", "0", "--model", str(folder)]
+    words = ["--data", "sample", "--epochs", "1000", "--negative", "500", "--calibrate", "0"]
+    words += ["--model", str(folder)]
     process = subprocess.Popen(
         [sys.executable, "-m", "recsys", "train", *words], stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
@@ -176,6 +204,7 @@ def test_evaluate_is_a_module_of_its_own_too_and_columns_are_mapped_by_options(t
 
 def test_options_of_evaluate_are_passed_on(monkeypatch, command):
     seen = []
+    monkeypatch.setattr("recsys.evaluate.check_options", lambda **_: None)
     monkeypatch.setattr("recsys.evaluate.evaluate", lambda *_, **options: seen.append(options) or {
         "seconds": {}})  # fmt: skip
     data = ["evaluate", "--data", "sample", "--json"]

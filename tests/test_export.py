@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from gensim.models import KeyedVectors
 
 from recsys import ColdUserError, DataError, LookUp, ModelError, Recommender
 from recsys.__main__ import main
@@ -254,6 +255,14 @@ def client():
         shutil.rmtree(folder)
 
 
+def test_keys_of_others_in_redis_are_left_alone(numbers, client):
+    client.set("uEmb:7", "theirs")
+    with pytest.raises(DataError, match=r"refusing to replace keys such as 'uEmb:7' in Redis"):
+        export(numbers, client.url, format="redis")
+    assert {*client.scan_iter()} == {b"theirs", b"uEmb:7"}
+    client.delete("uEmb:7")
+
+
 def test_redis_replaces_an_earlier_export_or_leaves_it(numbers, texts, client):
     with pytest.raises(ModelError, match="holds no vectors: export again"):
         LookUp(client.url)
@@ -319,17 +328,51 @@ def test_an_export_replaces_an_earlier_one_unless_it_fails(
     assert written.stat().st_mode & 0o777 == 0o666 & ~umask
 
 
-def test_anything_but_an_earlier_export_is_left_alone(numbers, saved, tmp_path):
+FULL_DISK = """
+import resource, sys
+from recsys import Recommender
+from recsys.export import export
+model, folder = Recommender.load(sys.argv[1]), sys.argv[2]
+for limit in (0, 3000):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    for format in sys.argv[3:]:
+        try:
+            export(model, f"{folder}/{format}", format=format)
+        except OSError as error:
+            problem = "the disk is full, or a limit on the size of files is reached"
+            assert str(error) == f"'{folder}/{format}' cannot be written: {problem}", error
+        else:
+            raise AssertionError(format)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on the size of files")
+def test_of_a_full_disk_every_format_says_the_same(saved, tmp_path):
+    words = [sys.executable, "-c", FULL_DISK, saved, tmp_path, *FILES]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_anything_but_an_earlier_export_is_left_alone(numbers, saved, tmp_path, monkeypatch):
     (tmp_path / "ratings.csv").write_bytes(b"user_id,item_id\n1,2\n" * 20)
     (tmp_path / "empty").touch()
     change(tmp_path / "app.db", "CREATE TABLE precious (x)")
     pd.DataFrame({"user_id": [1]}).to_parquet(tmp_path / "ratings.parquet")
     np.savez(tmp_path / "theirs.npz", theirs=np.arange(3))
     shutil.copytree(saved, tmp_path / "model")
+    (tmp_path / "edges.txt").write_text("2 3\n3 1\n")
+    numbers_of_theirs = KeyedVectors(2)
+    numbers_of_theirs.add_vectors(["a", "b"], np.eye(2))
+    numbers_of_theirs.save_word2vec_format(tmp_path / "theirs.txt")
+    (tmp_path / "projected").mkdir()
+    for name in ("vectors.tsv", "metadata.tsv"):
+        (tmp_path / "projected" / name).write_text("item_id\tevents\n")
     foreign = [(path, format) for path in tmp_path.iterdir() for format in FILES]
     export(numbers, tmp_path / "ours.npz", format="npz")
     foreign += [(tmp_path / "ours.npz", format) for format in ("sqlite", "projector")]
     before = snapshot(tmp_path)
+    monkeypatch.setattr(files, "_tables", Mock(side_effect=AssertionError("after the work")))
     for path, format in foreign:
         with pytest.raises(DataError, match=f"refusing to overwrite .*not an earlier {format} ex"):
             export(numbers, path, format=format)

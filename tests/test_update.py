@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 from gensim.models import Word2Vec
 
 from recsys import DataError, Recommender
 from recsys.__main__ import main
-from recsys.commands import common
 from recsys.data.columns import take
 from recsys.data.events import build_sequences
 from recsys.data.splits import split_by_time
@@ -295,10 +299,8 @@ def test_the_command_loads_updates_saves_and_says_what_it_did(
     assert snapshot(tmp_path / "model") == before
 
 
-def test_the_command_leaves_the_old_model_where_it_fails(
-    old, model, news_file, tmp_path, capsys, monkeypatch
-):
-    folder, bad, load = tmp_path / "model", tmp_path / "bad.csv", common.load_data
+def test_the_command_leaves_the_old_model_where_it_fails(old, news_file, tmp_path, capsys):
+    folder, bad = tmp_path / "model", tmp_path / "bad.csv"
     old.save(folder)
     before = snapshot(folder)
     bad.write_text(news_file.read_text(encoding="utf-8") + "7,,3,1\n", encoding="utf-8")
@@ -310,6 +312,33 @@ def test_the_command_leaves_the_old_model_where_it_fails(
     failed("item_id", data=bad)
     failed("no model", model=tmp_path / "nowhere")
     assert snapshot(folder) == before
-    monkeypatch.setattr(common, "load_data", lambda args: model.save(folder) or load(args))
-    failed("has been replaced meanwhile")
-    assert differing(Recommender.load(folder), model) == set()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_of_updates_at_once_as_processes_none_is_lost(old, parts, tmp_path):
+    """All have trained on the same model before the first of them may save."""
+    folder, words, n = tmp_path / "model", ["-m", "recsys", "update", "--no-cache", "--data"], 3
+    old.save(folder)
+    with FileLock(folder / ".lock"):
+        children = []
+        for number in range(n):
+            data = tmp_path / f"{number}.csv"
+            part = parts[1].iloc[number::n]
+            part.assign(timestamp=part["timestamp"].astype("int64")).to_csv(data, index=False)
+            command = [sys.executable, *words, str(data), "--model", str(folder)]
+            children.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+        for child in children:
+            while not _asks_for_the_lock(child):
+                assert child.poll() is None
+    said = "".join(child.communicate(timeout=60)[1] for child in children)
+    assert [child.returncode for child in children] == [0] * n
+    assert "has been replaced meanwhile: changing that one" in said
+    everything = copy_of(old).update(parts[1])
+    assert differing(Recommender.load(folder), everything) <= TRAINED
+
+
+def _asks_for_the_lock(child: subprocess.Popen[str]) -> bool:
+    held = Path(f"/proc/{child.pid}/fd")
+    with suppress(OSError):  # closed just now
+        return any(os.readlink(path).endswith("/.lock") for path in held.iterdir())
+    return False

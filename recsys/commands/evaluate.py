@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from typing import Any
 
 from recsys.commands import common
 from recsys.studies import find_studies, study_names
@@ -35,19 +36,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Load, evaluate, print."""
-    from recsys.evaluate import evaluate
+    from recsys.evaluate import check_options, evaluate
     from recsys.evaluation.report import as_text
 
-    params = common.model_params(args)
+    options: dict[str, Any] = {
+        "params": common.model_params(args), "split": args.split, "cutoffs": args.cutoffs,
+        "validation_fraction": args.validation_fraction, "studies": args.study, "ks": args.ks,
+        "against": ("baselines", "peers") if args.peers else ("baselines",),
+    }  # fmt: skip
+    check_options(**options)  # before the data are read
     started = time.perf_counter()
     name, ratings, items = common.load_data(args)
     loaded = time.perf_counter() - started
-    against = ("baselines", "peers") if args.peers else ("baselines",)
-    report = evaluate(
-        ratings, items, params=params, split=args.split,
-        validation_fraction=args.validation_fraction, cutoffs=args.cutoffs, against=against,
-        studies=args.study, ks=args.ks, name=name,
-    )  # fmt: skip
+    report = evaluate(ratings, items, name=name, **options)
     report["seconds"] = {"load": loaded, **report["seconds"]}
     if args.json:
         common.print_json(report)

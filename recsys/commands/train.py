@@ -18,11 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train and save."""
+    from recsys.model.storage import refuse_foreign
     from recsys.recommender import Recommender
 
-    model = Recommender(**common.model_params(args))
+    model, folder = Recommender(**common.model_params(args)), common.model_folder(args)
+    refuse_foreign(folder)
     name, ratings, items = common.load_data(args)
-    folder = common.model_folder(args)
     model.fit(ratings, items).save(folder)
     about, n_users, n_items = model.about, len(model.users), len(model.items)
     if args.json:

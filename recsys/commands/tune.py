@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from recsys.commands import common
 from recsys.data.files import replace_whole
 from recsys.errors import DataError
 
+BEGINNING = b"# recsys tune,"  # of a file that may be replaced
 SUMMARY = "search the parameters of Word2Vec for a data set"
 
 
@@ -31,10 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Search, write every better result at once, print the best."""
-    if not args.output.absolute().parent.is_dir():
-        raise DataError(f"'{args.output.absolute().parent}' is not a folder to write to")
-    from recsys.evaluation.tune import tune
+    from recsys.evaluation.tune import check_options, tune
 
+    _refuse_foreign(args.output)
+    check_options(args.minutes, args.split, args.validation_fraction)
     name, ratings, _ = common.load_data(args)
     found = tune(
         ratings, minutes=args.minutes, split=args.split, seed=args.seed,
@@ -53,10 +55,19 @@ def run(args: argparse.Namespace) -> None:
         raise KeyboardInterrupt
 
 
+def _refuse_foreign(path: Path) -> None:
+    """Raise DataError unless a file can be written there without replacing somebody else's."""
+    folder = path.absolute().parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise DataError(f"'{folder}' is not a folder to write to")
+    if os.path.lexists(path) and not (path.is_file() and path.read_bytes().startswith(BEGINNING)):
+        raise DataError(f"refusing to overwrite '{path}': it was not written by recsys tune")
+
+
 def _write_toml(path: Path, found: dict[str, Any], name: str) -> None:
     """Write the parameters as TOML, whole or not at all."""
     lines = [
-        f"# recsys tune, {found['n_trials']} trials on the training part of {name}:",
+        f"{BEGINNING.decode()} {found['n_trials']} trials on the training part of {name}:",
         f"# recall@20 {found['recall@20']:.4f} on its nested splits; "
         f"the defaults have {found['default_recall@20']:.4f}.",
         *(f"{key} = {json.dumps(value)}" for key, value in found["params"].items()),

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recsys.commands import common
-from recsys.errors import ModelError
+from recsys.errors import ReplacedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from recsys.recommender import Recommender
+
+logger = logging.getLogger(__name__)
 
 SUMMARY = "learn new ratings, save the model"
 
@@ -21,20 +29,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Load the model, update it, save it."""
     from recsys.model import storage
-    from recsys.recommender import Recommender
 
     folder = common.model_folder(args)
-    before = storage.stamp(folder)
-    model = Recommender.load(folder)
+    storage.stamp(folder)  # before the data are read, an error if there is no model
     name, ratings, items = common.load_data(args)
-    drift = model.update(ratings, items).about["drift"]
-    if storage.stamp(folder) != before:
-        raise ModelError(f"the model in '{folder}' has been replaced meanwhile: update that one")
-    model.save(folder)
+    model = change_saved(folder, lambda model: model.update(ratings, items))
+    drift = model.about["drift"]
     if args.json:
         common.print_json({"model": str(folder), "data": name, "drift": drift})
     else:
         print(_as_text(folder, drift))
+
+
+def change_saved(folder: Path, change: Callable[[Recommender], Recommender]) -> Recommender:
+    """Change a saved model, whatever other processes do to it at the same time.
+
+    If another model has taken its place meanwhile, that one is changed.
+    """
+    from recsys.model import storage
+    from recsys.recommender import Recommender, fitted
+
+    while True:
+        before = storage.stamp(folder)
+        model = change(Recommender.load(folder))
+        try:
+            fitted(model).save(folder, replacing=before)
+        except ReplacedError as error:
+            logger.info("%s: changing that one", error)
+        else:
+            return model
 
 
 def _as_text(folder: Path, drift: dict[str, Any]) -> str:

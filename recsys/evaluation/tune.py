@@ -82,12 +82,9 @@ def tune(
     ----------
     Akiba et al. 2019, "Optuna: A Next-generation Hyperparameter Optimization Framework".
     """
-    try:
-        import optuna
-    except ImportError:
-        raise ImportError('tuning needs optuna: pip install -e ".[tune]"') from None
-    if not 0 <= minutes < float("inf"):
-        raise ValueError(f"minutes must be a number of 0 or more, got {minutes!r}")
+    check_options(minutes, split, validation_fraction)
+    import optuna
+
     parts = _nested(ratings, split, validation_fraction)
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # Ctrl-C is not a failed trial
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
@@ -131,6 +128,20 @@ def tune(
             raise
         return result(interrupted=True)
     return result()
+
+
+def check_options(minutes: float, split: str, validation_fraction: float) -> None:
+    """Raise what `tune` raises whatever the ratings are."""
+    from importlib.util import find_spec
+
+    if find_spec("optuna") is None:
+        raise ImportError('tuning needs optuna: pip install -e ".[tune]"')
+    if not 0 <= minutes < float("inf"):
+        raise ValueError(f"minutes must be a number of 0 or more, got {minutes!r}")
+    if split not in ("time", "last-out"):
+        raise ValueError(f"split must be 'time' or 'last-out', got {split!r}")
+    if not 0 < validation_fraction < 1:
+        raise ValueError(f"validation_fraction must lie in (0, 1), got {validation_fraction!r}")
 
 
 def _nested(ratings: pd.DataFrame, split: str, validation_fraction: float) -> list[Events]:

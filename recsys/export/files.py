@@ -16,7 +16,7 @@ import numpy as np
 
 from recsys import __version__
 from recsys.data.columns import take
-from recsys.data.files import replace_whole
+from recsys.data.files import named_if_full, replace_whole
 from recsys.errors import DataError
 from recsys.export.lookup import Table, is_redis, shown, write_redis, write_sqlite
 
@@ -32,12 +32,13 @@ FORMATS = ("word2vec", "npz", "parquet", "projector", "sqlite", "redis")
 DEFAULTS = {"word2vec": ["input"], "projector": ["input"], "parquet": ["input", "output"]}
 # What an earlier export starts with; of SQLite the application id that `lookup` writes.
 BEGINNINGS = {
-    "word2vec": rb"\d+ \d+\n",
+    "word2vec": rb"\d+ \d+\t\n",  # a tab, which readers ignore and other writers do not put there
     "npz": rb"PK.*recsys_version\.npy",
     "sqlite": rb"SQLite format 3\0.{52}i2vE",
 }
 NUMBER = "%.9g"  # nine digits give a float32 back exactly
-PROJECTOR_FILES = {"vectors.tsv", "metadata.tsv"}
+MARK = ".recsys-export"  # beside the projector's files, whose names are everybody's
+PROJECTOR_FILES = (MARK, "vectors.tsv", "metadata.tsv")
 
 
 def export(
@@ -84,11 +85,14 @@ def export(
             f"format {format!r} does not go with the target '{shown(str(target))}': "
             "redis takes redis://host:port/database, the others a path"
         )
-    tables = _tables(model, _kinds(format, what), strict=what is not None)
+    kinds, path = _kinds(format, what), Path(target)
+    if format != "redis" and path.exists() and not _is_earlier(path, format):
+        raise DataError(f"refusing to overwrite '{path}': not an earlier {format} export")
+    tables = _tables(model, kinds, strict=what is not None)
     if format == "redis":
         write_redis(str(target), tables)
     else:
-        _write(Path(target), format, tables)
+        _write(path, format, tables)
     rows = {table.name: len(table.ids) for table in tables}
     vectors = {kind: vectors for table in tables for kind, vectors in table.vectors.items()}
     return {
@@ -139,11 +143,12 @@ def _tables(model: Recommender, kinds: list[str], *, strict: bool) -> list[Table
 
 def _write(path: Path, format: str, tables: list[Table]) -> None:
     """Write a file, or a folder for the projector, and put it in place when it is whole."""
-    if path.exists() and not _is_earlier(path, format):
-        raise DataError(f"refusing to overwrite '{path}': not an earlier {format} export")
     path.parent.mkdir(parents=True, exist_ok=True)
     if format == "projector":
-        with TemporaryDirectory(prefix=".recsys-", dir=path.parent) as made:
+        with (
+            named_if_full(path),
+            TemporaryDirectory(prefix=".recsys-", dir=path.parent) as made,
+        ):
             _write_projector(Path(made), tables[0])
             path.mkdir(exist_ok=True)
             for name in PROJECTOR_FILES:
@@ -163,7 +168,8 @@ def _write(path: Path, format: str, tables: list[Table]) -> None:
 def _is_earlier(path: Path, format: str) -> bool:
     """Say whether a file or folder is an earlier export of this format, which may be replaced."""
     if format == "projector":
-        return path.is_dir() and {file.name for file in path.iterdir()} in (set(), PROJECTOR_FILES)
+        names = {file.name for file in path.iterdir()} if path.is_dir() else {""}
+        return not names or (MARK in names and names <= {*PROJECTOR_FILES})
     if not path.is_file():
         return False
     if format in BEGINNINGS:
@@ -188,7 +194,7 @@ def _write_word2vec(path: Path, table: Table) -> None:
             )
     numbers = f" {NUMBER}" * vectors.shape[1] + "\n"
     with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(f"{len(texts)} {vectors.shape[1]}\n")
+        file.write(f"{len(texts)} {vectors.shape[1]}\t\n")
         # The most frequent first, as gensim has it: `limit=` then takes those.
         for row in (-table.events).argsort(kind="stable").tolist():
             file.write(texts[row] + numbers % tuple(vectors[row].tolist()))
@@ -219,6 +225,7 @@ def _write_parquet(path: Path, table: Table) -> None:
 
 def _write_projector(folder: Path, table: Table) -> None:
     (vectors,) = table.vectors.values()
+    (folder / MARK).write_text(f"recsys {__version__}\n", encoding="utf-8")
     np.savetxt(folder / "vectors.tsv", vectors, NUMBER, "\t")
     with (folder / "metadata.tsv").open("w", encoding="utf-8", newline="\n") as file:
         file.write("\t".join(table.facts) + "\n")

@@ -70,7 +70,8 @@ def write_sqlite(path: Path, tables: Sequence[Table]) -> None:
     try:
         _write_sqlite(path, tables)
     except sqlite3.OperationalError as error:
-        raise OSError(errno.ENOSPC if "full" in str(error) else errno.EIO, str(error)) from error
+        full = error.sqlite_errorname in ("SQLITE_FULL", "SQLITE_IOERR_WRITE")
+        raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
 
 
 def _write_sqlite(path: Path, tables: Sequence[Table]) -> None:
@@ -112,6 +113,11 @@ def write_redis(url: str, tables: Sequence[Table]) -> None:
     client, errors = _redis(url)
     try:
         old = [key for p in PREFIXES.values() for key in client.scan_iter(f"{p}*", count=1000)]
+        if old and not client.exists(ABOUT_KEY):
+            raise DataError(
+                f"refusing to replace keys such as {old[0].decode(errors='replace')!r} in Redis at "
+                f"'{shown(url)}': not an earlier export"
+            )
         pipe = client.pipeline(transaction=True)
         for start in range(0, len(old), 1000):
             pipe.unlink(*old[start : start + 1000])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recsys.evaluation.measure import MODEL, contender_of_model
 from recsys.evaluation.report import protocol_tables
@@ -28,9 +28,13 @@ def measure(trial: Trial) -> dict[str, Measured]:
     )
 
 
-STUDY = Study(
-    "dials",
-    measure,
-    average_protocols,
-    lambda report: protocol_tables(report["dials"], "other settings of the dials"),
-)
+def as_text(report: dict[str, Any]) -> list[str]:
+    """Show one table a protocol, and say why rows are alike where popularity weighs nothing."""
+    lines = protocol_tables(report["dials"], "other settings of the dials")
+    if not any(report["params"][f"{stale}popularity_weight"] for stale in ("", "stale_")):
+        lines += ["", "The rows of popularity are alike: it weighs nothing in this model, as given "
+                  "or without calibration."]  # fmt: skip
+    return lines
+
+
+STUDY = Study("dials", measure, average_protocols, as_text)
