@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,6 +93,14 @@ class Model:
     def cosine(self) -> bool:
         """Whether scores are cosines of input vectors."""
         return bool(self.params["scoring"] == "cosine")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what can be worked out again."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Model:
+        """Return itself, as nothing in it ever changes."""
+        return self
 
     def save(self, folder: Path, *, replacing: storage.Stamp | None = None) -> None:
         """See `recsys.Recommender.save`, and `replacing` in `recsys.model.storage.save`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -115,7 +115,7 @@ class Tables:
         if self.catalogue is not None:
             columns |= self.catalogue.to_columns()
         sequences = self.events.sequences
-        if sequences.codes is not self.watched.codes:
+        if not self._watched_all_events:
             ids = sequences.item_ids
             columns["event_item_ids"] = ids if isinstance(ids, TextColumn) else to_column(ids)
             columns |= _parts("event", sequences)
@@ -159,12 +159,25 @@ class Tables:
             tables.check_numbers()
         return tables
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what can be worked out again."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
+
     def check_numbers(self) -> None:
         """Raise ValueError if there is a NaN or an infinity among the numbers that are learned."""
         for name in ("vectors", "contexts", "readout"):
             column = getattr(self, name)
             if column is not None and not np.isfinite([column.min(), column.max()]).all():
                 raise ValueError(f"{name} holds NaN or infinity")
+
+    @property
+    def _watched_all_events(self) -> bool:
+        """Whether each event is of an item of the model; copies need not share their arrays."""
+        ours, theirs = self.watched, self.events.sequences
+        if ours.codes is theirs.codes:
+            return True
+        same_items = len(theirs.item_ids) == len(self.item_ids)  # all that are here are there
+        return same_items and np.array_equal(ours.codes, theirs.codes)
 
     @property
     def titles(self) -> TextColumn | None:
