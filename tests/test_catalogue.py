@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 
 import numpy as np
 import pandas as pd
@@ -37,9 +38,17 @@ def catalogue() -> Catalogue:
         ("year >= 1990", [10, 40]), ("1990 > year", [20]), ("1977 <= year < 2000", [10, 20]),
         ("year != 1996", [20, 40]),  # what is not known never matches
         ("year == 1996", [10]), ("year in (1996, 2003)", [10, 40]),
-        ("not year > 1990", [20, 30, 50]),
+        ("not year > 1990", [20]), ("not (not year > 1990)", [10, 40]),
+        ("not (year > 1990 or price > 100)", []),
+        ("not (year > 1990 and price > 100)", [10, 20, 30, 40]),  # 0 is not more than 100
+        ("year > 1990 or price == 0", [10, 30, 40]), ("not price", [30]),
+        ("not 'Drama' in genres", [20]), ("not (1900 < year <= 1977)", [10, 40]),
+        ("not 'ar' in title", [40]), ("title != 'Fargo'", [20, 40]), ("studio not in ('A',)", [30]),
+        ("title < 'G'", [10]), ("title >= 'Fargo'", [10, 20, 40]), ("title > 'Naïve'", [20, 40]),
+        ("title <= 'Star Wars II'", [10, 20, 40]), ("title in ('', 'Fargo', 'no')", [10]),
+        ("'goStar' in title", []), ("'' in title", [10, 20, 40]), ("'ï' in title", [40]),
         ("year not in [1996]", [20, 40]), ("'Drama' in genres", [10, 40]),
-        ("'Drama' not in genres", [20, 30, 50]), ("'Western' in genres", []),
+        ("'Drama' not in genres", [20]), ("'Western' in genres", []),
         ("'snow' in tags and not 'dark' in tags", [40]), ("title == 'Fargo'", [10]),
         ("'Star Wars' == title", [20]), ("'ar' in title", [10, 20]),
         ("title == \"Naïve\\t'Film'\"", [40]), ("studio in ('A', 'C')", [10, 40]),
@@ -73,6 +82,8 @@ def test_where(where: str, expected: list[int], catalogue: Catalogue) -> None:
         ("year > 1" + "0" * 400, "too large"),
         ("(" * 5000 + "year > 1" + ")" * 5000, "longer than|too many|nested"),
         ("not " * 2400 + "year > 1", "nested|comparison|too"),
+        (" or ".join(["year > 1"] * 800), "more than 20 comparisons: `in`"),
+        ("year" + " < 2" * 200, "more than 20 comparisons"),
     ],
 )  # fmt: skip
 def test_what_is_no_filter_is_refused(where: str, message: str, catalogue: Catalogue) -> None:
@@ -100,3 +111,16 @@ def test_masks_are_kept_for_a_while_and_a_catalogue_can_be_pickled(catalogue: Ca
     assert catalogue.mask.cache_info().currsize <= 64
     sent = pickle.loads(pickle.dumps(catalogue))
     assert sent.mask("year > 1990").tolist() == catalogue.mask("year > 1990").tolist()
+
+
+def test_long_expressions_over_many_items_take_no_time() -> None:
+    """Compared text by text, 600 titles took a quarter of a minute."""
+    n = 87_000
+    titles = [f"The Film of the Year {i}" for i in range(n)]
+    many = Catalogue({"title": TextColumn.of(titles), "year": np.arange(n) % 99.0})
+    one_of = ", ".join(map(repr, titles[::300]))
+    years = ", ".join(map(str, range(2400)))[:9000].rpartition(",")[0]
+    asked = [f"title in ({one_of})", f"year in ({years})", " or ".join(["'e' in title"] * 20)]
+    started = time.perf_counter()
+    assert [many.mask(where).sum() for where in asked] == [290, n, n]
+    assert time.perf_counter() - started < 3  # about 0.1 s on a machine that has nothing else to do
