@@ -14,7 +14,7 @@ from recsys.data.columns import find, take
 from recsys.errors import ColdUserError, NotFittedError, UnknownUserError
 from recsys.model import storage
 from recsys.model.ask import NO_ROWS, Model, check_count, check_dials
-from recsys.settings import complete_settings, describe_in
+from recsys.settings import SETTINGS, complete_settings, describe_in
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -72,6 +72,24 @@ class Recommender:
     ) -> None:  # fmt: skip
         self._given = complete_settings(locals())
         self._model: Model | None = None
+
+    def __repr__(self) -> str:
+        """Name the settings that are not the defaults, and what the model holds."""
+        changed = {n: value for n, value in self._given.items() if value != SETTINGS[n].default}
+        given = ", ".join(f"{name}={value!r}" for name, value in changed.items())
+        held = "not fitted" if self._model is None else f"fitted: {self._model.tables.describe()}"
+        return f"<Recommender({given}), {held}>"
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the settings as given, for scikit-learn's `clone`; `deep` changes nothing."""
+        return dict(self._given)
+
+    def set_params(self, **params: Any) -> Recommender:
+        """Change settings, for the next `fit`, and return itself; ValueError as for a new one."""
+        if unknown := sorted(params.keys() - SETTINGS.keys()):
+            raise ValueError(f"unknown settings {unknown}; there are {', '.join(SETTINGS)}")
+        self._given = complete_settings(self._given | params)
+        return self
 
     @property
     def params(self) -> dict[str, Any]:
@@ -237,19 +255,11 @@ class Recommender:
     # ---- recommendations
 
     def recommend(
-        self,
-        user_id: Any,
-        k: int = 10,
-        *,
-        watched: bool = False,
-        block: Ids | None = None,
-        allow: Ids | None = None,
-        where: str | pd.Series | None = None,
-        popularity: float = 1.0,
-        diversity: float = 0.0,
-        reasons: bool = False,
+        self, user_id: Any, k: int = 10, *, watched: bool = False,
+        block: Ids | None = None, allow: Ids | None = None, where: str | pd.Series | None = None,
+        popularity: float = 1.0, diversity: float = 0.0, reasons: bool = False,
         fallback: str | None = None,
-    ) -> Recommendations:
+    ) -> Recommendations:  # fmt: skip
         """Recommend k items to a user.
 
         Parameters
@@ -261,15 +271,16 @@ class Recommender:
         where : str or boolean Series
             The only items to choose from, by the columns given to `fit`: "year >= 1990 and 'War' in
             genres" (`recsys.model.where`); or a Series whose index, "item_id", holds item ids.
-        popularity : float, at least 0
+        popularity : float in [0, 1000]
             Multiplies the learned weight of popularity: 0 = pure taste.
         diversity : float in [0, 1]
-            How much items should differ from those above them (`recsys.search.diversity`); the
-            list is then not in order of scores.
+            How much the first 200 items should differ from those above them
+            (`recsys.search.diversity`); they are then not in order of scores.
         reasons : bool
             Whether to fill in `reason`: which watched items speak most for this one.
         fallback : {None, "popularity"}
-            What a user without a vector gets: the error, or the most popular items.
+            What a user without a vector gets: the error, or what is popular now: most watched in
+            the last `popularity_days` (30 if None; of all time where there are no times).
 
         Returns
         -------
@@ -297,9 +308,8 @@ class Recommender:
         except (UnknownUserError, ColdUserError):
             if fallback is None:
                 raise
-            return model.popular(
-                k, tables.allowed(seen, None, None) if allowed is None else allowed
-            )
+            allowed = tables.allowed(seen, None, None) if allowed is None else allowed
+            return model.popular(k, allowed, recent=True)
         return model.recommend(
             model.taste(history), k, seen, allowed, user_row=row,
             popularity=popularity, diversity=diversity, reasons=reasons,
@@ -312,7 +322,8 @@ class Recommender:
     ) -> Recommendations:  # fmt: skip
         """Recommend to somebody who is not in the model, without training.
 
-        Items in the history, liked or disliked are excluded; ids without a vector are skipped.
+        Items in the history, liked or disliked are excluded. Ids without a vector are skipped with
+        a `DataWarning`.
 
         Parameters
         ----------
@@ -336,7 +347,7 @@ class Recommender:
         """
         k, popularity, diversity = check_dials(k, popularity, diversity)
         model = fitted(self)
-        taste = model.taste(*map(model.tables.item_rows, (history, liked, disliked)))
+        taste = model.taste(*map(model.tables.known_rows, (history, liked, disliked)))
         if not (taste[1] > 0).any():
             raise ColdUserError("none of the items of this history has a vector")
         allowed = model.allowed(taste[0], block, allow, where)
@@ -364,7 +375,8 @@ class Recommender:
         Returns
         -------
         DataFrame
-            user_id, rank (from 1), item_id, score; sorted as the users came, then by rank.
+            user_id, rank (from 1), item_id, title (if known), score; sorted as the users came, then
+            by rank. More than 50 million rows are a ValueError.
         """
         import pandas as pd
 
@@ -378,9 +390,10 @@ class Recommender:
             popularity=popularity, diversity=diversity, threads=threads,
         )  # fmt: skip
         users, items = take(model.tables.user_ids, who), take(model.tables.item_ids, rows)
-        return pd.DataFrame(
-            {"user_id": users, "rank": place + 1, "item_id": items, "score": scores}
-        )
+        found = pd.DataFrame({"user_id": users, "rank": place + 1, "item_id": items})
+        if model.tables.titles is not None:
+            found["title"] = take(model.tables.titles)[rows]
+        return found.assign(score=scores)
 
     def popular(self, k: int = 10) -> Recommendations:
         """Return the k items with the most interactions; the score is their number."""
@@ -391,40 +404,30 @@ class Recommender:
     def similar_items(self, item: Any, k: int = 10) -> Recommendations:
         """Return the items with the most similar input vectors: what could replace this one.
 
-        Scores are cosines. The item is given by its id or its exact title.
-
-        Raises
-        ------
-        UnknownItemError
-            Neither an id nor a title, with the closest titles; or a title of several items.
+        Scores are cosines. The item is given by its id or its exact title; UnknownItemError if it
+        is neither, with the closest titles, or a title of several items.
         """
         return fitted(self).similar_items(item, check_count(k))
 
     def similar_users(self, user_id: Any, k: int = 10) -> pd.DataFrame:
         """Return the users with the most similar vectors: users with similar recent viewing.
 
-        The first call averages the vectors of all users and keeps them, 4 * d bytes a user.
-
-        Returns
-        -------
-        DataFrame
-            rank (from 1), user_id, score (the cosine of both user vectors), the nearest first.
-            Users without a vector, and the user themselves, are left out.
+        The first call averages the vectors of all users and keeps them, 4 * d bytes a user. The
+        frame has rank (from 1), user_id and score (the cosine), the nearest first, without users
+        who have no vector.
         """
         import pandas as pd
 
         model = fitted(self)
         rows, scores = model.similar_users(user_id, check_count(k))
-        ranks = np.arange(1, len(rows) + 1)
-        return pd.DataFrame(
-            {"rank": ranks, "user_id": take(model.tables.user_ids, rows), "score": scores}
-        )
+        ranks, users = np.arange(1, len(rows) + 1), take(model.tables.user_ids, rows)
+        return pd.DataFrame({"rank": ranks, "user_id": users, "score": scores})
 
     def explain(self, user_id: Any, item_id: Any) -> pd.DataFrame:
         """Split the score of an item for a user: one share a watched item, one for popularity.
 
-        The user vector is an average, and the inner product is linear, so the split is exact:
-        the contributions sum to the score.
+        The user vector is an average, and the inner product is linear, so the split is exact: the
+        contributions sum to the score (with another `popularity` than 1, multiply that one share).
 
         Returns
         -------
@@ -446,7 +449,7 @@ class Recommender:
     ) -> pd.DataFrame:
         """Split the score of an item for a history, as `recommend_for` gives it; see `explain`."""
         model = fitted(self)
-        taste = model.taste(*map(model.tables.item_rows, (history, liked, disliked)))
+        taste = model.taste(*map(model.tables.known_rows, (history, liked, disliked)))
         return model.explain(taste, item_id, None)
 
     def user_vector(self, user_id: Any) -> Vectors:

@@ -85,7 +85,7 @@ def test_recommend_and_similar_print_what_the_model_says(trained, command):
         (("recommend", "no-such-user"), "unknown user 'no-such-user'"),
         (("recommend", "-k", "0", "{user}"), "k must be a whole number above 0"),
         (("recommend", "--where", "yaer > 1", "{user}"), "there is no column 'yaer'"),
-        (("recommend", "--diversity", "7", "{user}"), "diversity must lie in"),
+        (("recommend", "--diversity", "7", "{user}"), "diversity must be a number from 0 to 1"),
         (("similar", "No Such Film"), "unknown item 'No Such Film'"),
         (("recommend", "1", "--model", "nowhere"), "make one with `recsys train`"),
         (("evaluate", "--data", "nowhere.csv"), "nowhere.csv"),

@@ -22,6 +22,8 @@ SETTINGS = {
     "popularity_weight": 0.5, "stale_popularity_weight": 1.0,
 }  # fmt: skip
 
+NAN = float("nan")
+
 
 @pytest.fixture(scope="module", params=["exact", "annoy"])
 def either(request, sample, sample_items):
@@ -75,8 +77,11 @@ def test_filters_leave_exactly_what_the_whole_ranking_leaves(data, either, sampl
         ("where", pd.Series([True, False]), "by item id"),
         ("where", pd.Series([1.5], index=pd.Index([1], name="item_id")), "boolean"),
         ("where", 5, "where must be an expression"),
-        *(("popularity", value, "popularity must be") for value in (-1, float("nan"))),
-        *(("diversity", value, "diversity must lie") for value in (1.5, float("nan"))),
+        *(
+            ("popularity", value, "popularity must be")
+            for value in (-1, NAN, 1e39, 10**400, "x", None)
+        ),
+        *(("diversity", value, "diversity must be") for value in (1.5, NAN, "x", None, [0])),
     ],
 )
 def test_bad_controls_are_refused(model, name, value, message):

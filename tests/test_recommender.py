@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 
 from recsys import ColdUserError, ModelError, NotFittedError, Recommender, recommend
-from recsys.errors import UnknownItemError, UnknownUserError
+from recsys.errors import DataWarning, UnknownItemError, UnknownUserError
+from recsys.model import ask as asking
 from recsys.model import storage
 from recsys.recommender import fitted
 from tests.conftest import BRIEF
@@ -78,16 +82,59 @@ def test_a_history_at_hand_gets_what_the_same_user_gets_who_is_here_now(model):
     history = model.items[tables.histories.items_of(fresh)].tolist()
     known, folded_in = model.recommend(model.users[fresh]), model.recommend_for(history)
     assert list(folded_in) == list(known)
-    assert list(model.recommend_for([-1, *history, "nothing"])) == list(known)
-    for nothing in ([-1, "nothing"], []):
-        with pytest.raises(ColdUserError, match="none of the items"):
-            model.recommend_for(nothing)
+    said = "skipped 2 of .* items without a vector, such as -1, 'nothing'$"
+    with pytest.warns(DataWarning, match=said):
+        assert list(model.recommend_for([-1, *history, "nothing"])) == list(known)
+    with pytest.warns(
+        DataWarning, match=r"such as '5' \(the model's item ids are numbers, this is a"
+    ):
+        model.recommend_for(history, liked=["5"])
+    with pytest.warns(DataWarning), pytest.raises(ColdUserError, match="none of the items"):
+        model.recommend_for([-1, "nothing"])
+    with pytest.raises(ColdUserError, match="none of the items"):
+        model.recommend_for([])
 
 
-def test_recommend_many_is_recommend_for_everybody(sample):
+def test_a_history_of_a_million_events_is_answered_like_a_short_one(model, monkeypatch):
+    """Each item once, with its whole weight: 2 s and 900 MB a list otherwise."""
+    rng = np.random.default_rng(0)
+    history = rng.choice(model.items[::2], 20_000).tolist()
+    for half_life in (None, 5.0):
+        other = Recommender(**model.params)
+        other._model = replace(fitted(model), params={**model.params, "half_life": half_life})
+        fast = other.recommend_for(history, reasons=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(asking, "LONG", 10**9)
+            slow = other.recommend_for(history, reasons=True)
+        assert fast.item_ids.tolist() == slow.item_ids.tolist()
+        assert len(fast) == 10
+        assert [row.reason for row in fast] == [row.reason for row in slow]
+        np.testing.assert_allclose(fast.scores, slow.scores, rtol=1e-3, atol=1e-3)
+
+
+def test_a_list_longer_than_the_catalogue_ends_with_it_however_diverse(model, monkeypatch):
+    user, n = model.users[0], len(model.items)
+    for k in (10**9, 10**400):
+        found = model.recommend(user, k, diversity=0.5, watched=True)
+        assert sorted(found.item_ids) == model.items.tolist()
+    assert found.item_ids[:50].tolist() == model.recommend(user, 200, diversity=0.5, watched=True
+                                                          ).item_ids[:50].tolist()  # fmt: skip
+    assert (np.diff(found.scores[300:]) <= 0).all()
+    many = model.recommend_many(10**9, users=[user], diversity=0.5, watched=True, threads=10**9)
+    assert many["item_id"].tolist() == found.item_ids.tolist()
+    assert len(many) == n
+    monkeypatch.setattr(asking, "MANY", 1000)
+    with pytest.raises(ValueError, match="500 users times 645 items are too many rows"):
+        model.recommend_many(10**9, watched=True)
+
+
+def test_recommend_many_is_recommend_for_everybody(sample, model):
     exact = Recommender(**BRIEF, index="exact").fit(sample)
     table = exact.recommend_many(k=7)
     assert list(table.columns) == ["user_id", "rank", "item_id", "score"]
+    titled = model.recommend_many(3, users=model.users[:2])
+    assert list(titled.columns) == ["user_id", "rank", "item_id", "title", "score"]
+    assert titled["title"][:3].tolist() == [row.title for row in model.recommend(model.users[0], 3)]
     assert len(table) == 7 * len(exact.users)
     for user_id, rows in list(table.groupby("user_id"))[:30]:
         alone = exact.recommend(user_id, k=7)
@@ -111,9 +158,19 @@ def test_unknown_users_are_a_key_error_or_served_with_what_is_popular(model, sam
     for user_id in (-1, "42", 2**70, 1.5, None, float("nan"), (1, 2)):
         with pytest.raises(UnknownUserError, match=r"unknown user .* recommend_for"):
             model.recommend(user_id)
-    found = model.recommend("nobody", k=3, fallback="popularity")
-    assert found.scores.tolist() == sample["item_id"].value_counts().nlargest(3).tolist()
-    assert list(found) == list(model.popular(3))
+    with pytest.raises(
+        UnknownUserError, match=r"unknown user '42' \(the model's user ids are numbers"
+    ):
+        model.recommend("42")
+    late = sample["timestamp"] >= sample["timestamp"].max() - pd.Timedelta(days=30)
+    for days in (30.0, None):  # of which no number was chosen
+        other = Recommender(**model.params)
+        other._model = replace(fitted(model), params={**model.params, "popularity_days": days})
+        found = other.recommend("nobody", k=3, fallback="popularity")
+        counts = sample[late]["item_id"].value_counts()
+        assert found.scores.tolist() == counts.nlargest(3).tolist()
+        assert counts[found.item_ids].tolist() == found.scores.tolist()
+    assert found.item_ids.tolist() != model.popular(3).item_ids.tolist()
     blocked = model.recommend("nobody", k=2, fallback="popularity", block=[found.item_ids[0]])
     assert blocked.item_ids.tolist() == found.item_ids[1:].tolist()
     with pytest.raises(ValueError, match="fallback"):
@@ -123,9 +180,9 @@ def test_unknown_users_are_a_key_error_or_served_with_what_is_popular(model, sam
 def test_a_known_user_with_rare_items_only_is_cold_and_similar_to_nobody():
     model = Recommender(min_count=2, **QUICK).fit(RARE)
     assert model.users.tolist() == [1, 2, 3, 4]
-    for ask in (model.recommend, model.similar_users, model.user_vector):
+    for method in (model.recommend, model.similar_users, model.user_vector):
         with pytest.raises(ColdUserError, match="none of the items of user 4 has a vector"):
-            ask(4)
+            method(4)
     assert model.recommend(4, fallback="popularity").item_ids.tolist() == [7, 8]
     assert model.recommend_many(k=1)["user_id"].tolist() == [3]
     assert sorted(model.similar_users(3)["user_id"]) == [1, 2]
@@ -201,10 +258,10 @@ def test_explain_splits_scores_by_watched_items_and_popularity_and_reasons_are_t
 # ---- fitting
 
 
-def test_the_face_has_twenty_members_and_says_where_a_model_came_from(model, sample):
+def test_the_face_has_its_members_and_says_where_a_model_came_from(model, sample):
     members = """fit update add_items remove_items save load recommend recommend_for recommend_many
         popular similar_items similar_users explain explain_for user_vector item_vector users items
-        params about"""
+        params about get_params set_params"""
     assert {name for name in dir(Recommender) if name[0] != "_"} == set(members.split())
     about = model.about
     assert " ".join(sorted(about)) == "ann calibration cold_items data drift seconds versions"
@@ -215,6 +272,33 @@ def test_the_face_has_twenty_members_and_says_where_a_model_came_from(model, sam
                 lambda: new.update(sample), lambda: new.remove_items([1])):  # fmt: skip
         with pytest.raises(NotFittedError, match="call fit"):
             ask()
+
+
+def test_it_behaves_as_scikit_learn_expects_and_says_what_it_is(sample):
+    given = Recommender(vector_size=8, epochs=1, negative=1000, min_rating=4, seed=np.int64(5))
+    assert repr(given).startswith(
+        "<Recommender(negative=1000, vector_size=8, epochs=1, seed=5, min"
+    )
+    assert repr(given).endswith("), not fitted>")
+    fit = copy.copy(given).fit(sample)
+    assert repr(fit).endswith("items, 500 users, 20,000 events>")
+    for one in (given, fit, Recommender(hs=1, scoring="cosine", negative=7)):
+        twin = clone(one)
+        assert type(twin) is Recommender
+        assert twin.get_params() == one.get_params()
+        assert twin._model is None
+    assert set(given.get_params()) == set(given.params)
+    assert given.set_params(window=3, min_rating=None) is given
+    assert (given.params["window"], given.params["min_rating"], fit.params["window"]) == (
+        3,
+        None,
+        10,
+    )
+    for wrong, message in (({"windw": 3}, "unknown settings"), ({"window": 0}, "window must be")):
+        with pytest.raises(ValueError, match=message):
+            given.set_params(**wrong)
+    assert given.params["window"] == 3
+    json.dumps([fit.recommend(fit.users[0], 3).to_dicts(), fit.get_params()])
 
 
 def test_params_give_the_same_model_and_frames_stay_as_they_were(sample, sample_items):

@@ -7,7 +7,7 @@ no dictionary, and no outside id is ever used as a row number.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Ids = npt.NDArray[Any]
     Rows = npt.NDArray[np.int64]
 
-MANY = 100  # more ids than this are looked up at once
+MANY = 100  # more ids than this, and than a hundredth of the column, are looked up at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,21 +100,21 @@ def find_all(column: Ids | TextColumn, wanted: Iterable[Any]) -> Rows:
     array([2, 0])
     """
     ids = wanted if isinstance(wanted, np.ndarray) else list(wanted)
-    rows: Iterable[int | None] = (find(column, one) for one in ids)
-    if len(ids) > MANY and len(column):
-        if isinstance(column, TextColumn):
-            row_of = {text: row for row, text in enumerate(column)}
-            rows = (row_of.get(one) for one in ids if isinstance(one, str))
-        elif column.dtype == np.int64 and _all_int64(ids):
-            at = np.minimum(np.searchsorted(column, ids), len(column) - 1)
-            return np.asarray(at[column[at] == ids], dtype=np.int64)
+    rows: Iterable[int | None]
+    if len(ids) <= max(MANY, len(column) // MANY):
+        rows = (find(column, one) for one in ids)
+    elif isinstance(column, np.ndarray) and isinstance(ids, np.ndarray) and ids.dtype.kind == "i":
+        at = np.minimum(np.searchsorted(column, ids), len(column) - 1) if len(column) else ids[:0]
+        return np.asarray(at[column[at] == ids], dtype=np.int64)
+    else:  # numbers that are equal have the same hash, whatever their type
+        held = column.tolist() if isinstance(column, np.ndarray) else column[:]
+        row_of = dict(zip(held, range(len(held)), strict=True))
+        ids = ids.tolist() if isinstance(ids, np.ndarray) else ids
+        try:
+            rows = [*map(row_of.get, ids)]
+        except TypeError:  # a list among the ids, or the like
+            rows = [row_of.get(one) for one in ids if isinstance(one, Hashable)]
     return np.array([row for row in rows if row is not None], dtype=np.int64)
-
-
-def _all_int64(ids: Ids | list[Any]) -> bool:
-    if isinstance(ids, np.ndarray):
-        return ids.dtype == np.int64
-    return all(type(one) is int and -(2**63) <= one < 2**63 for one in ids)
 
 
 def rows_of(ids: Ids, vocabulary: Ids) -> Rows:

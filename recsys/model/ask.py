@@ -21,10 +21,10 @@ from recsys.model.explain import explain_score, give_reasons
 from recsys.model.tables import Tables
 from recsys.recommendations import Recommendations
 from recsys.search.approximate import best_of, open_index
-from recsys.search.diversity import diversify, diversify_many, pool_size
+from recsys.search.diversity import LARGEST, diversify, diversify_many, pool_size
 from recsys.search.exact import ExactIndex, exact_scores, top_k, unit_length
 from recsys.search.threads import cached
-from recsys.settings import SETTINGS, complete_settings
+from recsys.settings import DIVERSITY, POPULARITY, SETTINGS, complete_settings, shown
 from recsys.vectors.readout import popularity_weights, queries, rarity
 from recsys.vectors.users import history_weights, user_vectors
 
@@ -52,6 +52,12 @@ KEPT = ("versions", "data", "calibration")
 # ratings of 1 and 2 as disliked, recall@20 is .225 at 0.1, .207 at 0.2, and .228 without them.
 DISLIKED = 0.1
 NO_ROWS = np.empty(0, dtype=np.int64)
+# Histories with more events are shortened to one entry an item.
+LONG = 10_000
+# `recommend_many` answers at most this many rows at a time: about 3 GB.
+MANY = 50_000_000
+# Popularity is that of this many days where calibration has chosen no number.
+RECENT = 30.0
 
 
 @dataclass(frozen=True)
@@ -169,10 +175,14 @@ class Model:
             ends = np.array([0, len(history)])
             half_life = self.params["half_life"]
             weights = history_weights(ends, half_life=half_life, item_weights=weights)
+        newest = weights[-1] / rarities[history[-1]] if len(history) else 1.0
+        if len(history) > LONG:  # each item once, with its whole weight
+            items = np.flatnonzero(np.bincount(history))
+            weights = np.bincount(history, weights)[items].astype(np.float32)
+            history = items
         if len(liked) == len(disliked) == 0:
             return history, weights
         if len(liked):
-            newest = weights[-1] / rarities[history[-1]] if len(history) else 1.0
             weights = np.concatenate([weights, newest * rarities[liked]])
             weights /= weights.sum()
         if len(disliked):
@@ -257,6 +267,8 @@ class Model:
 
         The user as in `popularity_weight`, the dials as in `recsys.Recommender.recommend`.
         """
+        if len(seen) > LONG:
+            seen = np.flatnonzero(np.bincount(seen))
         weight = popularity * self.popularity_weight(user_row)
         query = self.query(taste, weight)
         # Annoy's settings were chosen for popularity as it was learned.
@@ -267,7 +279,9 @@ class Model:
         else:
             rows, scores = best_of(index, query, wanted, allowed)
         if diversity:
-            order = diversify(scores, unit_length(self.tables.vectors[rows]), k, diversity)
+            order = diversify(
+                scores, unit_length(self.tables.vectors[rows[:LARGEST]]), k, diversity
+            )
             rows, scores = rows[order], scores[order]
         why = None
         if reasons:
@@ -345,6 +359,9 @@ class Model:
         warm = wanted[tables.histories.lengths[wanted] > 0]
         if len(warm) < len(wanted):
             logger.info("%d users without a vector are left out", len(wanted) - len(warm))
+        if len(warm) * min(k, len(tables.counts)) > MANY:
+            n_rows = f"{len(warm):,} users times {min(k, len(tables.counts)):,} items"
+            raise ValueError(f"{n_rows} are too many rows: ask for {MANY:,} or fewer at a time")
         rows, scores = self.rank(
             tables.histories.take_users(warm),
             k,
@@ -373,11 +390,28 @@ class Model:
         cold = None if tables.cold is None else tables.cold[rows]
         return Recommendations(take(tables.item_ids, rows), scores, titles, reasons, cold)
 
-    def popular(self, k: int, allowed: Mask | None = None) -> Recommendations:
-        """List the items with the most interactions."""
-        counts = self.tables.counts.astype(np.float32)
+    def popular(
+        self, k: int, allowed: Mask | None = None, *, recent: bool = False
+    ) -> Recommendations:
+        """List the items with the most interactions, of all time or `recent` ones."""
+        counts = self.recent_counts if recent else self.tables.counts
         rows = np.arange(len(counts)) if allowed is None else np.flatnonzero(allowed)
-        return self.list_best(rows, counts[rows], k)
+        order = np.lexsort((-self.tables.counts[rows], -counts[rows]))[:k]
+        return self.list_rows(rows[order], counts[rows[order]].astype(np.float32))
+
+    @cached
+    def recent_counts(self) -> npt.NDArray[np.int64]:
+        """Events of each item in the last days, or of all time where there are no times."""
+        events, item_ids = self.tables.events, take(self.tables.item_ids)
+        if events.now is None:
+            return self.tables.counts
+        days = self.params["popularity_days"] or RECENT
+        liked = events.where(events.liked(self.params["min_rating"]))
+        counts, ids = liked.recent_counts(days, events.now), take(events.sequences.item_ids)
+        at = np.minimum(np.searchsorted(item_ids, ids), len(item_ids) - 1)
+        recent, here = np.zeros(len(item_ids), np.int64), item_ids[at] == ids
+        recent[at[here]] = counts[here]
+        return recent
 
     def similar_items(self, item: Any, k: int) -> Recommendations:
         """List the items whose input vectors have the largest cosine with an item's."""
@@ -423,14 +457,10 @@ def check_count(number: int, name: str = "k") -> int:
     except TypeError:
         whole = 0
     if whole < 1:
-        raise ValueError(f"{name} must be a whole number above 0, got {number!r}")
-    return whole
+        raise ValueError(f"{name} must be a whole number above 0, got {shown(number)}")
+    return min(whole, 2**31 - 1)  # which is as good: no catalogue is larger
 
 
 def check_dials(k: int, popularity: float, diversity: float) -> tuple[int, float, float]:
     """Return the numbers that every list takes, or raise ValueError."""
-    if not 0 <= popularity < float("inf"):
-        raise ValueError(f"popularity must be a number from 0 up, got {popularity!r}")
-    if not 0 <= diversity <= 1:
-        raise ValueError(f"diversity must lie in [0, 1], got {diversity!r}")
-    return check_count(k), float(popularity), float(diversity)
+    return check_count(k), POPULARITY.check(popularity), DIVERSITY.check(diversity)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from dataclasses import dataclass, fields, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,10 +13,11 @@ import numpy as np
 from recsys.data.columns import TextColumn, find, find_all, take, to_column
 from recsys.data.events import Events
 from recsys.data.sequences import Sequences
-from recsys.errors import UnknownItemError, UnknownUserError
+from recsys.errors import DataWarning, UnknownItemError, UnknownUserError
 from recsys.model.catalogue import Catalogue
 from recsys.search.exact import unit_length
 from recsys.search.threads import cached
+from recsys.settings import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+NAMED = 10_000  # Among so many ids those without a vector are named.
 # Those attributes of `Tables` that are columns.
 STORED = ["item_ids", "user_ids", "vectors", "contexts", "readout", "counts", "staleness", "cold"]
 
@@ -268,8 +272,9 @@ class Tables:
         row = find(self.user_ids, user_id)
         if row is None:
             raise UnknownUserError(
-                f"unknown user {user_id!r}; for a history at hand use recommend_for(item_ids), "
-                "or fallback='popularity' (--fallback popularity)"
+                f"unknown user {shown(user_id)}{_other_kind(self.user_ids, user_id, 'user')}; "
+                "for a history at hand use recommend_for(item_ids), or fallback='popularity' "
+                "(--fallback popularity)"
             )
         return row
 
@@ -277,12 +282,36 @@ class Tables:
         """Return the row of an item id, or raise UnknownItemError."""
         row = find(self.item_ids, item_id)
         if row is None:
-            raise UnknownItemError(f"unknown item {item_id!r}: it has no vector in this model")
+            hint = _other_kind(self.item_ids, item_id, "item")
+            raise UnknownItemError(
+                f"unknown item {shown(item_id)}: it has no vector in this model{hint}"
+            )
         return row
 
     def item_rows(self, item_ids: Iterable[Any]) -> Rows:
         """Return the rows of those ids that have one, in their order."""
         return find_all(self.item_ids, item_ids)
+
+    def describe(self) -> str:
+        """Say how much there is."""
+        n_items, n_users, n_events = map(len, (self.item_ids, self.user_ids, self.events))
+        return f"{n_items:,} items, {n_users:,} users, {n_events:,} events"
+
+    def known_rows(self, item_ids: Iterable[Any]) -> Rows:
+        """Return the same, and warn of ids that have none."""
+        ids = item_ids if isinstance(item_ids, np.ndarray) else list(item_ids)
+        rows = self.item_rows(ids)
+        if len(rows) < len(ids):
+            unknown = (one for one in islice(ids, NAMED) if find(self.item_ids, one) is None)
+            first = [
+                one.item() if isinstance(one, np.generic) else one for one in islice(unknown, 3)
+            ]
+            text = f"skipped {len(ids) - len(rows):,} of {len(ids):,} items without a vector"
+            if first:
+                kind = _other_kind(self.item_ids, first[0], "item")
+                text += f", such as {', '.join(map(shown, first))}{kind}"
+            warnings.warn(text, DataWarning, stacklevel=3)
+        return rows
 
     def allowed(
         self,
@@ -310,8 +339,9 @@ class Tables:
                 "where must be an expression such as 'year >= 1990', or a boolean Series by item "
                 "id: items.set_index('item_id')['year'] >= 1990"
             )
-        if where.dtype.name not in ("bool", "boolean", "bool[pyarrow]"):
-            raise ValueError(f"where must be boolean, got a Series of {where.dtype}")
+        dtype = getattr(where, "dtype", type(where).__name__)
+        if str(dtype) not in ("bool", "boolean", "bool[pyarrow]"):
+            raise ValueError(f"where must be a boolean Series, got one of {dtype}")
         marked = np.zeros(len(self.counts), bool)
         marked[self.item_rows(where.index[where.fillna(False).to_numpy(bool)])] = True
         return marked
@@ -330,6 +360,15 @@ class Tables:
         close = ", ".join(map(repr, get_close_matches(str(title), {*titles} - {""})))
         hint = f"; close titles: {close}" if close else ""
         raise UnknownItemError(f"unknown item {title!r}: neither an id nor a title{hint}")
+
+
+def _other_kind(column: Any, wanted: Any, what: str) -> str:
+    """Say so if an id is a number among texts, or the other way round."""
+    if isinstance(column, TextColumn) is isinstance(wanted, str):
+        return ""
+    kinds = ("text", "number") if isinstance(column, TextColumn) else ("number", "text")
+    other = isinstance(wanted, str | int | np.integer)
+    return f" (the model's {what} ids are {kinds[0]}s, this is a {kinds[1]})" if other else ""
 
 
 def _events(columns: dict[str, Any], watched: Sequences, n_users: int) -> Events:

@@ -9,13 +9,15 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-# A list of k is chosen from the best POOL * k candidates, and from LEAST at least.
-POOL, LEAST = 10, 100
+# A list of k is chosen from the best POOL * k candidates, and from LEAST at least. What comes after
+# the first MOST of a list is in the order of scores: nobody looks that far.
+POOL, LEAST, MOST = 10, 100, 200
+LARGEST = POOL * MOST
 
 
 def pool_size(k: int) -> int:
     """Return how many of the best candidates a list of k is chosen from."""
-    return max(POOL * k, LEAST)
+    return max(POOL * min(k, MOST), LEAST, k)
 
 
 def diversify(
@@ -26,6 +28,8 @@ def diversify(
 ) -> npt.NDArray[np.int64]:
     """Choose k candidates one by one, trading their score against likeness to those chosen before.
 
+    Only the first MOST are chosen like this; the others follow by score.
+
     Maximal marginal relevance: the next is the one with the largest
     (1 - diversity) * relevance - diversity * (largest cosine with any chosen before), where
     relevance is the score scaled to [0, 1] over the candidates.
@@ -33,7 +37,8 @@ def diversify(
     Parameters
     ----------
     scores : float array, shape (n,)
-    unit_vectors : float32 array, shape (n, d)
+        Descending.
+    unit_vectors : float32 array, shape (n, d), or (LARGEST, d) if that is less
         The candidates' vectors, of length 1.
     k : int
     diversity : float in [0, 1]
@@ -54,12 +59,16 @@ def diversify(
     >>> diversify(np.array([3.0, 2.0, 1.0]), vectors, 2, 0.5).tolist()
     [0, 2]
     """
-    if len(scores) == 0:
-        return np.empty(0, np.int64)
+    everything, k = np.arange(len(scores)), min(k, len(scores))
+    if k == 0:
+        return everything[:0]
+    if k > MOST:
+        first = diversify(scores[:LARGEST], unit_vectors, MOST, diversity)
+        return np.concatenate([first, np.delete(everything, first)])[:k]
     relevance = (scores - scores.min()) / (np.ptp(scores) or 1.0)
     closest = np.full(len(scores), -np.inf)
     merit = relevance.astype(np.float64)
-    chosen = np.empty(min(k, len(scores)), np.int64)
+    chosen = np.empty(k, np.int64)
     for place in range(len(chosen)):
         chosen[place] = best = np.argmax(merit)
         closest = np.maximum(closest, unit_vectors @ unit_vectors[best])
@@ -84,7 +93,7 @@ def diversify_many(
     values = np.full(chosen.shape, -np.inf, np.float32)
     for user in range(len(rows)):
         n = np.count_nonzero(scores[user] > -np.inf)
-        order = diversify(scores[user, :n], unit_vectors[rows[user, :n]], k, diversity)
+        order = diversify(scores[user, :n], unit_vectors[rows[user, :n][:LARGEST]], k, diversity)
         chosen[user, : len(order)] = rows[user, order]
         values[user, : len(order)] = scores[user, order]
     return chosen, values
