@@ -9,6 +9,7 @@ KINDS = (
     "bad inputs tried",
     "kills survived",
     "loads while the model was replaced",
+    "lists given while the model was changed",
     "corruptions tried",
     "fuzz cases run",
     "crashes",

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from recsys.search import approximate as index_module
 from recsys.search import exact as exact_module
+from recsys.search.annoy_file import check_annoy_file
 from recsys.search.approximate import AnnoyIndex, best_of, build_index, measure_index, open_index
 from recsys.search.exact import ExactIndex, exact_scores, top_k, unit_length
 
@@ -248,6 +249,42 @@ from recsys.search.approximate import AnnoyIndex, usable_index
 assert usable_index("annoy") == usable_index("annoy") == "exact"
 AnnoyIndex(np.ones((2, 2), np.float32))
 """
+
+
+@needs_annoy
+@pytest.mark.parametrize("n", [1, 2, 5, 12, 13, 300, 2500])
+@pytest.mark.parametrize("kind", ["normal", "equal", "zero"])
+def test_what_annoy_writes_passes_and_what_would_never_end_does_not(
+    n: int, kind: str, tmp_path: Path
+) -> None:
+    """A forger gives a node two children that are one, sixty times: 2 ** 60 ways to the items."""
+    vectors, path = normal(n, 8, seed=n), tmp_path / "index.ann"
+    vectors = {"normal": vectors, "equal": 0 * vectors + 1, "zero": 0 * vectors}[kind]
+    AnnoyIndex(vectors, n_trees=7, longest=2).save(path)
+    check_annoy_file(path, n, 8)
+    nodes = np.fromfile(path, np.int32).reshape(-1, 12)
+    top = nodes[nodes[:, 0] > 11]
+    chain = np.repeat(top[:1] if len(top) else np.full((1, 12), 12, np.int32), 60, axis=0)
+    for place, node in enumerate(chain):
+        node[:3] = n, *[len(nodes) + place - 1 if place else 0] * 2
+    np.concatenate([nodes, chain]).tofile(path)
+    with pytest.raises(ValueError, match="is no index of these vectors"):
+        check_annoy_file(path, n, 8)
+
+
+@needs_annoy
+@pytest.mark.parametrize(
+    "forged",
+    [{"n_trees": 10**9}, {"n_trees": 0}, {"n_trees": "20"}, {"n_trees": True}, {"search_k": 10**18},
+     {"search_k": -1}, {"search_k": float("inf")}, {"longest": [3, 3]}, {"longest": [5, 4]},
+     {"longest": [100]}, {"longest": [[1, 2]]}, {"longest": [0.5]}],
+)  # fmt: skip
+def test_settings_of_an_index_that_nobody_has_chosen_are_refused(forged: Any) -> None:
+    chosen = {"n_trees": 20, "search_k": 2000} | forged
+    longest = np.array(chosen.pop("longest", [4, 5]))
+    with pytest.raises(ValueError, match=f"{next(iter(forged))} (must be|does not point)"):
+        open_index("annoy", normal(100, 4, seed=0), seed=0, chosen=chosen,
+                   columns={"longest": longest}, path=None)  # fmt: skip
 
 
 def test_without_annoy_there_is_one_notice_and_an_error_that_says_what_to_install() -> None:
