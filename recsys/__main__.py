@@ -14,8 +14,13 @@ from recsys.commands import common
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-VERBS = [module.name for module in pkgutil.iter_modules(commands.__path__)]
-VERBS.remove("common")
+# Each file in the folder, and in those below it, is a verb: `add_items.py` is `add-items`.
+_FILES = pkgutil.walk_packages(commands.__path__, f"{commands.__name__}.")
+_HOMES = {
+    module.name.rpartition(".")[2].replace("_", "-"): module.name
+    for module in _FILES if not module.ispkg and module.name != common.__name__
+}  # fmt: skip
+VERBS = sorted(_HOMES)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     shared = common.common_arguments()
     for name in VERBS:
-        module = import_module(f"recsys.commands.{name}")
+        module = import_module(_HOMES[name])
         verb = verbs.add_parser(
             name,
             parents=[shared],

@@ -76,7 +76,7 @@ def test_a_change_that_fails_leaves_the_model_as_it_was(
     assert fitted(model) is not before
 
 
-USERS, SOME = slice(60), 5  # who asks, and for how many items
+USERS, SOME = slice(100), 5  # who asks, and for how many items
 
 
 class Truth:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from inspect import signature
 
+import pandas as pd
 import pytest
 
 from recsys import Recommender, __version__
 from recsys.__main__ import VERBS, main
 from recsys.commands import common
+from recsys.errors import DataWarning
 from recsys.evaluation import opponents
 from recsys.settings import SETTINGS, TEXTBOOK
 from recsys.studies import study_names
@@ -232,11 +235,89 @@ def test_every_setting_has_an_option_and_textbook_can_be_changed(monkeypatch):
     assert seen[1] == TEXTBOOK | {"half_life": 2, "min_rating": None}
 
 
+def test_history_shows_the_latest_first(trained, command, sample):
+    user = int(sample["user_id"].iloc[0])
+    mine = sample[sample["user_id"] == user].sort_values("timestamp")
+    out = json.loads(command("history", user, "--model", trained, "-k", 3, "--json")[1])
+    assert (out["user_id"], out["n_events"], len(out["history"])) == (user, len(mine), 3)
+    times = [f"{time:%Y-%m-%dT%H:%M:%S}+00:00" for time in mine["timestamp"].iloc[:-4:-1]]
+    assert [row["timestamp"] for row in out["history"]] == times
+    last = mine["timestamp"] == mine["timestamp"].max()
+    assert out["history"][0]["item_id"] in set(mine.loc[last, "item_id"])
+    text = command("history", user, "--model", trained)[1].splitlines()
+    assert text[0] == f"user {user}: {len(mine)} events, the latest first"
+    assert text[1].startswith(times[0])
+    assert out["history"][0]["title"] in text[1]
+    status, out, err = command("history", "nobody", "--model", trained)
+    assert (status, out) == (1, "")
+    assert "unknown user 'nobody' (the model's user ids are numbers, this is a text)" in err
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_lists_of_many_users_are_written_into_a_file(kind, trained, command, tmp_path):
+    model, target = Recommender.load(trained), tmp_path / f"lists.{kind}"
+    read = {"csv": pd.read_csv, "parquet": pd.read_parquet}[kind]
+    words = ("recommend", "--model", trained, "--output", target, "-k", 3)
+    assert json.loads(command(*words, "--json")[1])["n_users"] == len(model.users)
+    pd.testing.assert_frame_equal(read(target), model.recommend_many(3), check_dtype=False)
+    some, ids = model.users[[5, 2]].tolist(), tmp_path / "ids.txt"
+    for content in ("5\n\n2\n-7\n", "name,user_id\na,5\nb,2\nc,-7\n"):
+        for place, user in (("5", some[0]), ("2", some[1])):
+            content = content.replace(f"{place}\n", f"{user}\n")
+        ids.write_text(content)
+        with pytest.warns(DataWarning, match="left out 1 users .* such as -7"):
+            command(*words, "--users", ids, "--diversity", 0.2)
+        expected = model.recommend_many(3, users=some, diversity=0.2)
+        pd.testing.assert_frame_equal(read(target), expected, check_dtype=False)
+    pd.DataFrame({"user_id": some}).to_parquet(tmp_path / "ids.parquet")
+    assert command(*words, "--users", tmp_path / "ids.parquet")[0] == 0
+    assert read(target)["user_id"].unique().tolist() == some
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("", "name a USER"), ("5 --output {mine}/x.csv", "is for many users"),
+        ("--output {mine}/x.csv --reasons", "is for many users"), ("--users x", "name a USER"),
+        ("--output {mine}/x.xlsx", "must end in .csv or .parquet"),
+        ("--output {mine}/theirs.csv", "refusing to overwrite"),
+        ("--output {mine}/theirs.parquet", "refusing to overwrite"),
+        ("--output {mine}", "must end in"), ("--output {mine}/no/x.csv", "No such file"),
+        ("--output {mine}/x.csv --users {mine}/theirs.csv", "the model knows none of the 1 users"),
+        ("--output {mine}/x.csv --users {mine}/theirs.parquet", "holds no user_id"),
+        ("--output {mine}/x.csv --users {mine}/none", "No such file"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_file_of_lists_leaves_nothing(words, message, trained, command, tmp_path):
+    (tmp_path / "theirs.csv").write_text("precious\n")
+    pd.DataFrame({"id": [1]}).to_parquet(tmp_path / "theirs.parquet")
+    words = words.format(mine=tmp_path).split()
+    status, out, err = command("recommend", "--model", trained, *words)
+    assert (status, out) == (1, "")
+    assert message in err.splitlines()[-1]
+    assert {path.name for path in tmp_path.iterdir()} == {"theirs.csv", "theirs.parquet"}
+    assert (tmp_path / "theirs.csv").read_text() == "precious\n"
+
+
+def test_items_are_added_to_the_saved_model(sample, sample_items, command, tmp_path):
+    cold = sample_items["item_id"].iloc[:3].tolist()
+    model = Recommender(vector_size=8, epochs=1, calibrate=False)
+    model.fit(sample[~sample["item_id"].isin(cold)], sample_items).save(tmp_path / "model")
+    new = sample_items[sample_items["item_id"].isin(cold)]
+    new.assign(genres=new["genres"].str.join("|")).to_csv(tmp_path / "items.csv", index=False)
+    words = ("add-items", tmp_path / "items.csv", "--model", tmp_path / "model")
+    assert json.loads(command(*words, "--json")[1])["n_added"] == 3
+    assert Recommender.load(tmp_path / "model").about["cold_items"].tolist() == sorted(cold)
+    status, out, err = command(*words)
+    assert (status, out) == (1, "")
+    assert "already in the model" in err.splitlines()[-1]
+
+
 def test_version_and_help_read_well(command):
     assert command("--version")[1] == f"recsys {__version__}\n"
     text = command("--help")[1]
     for verb in VERBS:
-        assert f"    {verb} " in text
+        assert re.search(rf"^    {verb}\s", text, re.MULTILINE)
         assert "usage" in command(verb, "--help")[1]
 
 

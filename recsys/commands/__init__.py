@@ -1,1 +1,1 @@
-"""Hold the verbs of the command line, one file each."""
+"""The commands: one file a verb, here and in the folders here, and what they share in `common`."""

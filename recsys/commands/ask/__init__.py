@@ -1,0 +1,1 @@
+"""What the saved model is asked: one file a verb, as in the folder above."""
