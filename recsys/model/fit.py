@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recsys.data.files import named_if_full
 from recsys.data.splits import draw
 from recsys.model import storage
 from recsys.model.ask import Model
@@ -119,13 +121,14 @@ def with_index(model: Model) -> Model:
         raise ValueError(f"the training failed, as {error}: choose a smaller alpha") from None
     users = draw(np.flatnonzero(tables.histories.lengths), ASKED)
     watched = tables.watched.take_users(users)
-    approximate, ann = build_index(
-        model.params["index"],
-        tables.readout,
-        model.queries(tables.histories.take_users(users), tables.staleness[users]),
-        (watched.offsets, watched.codes),
-        seed=model.params["seed"],
-    )
+    with named_if_full(gettempdir()):
+        approximate, ann = build_index(
+            model.params["index"],
+            tables.readout,
+            model.queries(tables.histories.take_users(users), tables.staleness[users]),
+            (watched.offsets, watched.codes),
+            seed=model.params["seed"],
+        )
     seconds = {**model.about["seconds"], "index": time.perf_counter() - started}
     about = {**model.about, "ann": ann, "seconds": seconds}
     return replace(model, about=about, approximate=approximate)

@@ -88,7 +88,8 @@ class AnnoyIndex:
         How many of the longest vectors to score for every query, or their rows, ascending.
     seed : int
     path : Path, optional
-        A file that `save` wrote for these very vectors: mapped instead of building.
+        A file that `save` wrote for these very vectors: mapped instead of building. What is built
+        lies in a file without a name, where `tempfile` puts it, as long as the index lives.
 
     Raises
     ------
