@@ -29,6 +29,7 @@ RANGES = {
     "half_life": ([None, 0.01, np.float32(2)], [0, "long", 1e-320]),
     "popularity_weight": ([None, -1, 0], [NAN, "much"]),
     "stale_popularity_weight": ([None, 8.0], [INF, "much"]),
+    "audience_weight": ([None, 0, 5.0], [-1, NAN, "much"]),
     "popularity_days": ([None, 0.5], [0, -1]), "min_rating": ([None, 0.5, 4], [0, -1]),
     "index": (["annoy", "exact"], ["faiss", None]),
 }  # fmt: skip
