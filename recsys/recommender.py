@@ -33,8 +33,9 @@ class Recommender:
     Word2Vec is trained on viewing sequences; a user is the weighted average of the input vectors
     of what they watched; an item is scored by the inner product of that average with what the item
     answers: its output vector, which Word2Vec was trained to make large for items that go
-    together, and the coefficients of a ridge regression that predicts what comes next. How much
-    popularity counts depends on how long ago the user was last active. See `recsys.vectors`.
+    together, and the coefficients of a ridge regression that predicts what comes next. For short
+    histories what the same people watched counts too, by audience vectors. How much popularity
+    counts depends on how long ago the user was last active. See `recsys.vectors`.
 
     Settings marked "(chosen)" are chosen on the latest part of the ratings given to `fit`
     (`recsys.vectors.calibrate`) where they are None, unless `calibrate=False`.
@@ -67,8 +68,8 @@ class Recommender:
         calibrate: bool = True, scoring: str = "input-output", ridge: float = 0.5,
         discount: float = 0.25, half_life: float | None = None,
         popularity_weight: float | None = None, stale_popularity_weight: float | None = None,
-        popularity_days: float | None = None, min_rating: float | None = None,
-        index: str = "annoy",
+        popularity_days: float | None = None, audience_weight: float | None = None,
+        min_rating: float | None = None, index: str = "annoy",
     ) -> None:  # fmt: skip
         self._given = complete_settings(locals())
         self._model: Model | None = None
@@ -401,13 +402,17 @@ class Recommender:
 
     # ---- look inside
 
-    def similar_items(self, item: Any, k: int = 10) -> Recommendations:
-        """Return the items with the most similar input vectors: what could replace this one.
+    def similar_items(
+        self, item: Any, k: int = 10, *, min_events: int | None = None
+    ) -> Recommendations:
+        """Return the items with the most similar audience vectors: watched by the same people.
 
-        Scores are cosines. The item is given by its id or its exact title; UnknownItemError if it
-        is neither, with the closest titles, or a title of several items.
+        Scores are cosines times sqrt(n / (n + 10)), n being the events of the item listed, of which
+        there are at least `min_events`: by default 5, if k items have as many. The item is given by
+        its id or its exact title; UnknownItemError, with the closest titles, if it is neither.
         """
-        return fitted(self).similar_items(item, check_count(k))
+        least = None if min_events is None else check_count(min_events, "min_events", 0)
+        return fitted(self).similar_items(item, check_count(k), least)
 
     def similar_users(self, user_id: Any, k: int = 10) -> pd.DataFrame:
         """Return the users with the most similar vectors: users with similar recent viewing.
@@ -463,13 +468,13 @@ class Recommender:
         return model.pool(model.taste(model.history_of(user_id)))
 
     def item_vector(self, item_id: Any, space: str = "input") -> Vectors:
-        """Return an item's input or output vector, float32 (d,).
+        """Return an item's vector in the space "input", "output" or "audience", float32 (d,).
 
         Raises
         ------
         UnknownItemError
         ValueError
-            A space other than "input" and "output", or `hs=1`, which has no output vectors.
+            Another space, or `hs=1`, which has no output vectors.
         """
         model = fitted(self)
         return np.array(model.item_vectors(space)[model.tables.item_row(item_id)])

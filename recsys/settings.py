@@ -109,6 +109,8 @@ SETTINGS = {
                 "after the last event it is the mean of both (chosen)", -1000, 1000, optional=True),
         Setting("popularity_days", None, float, "popularity is that of this many days before the "
                 "latest rating; none = all-time (chosen)", 0.001, 10**6, optional=True),
+        Setting("audience_weight", None, float, "weight of what the same people watched, for a "
+                "history of one item; for n items an n-th of it (chosen)", 0, 1000, optional=True),
         Setting("min_rating", None, float, "ignore ratings below this, except that such items stay "
                 "excluded as watched; none keeps all", 0.001, 10**9, optional=True),
         Setting("index", "annoy", str, "what recommend searches with: annoy or exact",

@@ -34,11 +34,20 @@ def test_it_takes_the_best_of_what_it_tried_and_reports_the_recall_of_evaluation
     choice = calibrate(events, params())
     assert len(choice["tried"]) == 2 * 2 * 3
     best = max(choice["tried"], key=lambda row: np.mean(list(row["recall@20"].values())))
-    assert choice["chosen"] == {name: best[name] for name in GRID}
+    weight = choice["chosen"].pop("audience_weight")
+    assert choice["chosen"] == {name: best[name] for name in GRID if name in best}
+    after = {row["audience_weight"]: row["recall@20"] for row in choice["beginnings"]}
+    assert after.keys() == set(GRID["audience_weight"])
+    as_good = {
+        w: r for w, r in after.items() if r[-1] >= 0.97 * max(every[-1] for every in after.values())
+    }
+    assert sum(after[weight]) == max(sum(recalls) for recalls in as_good.values())
+    assert after[0][-1] == pytest.approx(choice["recall@20"]["fold-in"])
     assert choice["recall@20"] == best["recall@20"]
     assert list(choice["users"]) == ["warm", "fold-in"]
     split = calibration_split(events)
-    model = Recommender(**SMALL, **choice["chosen"], index="exact").fit(split.train)
+    model = Recommender(**SMALL, **choice["chosen"], audience_weight=0, index="exact")
+    model.fit(split.train)
     for protocol, case in split.protocols.items():
         recall = recall_of(contender_of_model(model, 20), case, 20)
         assert recall.mean() == pytest.approx(choice["recall@20"][protocol], abs=2e-4)
@@ -49,7 +58,7 @@ def test_what_is_given_is_kept_and_the_chosen_settings_give_the_same_model(sampl
     model = Recommender(**SMALL, **given).fit(sample)
     assert {name: model.params[name] for name in given} == given
     calibration = model.about["calibration"]
-    assert set(calibration["chosen"]) == {"popularity_weight", "stale_popularity_weight"}
+    assert set(calibration["chosen"]) == set(GRID) - set(given)
     assert {row["half_life"] for row in calibration["tried"]} == {7.0}
     again = Recommender(**model.params).fit(sample)
     assert (again.params, again.about["calibration"]) == (model.params, {})

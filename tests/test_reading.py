@@ -480,7 +480,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     for step in ("fsync", "replace"):
         with monkeypatch.context() as patch:
             patch.setattr(recsys.data.files.os, step, full)
-            with pytest.raises(OSError, match="No space"):
+            with pytest.raises(OSError, match="the disk is full"):
                 write("half")
     assert (tmp_path / "x").read_text() == "new"
     assert [file.name for file in tmp_path.iterdir()] == ["x"]

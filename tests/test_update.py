@@ -31,7 +31,7 @@ from tests.test_storage import snapshot
 FAST = BRIEF | {"index": "exact"}
 TINY = {"vector_size": 4, "calibrate": False, "index": "exact"}
 # What training makes; all else of an updated model is that of a fit on old and new together.
-TRAINED = {"vectors", "contexts", "readout"}
+TRAINED = {"vectors", "contexts", "audience", "readout"}
 PARAMS: dict[str, dict[str, Any]] = {
     "plain": {},
     "cosine": {"scoring": "cosine"},

@@ -134,14 +134,14 @@ def check_options(minutes: float, split: str, validation_fraction: float) -> Non
     """Raise what `tune` raises whatever the ratings are."""
     from importlib.util import find_spec
 
-    if find_spec("optuna") is None:
-        raise ImportError('tuning needs optuna: pip install -e ".[tune]"')
     if not 0 <= minutes < float("inf"):
         raise ValueError(f"minutes must be a number of 0 or more, got {minutes!r}")
     if split not in ("time", "last-out"):
         raise ValueError(f"split must be 'time' or 'last-out', got {split!r}")
     if not 0 < validation_fraction < 1:
         raise ValueError(f"validation_fraction must lie in (0, 1), got {validation_fraction!r}")
+    if find_spec("optuna") is None:
+        raise ImportError('tuning needs optuna: pip install -e ".[tune]"')
 
 
 def _nested(ratings: pd.DataFrame, split: str, validation_fraction: float) -> list[Events]:

@@ -25,7 +25,8 @@ from recsys.search.diversity import LARGEST, diversify, diversify_many, pool_siz
 from recsys.search.exact import ExactIndex, exact_scores, top_k, unit_length
 from recsys.search.threads import cached
 from recsys.settings import DIVERSITY, POPULARITY, SETTINGS, complete_settings, shown
-from recsys.vectors.readout import popularity_weights, queries, rarity
+from recsys.vectors.audience import support
+from recsys.vectors.readout import audience_averages, popularity_weights, queries, rarity
 from recsys.vectors.users import history_weights, user_vectors
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ KEPT = ("versions", "data", "calibration")
 # in fold-in on the first 80% of ml-100k (208 users, later ratings of 4 and 5 to be found), with
 # ratings of 1 and 2 as disliked, recall@20 is .225 at 0.1, .207 at 0.2, and .228 without them.
 DISLIKED = 0.1
+# Similar items have at least this many events, unless fewer than k items have.
+FAMILIAR = 5
 NO_ROWS = np.empty(0, dtype=np.int64)
 # Histories with more events are shortened to one entry an item.
 LONG = 10_000
@@ -165,35 +168,36 @@ class Model:
         return rows
 
     def taste(self, history: Rows, liked: Rows = NO_ROWS, disliked: Rows = NO_ROWS) -> Taste:
-        """Return the rows that a user vector is made of, and what each weighs.
+        """Return the rows that averages are made of, and what each weighs in both of them.
 
         As in `recsys.Recommender.recommend_for`; the history is oldest first.
         """
-        rarities = self.item_weights
-        weights = rarities[history]
+        rows, rarities = np.concatenate([history, liked]), self.item_weights
+        weights, plain = rarities[history], rarities[rows]
         if len(history):
             ends = np.array([0, len(history)])
             half_life = self.params["half_life"]
             weights = history_weights(ends, half_life=half_life, item_weights=weights)
-        newest = weights[-1] / rarities[history[-1]] if len(history) else 1.0
-        if len(history) > LONG:  # each item once, with its whole weight
-            items = np.flatnonzero(np.bincount(history))
-            weights = np.bincount(history, weights)[items].astype(np.float32)
-            history = items
-        if len(liked) == len(disliked) == 0:
-            return history, weights
         if len(liked):
+            newest = weights[-1] / rarities[history[-1]] if len(history) else 1.0
             weights = np.concatenate([weights, newest * rarities[liked]])
             weights /= weights.sum()
+        share = np.float32((self.params["audience_weight"] or 0.0) / max(len(rows), 1))
+        ends = np.array([0, len(rows)])
+        shares = history_weights(ends, half_life=None, item_weights=plain) * share
+        if len(rows) > LONG:  # each item once, with its whole weight
+            both = [np.bincount(rows, each).astype(np.float32) for each in (weights, shares)]
+            rows = np.flatnonzero(np.bincount(rows))
+            weights, shares = both[0][rows], both[1][rows]
         if len(disliked):
-            off = rarities[disliked] / rarities[disliked].sum()
-            weights = np.concatenate([weights, -DISLIKED * off])
-        rows = np.concatenate([history, liked, disliked])
-        return rows, weights.astype(np.float32)
+            off = -DISLIKED * rarities[disliked] / rarities[disliked].sum()
+            rows = np.concatenate([rows, disliked])
+            weights, shares = np.append(weights, off), np.append(shares, off * share)
+        return rows, weights.astype(np.float32), shares.astype(np.float32)
 
     def pool(self, taste: Taste) -> Vectors:
         """Return the user vector of a taste, float32 (d,)."""
-        rows, weights = taste
+        rows, weights, _ = taste
         if weights[0] == 0:  # of the oldest items of a long history
             rows, weights = rows[weights != 0], weights[weights != 0]
         taken = self.tables.vectors[rows]
@@ -216,11 +220,13 @@ class Model:
         return float(self.popularity_weights(days))
 
     def query(self, taste: Taste, popularity_weight: float) -> Vectors:
-        """Return what the index is asked for one taste, float32 (d + 2,)."""
+        """Return what the index is asked for one taste, float32 (d + r + 2,)."""
         pooled, scoring = self.pool(taste)[None], self.params["scoring"]
-        query: Vectors = queries(pooled, [popularity_weight], scoring=scoring)[0]
+        by_audience = (self.tables.answering[taste[0]] * taste[2][:, None]).sum(axis=0)
+        query: Vectors = queries(pooled, by_audience[None], [popularity_weight], scoring=scoring)[0]
         if (taste[1] < 0).any():
-            query[-2] = taste[1].sum()  # of the items' level, of which 1 is a history's share
+            # Of the items' level, of which 1 is a history's share.
+            query[pooled.shape[1]] = taste[1].sum()
         return query
 
     def queries(
@@ -230,11 +236,16 @@ class Model:
         *,
         popularity: float = 1.0,
     ) -> Vectors:
-        """Return what the index is asked for each history, float32 (n_users, d + 2); see `rank`."""
+        """Return what the index is asked for each history, float32 (n_users, d + r + 2).
+
+        See `rank`.
+        """
         averaged = self.pool_all(histories)
         days = np.zeros(len(averaged)) if staleness is None else staleness
         weights = self.popularity_weights(days)
-        return queries(averaged, popularity * weights, scoring=self.params["scoring"])
+        share = self.params["audience_weight"] or 0.0
+        by_audience = audience_averages(histories, self.tables.answering, self.item_weights, share)
+        return queries(averaged, by_audience, popularity * weights, scoring=self.params["scoring"])
 
     # ---- queries to rows
 
@@ -279,9 +290,8 @@ class Model:
         else:
             rows, scores = best_of(index, query, wanted, allowed)
         if diversity:
-            order = diversify(
-                scores, unit_length(self.tables.vectors[rows[:LARGEST]]), k, diversity
-            )
+            unit = unit_length(self.tables.audience[rows[:LARGEST]])
+            order = diversify(scores, unit, k, diversity)
             rows, scores = rows[order], scores[order]
         why = None
         if reasons:
@@ -413,13 +423,17 @@ class Model:
         recent[at[here]] = counts[here]
         return recent
 
-    def similar_items(self, item: Any, k: int) -> Recommendations:
-        """List the items whose input vectors have the largest cosine with an item's."""
+    def similar_items(self, item: Any, k: int, min_events: int | None) -> Recommendations:
+        """List the items nearest to one in the space of audience vectors."""
         row = find(self.tables.item_ids, item)
         row = self.tables.row_of_title(item) if row is None else row
-        unit = self.tables.unit_vectors
-        rows = np.delete(np.arange(len(unit)), row)
-        return self.list_best(rows, exact_scores(unit, rows, unit[[row]], rows * 0), k)
+        unit, counts = self.tables.unit_vectors, self.tables.counts
+        others = np.delete(np.arange(len(unit)), row)
+        rows = others[counts[others] >= (FAMILIAR if min_events is None else min_events)]
+        if min_events is None and len(rows) < k:
+            rows = others
+        cosines = exact_scores(unit, rows, unit[[row]], rows * 0)
+        return self.list_best(rows, cosines * support(counts[rows]), k)
 
     @cached
     def _unit_users(self) -> tuple[Rows, Vectors]:
@@ -444,20 +458,21 @@ class Model:
 
     def item_vectors(self, space: str) -> Vectors:
         """Return the vectors of all items, read-only; see `recsys.Recommender.item_vector`."""
-        matrix = {"input": self.tables.vectors, "output": self.tables.contexts}.get(space)
-        if matrix is None:
-            raise ValueError(f"this model has no {space!r} vectors (spaces: 'input', 'output')")
+        tables = self.tables
+        spaces = {"input": tables.vectors, "output": tables.contexts, "audience": tables.audience}
+        if (matrix := spaces.get(space)) is None:
+            raise ValueError(f"this model has no {space!r} vectors (spaces: {', '.join(spaces)})")
         return matrix
 
 
-def check_count(number: int, name: str = "k") -> int:
-    """Return a whole number above 0, or raise ValueError."""
+def check_count(number: int, name: str = "k", low: int = 1) -> int:
+    """Return a whole number from `low` up, or raise ValueError."""
     try:
         whole = operator.index(number)
     except TypeError:
-        whole = 0
-    if whole < 1:
-        raise ValueError(f"{name} must be a whole number above 0, got {shown(number)}")
+        whole = low - 1
+    if whole < low:
+        raise ValueError(f"{name} must be a whole number above {low - 1}, got {shown(number)}")
     return min(whole, 2**31 - 1)  # which is as good: no catalogue is larger
 
 

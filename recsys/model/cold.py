@@ -151,8 +151,8 @@ def add_cold_items(tables: Tables, items: pd.DataFrame, *, unit: bool) -> Tables
     with one_blas_thread():
         predicted = regress(watched[useful], tables.counts[rows], tables.numbers[rows], new)
     if unit:
-        d = tables.vectors.shape[1]
-        predicted[:, -d - 2 : -2] = unit_length(predicted[:, :d])
+        d, width = tables.vectors.shape[1], tables.readout.shape[1]
+        predicted[:, -width : d - width] = unit_length(predicted[:, :d])
     everything = check_items(pd.concat([known, items.assign(**{ITEM: ids})], ignore_index=True))
     return tables.with_cold_items(ids, predicted, everything)
 

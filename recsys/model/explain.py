@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from recsys.model.tables import Tables
 
     Rows = npt.NDArray[np.integer[Any]]
-    # The rows that a user vector is made of, and what each weighs: below 0 if it is disliked.
-    Taste = tuple[Rows, npt.NDArray[np.float32]]
+    # The rows that averages are made of, and what each weighs in the user vector and in the average
+    # of audience vectors: below 0 if it is disliked.
+    Taste = tuple[Rows, npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 
 def split_scores(
@@ -38,13 +39,15 @@ def split_scores(
     parts : float64 array, shape (n, m + 1)
         What each of them says of each row; the last column is popularity. A row sums to the score.
     """
-    watched, weights = taste[0], taste[1].astype(np.float64)
+    watched, weights, shares = taste[0], taste[1].astype(np.float64), taste[2]
     vectors = tables.vectors[watched].astype(np.float64)
     if cosine:
         weights = weights / np.linalg.norm(weights @ vectors)
     readout = tables.readout[rows].astype(np.float64)
-    answers, levels, popularity = readout[:, :-2], readout[:, -2], readout[:, -1]
+    d, popularity = vectors.shape[1], readout[:, -1]
+    answers, levels, to_audience = readout[:, :d], readout[:, d], readout[:, d + 1 : -1]
     said = weights * (answers @ vectors.T + levels[:, None])
+    said += shares * (to_audience @ tables.answering[watched].T.astype(np.float64))
     speakers, which = np.unique(watched, return_inverse=True)
     parts = np.zeros((len(rows), len(speakers) + 1))
     np.add.at(parts.T, which, said.T)

@@ -16,8 +16,9 @@ from recsys.model.ask import Model
 from recsys.model.tables import Tables
 from recsys.search.approximate import build_index, usable_index
 from recsys.search.threads import one_blas_thread
+from recsys.vectors.audience import audience_vectors
 from recsys.vectors.item2vec import train_vectors
-from recsys.vectors.readout import item_columns, log_popularity
+from recsys.vectors.readout import audience_columns, item_columns, log_popularity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -92,7 +93,10 @@ def learn(
     trained = train(liked.sequences, params)
     read = time.perf_counter()
     histories = liked.sequences.recode(trained.item_ids)
-    columns = item_columns(trained, histories, params)
+    columns = [item_columns(trained, histories, params)]
+    audience = audience_vectors(trained.vectors, histories)
+    if params["audience_weight"]:
+        columns.append(audience_columns(audience, histories, params))
     recent, days, now = None, params["popularity_days"], events.now
     if days is not None:
         of_all = liked.recent_counts(days, now or 0)
@@ -102,7 +106,8 @@ def learn(
         events = replace(events, ratings=None)
     tables = Tables.of(
         trained,
-        np.column_stack([columns, popularity]),
+        audience,
+        np.column_stack([*columns, popularity]),
         histories,
         histories if likes.all() else events.sequences.recode(trained.item_ids),
         liked.days_before(now),

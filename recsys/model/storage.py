@@ -32,7 +32,7 @@ from recsys.errors import ModelError, ReplacedError
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 3
+FORMAT = 4
 CURRENT, LOCK, MANIFEST, INDEX = "current", ".lock", "manifest.json", "index.ann"
 RUN = re.compile("run-[0-9a-f]{16}")
 FILE = re.compile(r"\w+(\.\w+)*\.npy|index\.ann", re.ASCII)

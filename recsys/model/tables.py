@@ -33,7 +33,10 @@ logger = logging.getLogger(__name__)
 
 NAMED = 10_000  # Among so many ids those without a vector are named.
 # Those attributes of `Tables` that are columns.
-STORED = ["item_ids", "user_ids", "vectors", "contexts", "readout", "counts", "staleness", "cold"]
+STORED = (
+    "item_ids", "user_ids", "vectors", "contexts", "audience", "readout", "counts", "staleness",
+    "cold",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,9 @@ class Tables:
         Input vectors.
     contexts : float32 array, shape (n_items, d), or None
         Output vectors.
-    readout : float32 array, shape (n_items, d + 2)
+    audience : float32 array, shape (n_items, up to 96)
+        Audience vectors (`recsys.vectors.audience`): the space of similar items.
+    readout : float32 array, shape (n_items, d + r + 2)
         What the index holds, see `recsys.vectors.readout`.
     counts : int64 array, shape (n_items,)
         Interactions of each item.
@@ -69,6 +74,7 @@ class Tables:
     user_ids: Any
     vectors: npt.NDArray[np.float32]
     contexts: npt.NDArray[np.float32] | None
+    audience: npt.NDArray[np.float32]
     readout: npt.NDArray[np.float32]
     counts: npt.NDArray[np.int64]
     catalogue: Catalogue | None
@@ -82,6 +88,7 @@ class Tables:
     def of(
         cls,
         trained: ItemVectors,
+        audience: npt.NDArray[np.float32],
         readout: npt.NDArray[np.float32],
         histories: Sequences,
         watched: Sequences,
@@ -100,6 +107,7 @@ class Tables:
             user_ids=to_column(histories.user_ids),
             vectors=trained.vectors,
             contexts=trained.contexts,
+            audience=audience,
             readout=np.ascontiguousarray(readout),  # rows are gathered, and go one by one
             counts=histories.counts(),
             catalogue=catalogue,
@@ -143,10 +151,16 @@ class Tables:
         catalogue = Catalogue.from_columns(columns, n_items) if "catalogue" in columns else None
         events = _events(columns, watched, n_users)
         d = columns["vectors"].size // max(n_items, 1)
+        wide, width = (columns[name].size // max(n_items, 1) for name in ("audience", "readout"))
+        if not 0 <= width - d - 2 <= wide:
+            raise ValueError(
+                f"readout has {width} columns, for {d} of vectors and {wide} of audience"
+            )
         for name, shape, kind in (
             ("vectors", (n_items, d), np.float32),
             ("contexts", (n_items, d), np.float32),
-            ("readout", (n_items, d + 2), np.float32),
+            ("audience", (n_items, wide), np.float32),
+            ("readout", (n_items, width), np.float32),
             ("counts", (n_items,), np.int64),
             ("cold", (n_items,), np.bool_),
             ("staleness", (n_users,), np.float64),
@@ -169,9 +183,10 @@ class Tables:
 
     def check_numbers(self) -> None:
         """Raise ValueError if there is a NaN or an infinity among the numbers that are learned."""
-        for name in ("vectors", "contexts", "readout"):
+        for name in ("vectors", "contexts", "audience", "readout"):
             column = getattr(self, name)
-            if column is not None and not np.isfinite([column.min(), column.max()]).all():
+            ends = [] if column is None else [column.min(initial=0), column.max(initial=0)]
+            if not np.isfinite(ends).all():
                 raise ValueError(f"{name} holds NaN or infinity")
 
     @property
@@ -190,8 +205,13 @@ class Tables:
 
     @cached
     def unit_vectors(self) -> npt.NDArray[np.float32]:
-        """Input vectors at length 1, float32 array of shape (n_items, d)."""
-        return unit_length(self.vectors)
+        """Audience vectors at length 1, float32 array of shape (n_items, up to 96)."""
+        return unit_length(self.audience)
+
+    @property
+    def answering(self) -> npt.NDArray[np.float32]:
+        """Those columns of the audience vectors that the read-out answers, float32 (n_items, r)."""
+        return self.audience[:, : self.readout.shape[1] - self.vectors.shape[1] - 2]
 
     @property
     def is_cold(self) -> npt.NDArray[np.bool_]:
@@ -248,13 +268,16 @@ class Tables:
         histories, watched = (
             old.renumber(places, np.arange(len(item_ids))) for old in (self.histories, self.watched)
         )
-        d = self.vectors.shape[1]
+        widths = [0 if part is None else part.shape[1] for part in self._parts]
+        split = np.split(numbers, np.cumsum(widths)[:-1], axis=1)
+        vectors, contexts, audience, readout = (part.copy() for part in split)
         return replace(
             self,
             item_ids=to_column(item_ids),
-            vectors=numbers[:, :d].copy(),
-            contexts=None if self.contexts is None else numbers[:, d : 2 * d].copy(),
-            readout=numbers[:, -d - 2 :].copy(),
+            vectors=vectors,
+            contexts=None if self.contexts is None else contexts,
+            audience=audience,
+            readout=readout,
             counts=counts,
             cold=cold if cold.any() else None,
             histories=histories,
@@ -263,9 +286,12 @@ class Tables:
 
     @property
     def numbers(self) -> npt.NDArray[np.float32]:
-        """All that is learned of each item side by side: vectors, contexts (if any), readout."""
-        parts = (self.vectors, self.contexts, self.readout)
-        return np.hstack([part for part in parts if part is not None])
+        """All that is learned of each item side by side, those of the four matrices it has."""
+        return np.hstack([part for part in self._parts if part is not None])
+
+    @property
+    def _parts(self) -> tuple[npt.NDArray[np.float32] | None, ...]:
+        return self.vectors, self.contexts, self.audience, self.readout
 
     def user_row(self, user_id: Any) -> int:
         """Return the row of a user id, or raise UnknownUserError."""

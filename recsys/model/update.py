@@ -209,7 +209,7 @@ def _nearest(kind: str, tables: Tables, rows: Rows) -> Rows:
     """Return the K best other items of each of some rows, int64 (n_rows, up to K)."""
     targets, asked = tables.unit_vectors, tables.unit_vectors[rows]
     if kind == "answers":
-        targets = tables.readout[:, :-1]
+        targets = tables.readout[:, : tables.vectors.shape[1] + 1]
         asked = np.column_stack([tables.vectors[rows], np.ones(len(rows), np.float32)])
     exclude = (np.arange(len(rows) + 1), rows)
     return ExactIndex(targets).query(asked, min(K, len(targets) - 1), exclude=exclude)[0]

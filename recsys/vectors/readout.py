@@ -1,7 +1,9 @@
 """Read Word2Vec out for recommendation: one vector per item, one query per history.
 
-An item's vector holds `d + 2` numbers: what answers the user vector, a level, and the logarithm of
-its popularity. A query holds the user vector, a 1, and how much popularity counts.
+An item's vector holds `d + 2` numbers, or `d + r + 2` with the audience block: what answers the
+user vector, a level, what answers the average of audience vectors (`recsys.vectors.audience`), and
+the logarithm of its popularity. A query holds the user vector, a 1, the average of audience
+vectors, which counts for less the longer the history is, and how much popularity counts.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ import numpy as np
 
 from recsys.data.splits import draw, draw_users
 from recsys.search.exact import unit_length
-from recsys.vectors.users import averages_before, user_vectors
+from recsys.vectors.audience import audience_answers
+from recsys.vectors.users import averages_before, history_matrix, user_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,6 +73,21 @@ def item_columns(trained: ItemVectors, histories: Sequences, params: Mapping[str
         coefficients *= rarities[:, None]
         columns = columns + params["ridge"] * coefficients / _spread(averaged @ coefficients.T)
     return columns.astype(np.float32)
+
+
+def audience_columns(audience: Floats, histories: Sequences, params: Mapping[str, Any]) -> Floats:
+    """Return what answers an average of audience vectors, float32 array of shape (n_items, r).
+
+    On the scale of `item_columns`. The arguments are those, and the vectors of
+    `recsys.vectors.audience`.
+    """
+    counts = histories.counts()
+    columns = audience_answers(audience, counts)
+    users = draw(np.flatnonzero(histories.lengths > 0), SCALE_USERS)
+    rarities = rarity(counts, params["discount"])
+    vectors = audience[:, : columns.shape[1]]
+    averaged = user_vectors(histories.take_users(users), vectors, item_weights=rarities)
+    return np.asarray(columns / _spread(averaged @ columns.T), np.float32)
 
 
 def rarity(counts: npt.NDArray[np.integer[Any]], discount: float) -> Floats:
@@ -142,11 +160,35 @@ def log_popularity(
     return np.asarray(logarithms - logarithms.mean(), np.float32)
 
 
-def queries(averaged: Floats, popularity_weights: npt.ArrayLike, *, scoring: str) -> Floats:
-    """Turn user vectors (n, d) and a popularity weight each into queries, float32 (n, d + 2)."""
+def queries(
+    averaged: Floats, audience: Floats, popularity_weights: npt.ArrayLike, *, scoring: str
+) -> Floats:
+    """Turn averages and a popularity weight each into queries, float32 (n, d + r + 2).
+
+    Parameters
+    ----------
+    averaged, audience : float32 arrays, shapes (n, d) and (n, r)
+        User vectors, and averages of audience vectors times their weight; r may be 0.
+    popularity_weights : float array, shape (n,)
+    """
     vectors = unit_length(averaged) if scoring == "cosine" else averaged
     ones = np.ones(len(vectors))
-    return np.column_stack([vectors, ones, popularity_weights]).astype(np.float32)
+    return np.column_stack([vectors, ones, audience, popularity_weights]).astype(np.float32)
+
+
+def audience_averages(
+    histories: Sequences, vectors: Floats, item_weights: Floats, weight: float
+) -> Floats:
+    """Average audience vectors (n_items, r) for a query, float32 array of shape (n_users, r).
+
+    The plain mean but for the weights of items, times `weight` / the number of events: a history of
+    `weight` items trusts both blocks alike.
+    """
+    if vectors.shape[1] == 0:
+        return np.empty((len(histories), 0), np.float32)
+    matrix = history_matrix(histories, item_weights=item_weights)
+    matrix.data *= np.repeat((weight / histories.lengths).astype(np.float32), histories.lengths)
+    return np.asarray(matrix @ vectors, np.float32)
 
 
 def popularity_weights(
