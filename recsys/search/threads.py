@@ -53,8 +53,8 @@ def one_blas_thread() -> Iterator[None]:
     inside, the first to leave would lift the limit, and the last would restore that of the other.
     So a thread sets the limit and restores it when the last has left (a third of a millisecond).
 
-    A caller's own limit by threadpoolctl (from 3.8 on) stays. A BLAS built with OpenMP has a limit per thread,
-    which no other thread can set.
+    A caller's own limit by threadpoolctl (from 3.8 on) stays. A BLAS built with OpenMP has a limit
+    per thread, which no other thread can set.
     """
     global _inside, _keeper
     with _lock:
