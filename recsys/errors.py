@@ -7,6 +7,10 @@ class DataError(ValueError):
     """A ratings or items file, or a frame, cannot be used as it is."""
 
 
+class DataWarning(UserWarning):
+    """Something in the user's data was assumed, dropped or skipped; the message has the counts."""
+
+
 class DownloadError(DataError):
     """A data set that was asked for by name cannot be had from any source."""
 
@@ -17,10 +21,6 @@ class ModelError(ValueError):
 
 class ReplacedError(ModelError):
     """Another process has put another model in the place of the one that was to be replaced."""
-
-
-class DataWarning(UserWarning):
-    """Something in the data of the user was assumed, dropped or skipped."""
 
 
 class NotFittedError(RuntimeError):
