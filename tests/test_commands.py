@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import warnings
 from inspect import signature
 
 import pandas as pd
@@ -254,7 +255,7 @@ def test_history_shows_the_latest_first(trained, command, sample):
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_lists_of_many_users_are_written_into_a_file(kind, trained, command, tmp_path):
+def test_lists_of_many_users_are_written_into_a_file(kind, trained, command, tmp_path, caplog):
     model, target = Recommender.load(trained), tmp_path / f"lists.{kind}"
     read = {"csv": pd.read_csv, "parquet": pd.read_parquet}[kind]
     words = ("recommend", "--model", trained, "--output", target, "-k", 3)
@@ -265,8 +266,12 @@ def test_lists_of_many_users_are_written_into_a_file(kind, trained, command, tmp
         for place, user in (("5", some[0]), ("2", some[1])):
             content = content.replace(f"{place}\n", f"{user}\n")
         ids.write_text(content)
-        with pytest.warns(DataWarning, match="left out 1 users .* such as -7"):
+        caplog.clear()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", DataWarning)
             command(*words, "--users", ids, "--diversity", 0.2)
+        said = caplog.text + " ".join(str(one.message) for one in caught)
+        assert "left out 1 users that the model does not know, such as -7" in said
         expected = model.recommend_many(3, users=some, diversity=0.2)
         pd.testing.assert_frame_equal(read(target), expected, check_dtype=False)
     pd.DataFrame({"user_id": some}).to_parquet(tmp_path / "ids.parquet")
