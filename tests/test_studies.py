@@ -272,3 +272,10 @@ def test_a_cold_item_that_the_table_lacks_is_a_miss(report, sample, sample_items
     known = sample_items[sample_items["item_id"].isin(split.train["item_id"])]
     with pytest.raises(DataError, match="no cold items"):
         evaluate(sample, known, **options)
+
+
+def test_dials_say_why_rows_are_alike_where_popularity_weighs_nothing():
+    weights = {"popularity_weight": 0.0, "stale_popularity_weight": 0.0}
+    report = {"dials": {}, "params": weights}
+    assert "alike: it weighs nothing in this model" in " ".join(dials.as_text(report))
+    assert dials.as_text(report | {"params": weights | {"popularity_weight": 1.0}}) == []
