@@ -38,7 +38,9 @@ def test_it_takes_the_best_of_what_it_tried_and_reports_the_recall_of_evaluation
     assert choice["chosen"] == {name: best[name] for name in GRID if name in best}
     after = {row["audience_weight"]: row["recall@20"] for row in choice["beginnings"]}
     assert after.keys() == set(GRID["audience_weight"])
-    as_good = {w: r for w, r in after.items() if r[-1] >= 0.97 * max(every[-1] for every in after.values())}
+    as_good = {
+        w: r for w, r in after.items() if r[-1] >= 0.97 * max(every[-1] for every in after.values())
+    }
     assert sum(after[weight]) == max(sum(recalls) for recalls in as_good.values())
     assert after[0][-1] == pytest.approx(choice["recall@20"]["fold-in"])
     assert choice["recall@20"] == best["recall@20"]
