@@ -199,7 +199,7 @@ class Recommender:
         from recsys.model.fit import with_index
 
         model = fitted(self)
-        tables = add_cold_items(model.tables, check_items(items), unit=model.cosine)
+        tables = add_cold_items(model.tables, check_items(items), model.params)
         self._model = with_index(replace(model, tables=tables))
         return self
 

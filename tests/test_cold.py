@@ -9,8 +9,15 @@ from numpy.testing import assert_allclose
 from sklearn.linear_model import Ridge
 
 from recsys import ColdUserError, DataError, Recommender, UnknownItemError
-from recsys.data.frames import check_items
-from recsys.model.cold import PENALTY, feature_matrices, item_features, regress
+from recsys.data.events import Events
+from recsys.data.frames import check_items, check_ratings
+from recsys.model.cold import (
+    PENALTY,
+    early_popularity,
+    feature_matrices,
+    item_features,
+    regress,
+)
 from recsys.recommender import fitted
 from tests.conftest import BRIEF
 from tests.test_changes import copy_of
@@ -99,6 +106,21 @@ def test_the_regression_is_scikit_learns_weighted_one_but_for_a_hardly_penalised
 
 
 @pytest.mark.parametrize("scoring", ["input-output", "cosine"])
+def test_the_popularity_of_an_item_that_was_new_is_its_share_of_its_first_days():
+    rows = [("a", 1, 0), ("b", 1, 1), ("a", 2, 20), ("b", 2, 21), ("c", 2, 40), ("c", 1, 22)]
+    views = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"])
+    views["timestamp"] = pd.to_datetime(views["timestamp"] + 1, unit="D", utc=True)
+    events, ids = Events.of(check_ratings(views)), np.array([1, 2, 3])
+    found = early_popularity(events, ids, None)
+    # In the week from day 20 on, 2 of 3 events were of item 2; item 1 was there from the start.
+    assert found[1] == pytest.approx(np.log(2 / 3) - np.log(1 / 2))
+    assert np.isnan(found[[0, 2]]).all()
+    recent = np.log([0.01 + 0, 1 + 0.01])  # on the last 5 days there was only item 2
+    assert early_popularity(events, ids, 5)[1] == pytest.approx(np.log(2 / 3) - recent.mean())
+    untimed = Events.of(check_ratings(views.drop(columns="timestamp")))
+    assert np.isnan(early_popularity(untimed, ids, 5)).all()
+
+
 def test_an_item_lands_in_the_cluster_that_its_metadata_are_of(scoring):
     model = Recommender(**TINY, scoring=scoring).fit(*grid(240, 400)).add_items(ONE_OF_EACH)
     assert cold_items(model) == [1000, 7000]

@@ -14,14 +14,16 @@ from recsys.data.splits import calibration_split
 from recsys.evaluate import evaluate
 from recsys.evaluation.opponents import Slice
 from recsys.evaluation.report import as_text
+from recsys.recommender import fitted
 from recsys.settings import TEXTBOOK
-from recsys.studies import ablation, dials, user_to_user
+from recsys.studies import ablation, dials, neighbours, user_to_user
 from recsys.studies.leak import split_at_random
 from recsys.studies.user_to_user import nearest_users
 from tests.test_baselines import sequences
 from tests.test_evaluate import BRIEF, FEW, TINY, briefly, item_sets, without_timings
 
-NAMES = ["ablation", "cold-items", "dials", "leak", "new-users", "update", "user-to-user"]
+NAMES = ["ablation", "cold-items", "dials", "leak", "neighbours", "new-users", "update",
+         "user-to-user"]  # fmt: skip
 KS = (5, 10, 20)
 PARAMS = BRIEF | {"popularity_weight": 0.5, "stale_popularity_weight": 2.0}
 WALKS = {"epochs": 1, "vector_size": 4, "half_life": 2.0, "calibrate": False}
@@ -49,6 +51,7 @@ def test_a_study_adds_its_key_and_changes_nothing_else(sample, sample_items, rep
         ("cold-items", "cold items, fold-in: what training has never seen"),
         ("dials", "other settings of the dials:"),
         ("leak", "what a random split pretends"),
+        ("neighbours", "the 10 nearest items of "),
         ("new-users", "new users after their first items"),
         ("update", "update: old was trained on the 13,"),
         ("user-to-user", "what the users with the nearest user vectors have watched:"),
@@ -113,6 +116,44 @@ def test_dials_are_measured_beside_the_model_as_it_is(report):
                        for metric in ("intra_list_distance@10", "novelty@10"))  # fmt: skip
         assert apart["diversity 0.6"] > apart["item2vec"]
         assert bits["popularity 0"] > bits["popularity 4"]
+
+
+def test_neighbours_are_measured_by_hand(report, sample, sample_items):
+    found, ids = report["neighbours"], None
+    model = Recommender(**PARAMS).fit(split_by_time(sample).train, sample_items)
+    ids, counts = model.items, fitted(model).tables.counts
+    genres = sample_items.set_index("item_id")["genres"]
+    familiar, shares, rare = ids[counts >= neighbours.ENOUGH], [], []
+    for item in familiar:
+        near = model.similar_items(item, 10).item_ids
+        rare += [counts[np.searchsorted(ids, other)] <= 5 for other in near]
+        shares += [jaccard(genres[item], genres[other]) for other in near]
+    ours = found["models"]["item2vec"]
+    assert (found["n_items"], ours["genres"]) == (len(familiar), pytest.approx(np.mean(shares)))
+    assert ours["rare"] == np.mean(rare)
+    assert found["chance"]["genres"] < ours["genres"]
+    assert set(found["models"]) == {"item2vec", "input vectors", "textbook", "item-knn", "svd"}
+
+
+def jaccard(one, other):
+    return len({*one} & {*other}) / len({*one} | {*other})
+
+
+def test_series_go_by_title_and_the_nearest_are_ranked_without_the_item_itself():
+    titles = [
+        "Alien",
+        "Heat",
+        "Aliens",
+        "Alien 3",
+        "Alien: Resurrection",
+        "Matrix, The",
+        "The Matrix",
+    ]
+    assert neighbours.series_of(titles) == [[0, 3, 4], [5, 6]]
+    unit = np.array([[1, 0], [0.9, 0.1], [0, 1]], np.float32)
+    found = neighbours._by_product(unit)(np.array([2, 0]))
+    assert found[:, :2].tolist() == [[1, 0], [1, 2]]
+    assert (found[:, 2:] == -1).all()
 
 
 def test_the_curve_of_new_users_is_that_of_their_lists(sample, report):

@@ -1,7 +1,8 @@
 """Give items that nobody has watched vectors, predicted from their metadata.
 
 A ridge regression learns from the items that were watched how features (genres, tags, year, words
-of the title) determine all the numbers that a model holds of an item.
+of the title) determine all the numbers that a model holds of an item; and from those that came
+later than the first events, how popular new ones are.
 """
 
 from __future__ import annotations
@@ -11,21 +12,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recsys.data.columns import TextColumn, find, id_array
+from recsys.data.columns import TextColumn, find, id_array, rows_of, take
+from recsys.data.events import DAY
 from recsys.errors import DataError
 from recsys.search.exact import unit_length
 from recsys.search.threads import one_blas_thread
+from recsys.vectors.readout import log_shares
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
     import pandas as pd
     from scipy.sparse import csr_matrix
 
+    from recsys.data.events import Events
     from recsys.model.tables import Tables
 
 # A feature counts if at least MIN_ITEMS watched items have it; the MAX_FEATURES most frequent stay.
 MIN_ITEMS, MAX_FEATURES = 2, 2000
 PENALTY = 100.0
+# Days that an item counts as new where popularity is of all time.
+EARLY = 7.0
 
 
 def item_features(items: pd.DataFrame) -> list[dict[str, float]]:
@@ -122,10 +130,38 @@ def _with_ones(features: csr_matrix) -> Any:
     return hstack([features, csr_matrix(np.ones((features.shape[0], 1)))], format="csr")
 
 
-def add_cold_items(tables: Tables, items: pd.DataFrame, *, unit: bool) -> Tables:
+def early_popularity(
+    events: Events, item_ids: npt.NDArray[Any], days: float | None
+) -> npt.NDArray[np.float64]:
+    """Return how popular each item was when it was new, as `popularity` of the read-out counts it.
+
+    The logarithm of its share of all events in its first days (of a week if `days` is None), less
+    the mean of `log_shares`, float64 (n_items,); NaN where that is not known, since an item was
+    there from the start or there are no times.
+    """
+    early = np.full(len(item_ids), np.nan)
+    if events.times is None:
+        return early
+    times, span = events.times.astype(np.float64), (days or EARLY) * DAY
+    rows = rows_of(take(events.sequences.item_ids), item_ids)[events.sequences.codes]
+    times, rows = times[rows >= 0], rows[rows >= 0]
+    first = np.full(len(item_ids), np.inf)
+    np.minimum.at(first, rows, times)
+    ordered, new = np.sort(times), (first > times.min() + span) & np.isfinite(first)
+    n_all = np.searchsorted(ordered, first + span) - np.searchsorted(ordered, first)
+    n_own = np.bincount(rows[times < first[rows] + span], minlength=len(item_ids))
+    counts, recent = np.bincount(rows, minlength=len(item_ids)), None
+    if days is not None:
+        recent = np.bincount(rows[times >= times.max() - span], minlength=len(item_ids))
+    level = log_shares(counts, recent)[counts > 0].mean()
+    early[new] = np.log(n_own[new] / n_all[new]) - level
+    return early
+
+
+def add_cold_items(tables: Tables, items: pd.DataFrame, params: Mapping[str, Any]) -> Tables:
     """Add a checked table of items to what a model knows, see `recsys.Recommender.add_items`.
 
-    `unit` tells whether items answer with their input vector at length 1 (`scoring="cosine"`).
+    `params` are the model's settings.
     """
     import pandas as pd
 
@@ -150,7 +186,12 @@ def add_cold_items(tables: Tables, items: pd.DataFrame, *, unit: bool) -> Tables
     rows = learned[useful]
     with one_blas_thread():
         predicted = regress(watched[useful], tables.counts[rows], tables.numbers[rows], new)
-    if unit:
+        liked = tables.events.where(tables.events.liked(params["min_rating"]))
+        early = early_popularity(liked, take(tables.item_ids), params["popularity_days"])[rows]
+        if (then := np.isfinite(early)).any():
+            features, ones = watched[useful][np.flatnonzero(then)], np.ones(then.sum(), np.int64)
+            predicted[:, -1] = regress(features, ones, early[then, None], new).ravel()
+    if params["scoring"] == "cosine":
         d, width = tables.vectors.shape[1], tables.readout.shape[1]
         predicted[:, -width : d - width] = unit_length(predicted[:, :d])
     everything = check_items(pd.concat([known, items.assign(**{ITEM: ids})], ignore_index=True))

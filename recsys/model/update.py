@@ -66,7 +66,7 @@ def update_model(model: Model, ratings: pd.DataFrame, items: pd.DataFrame | None
             )
             cold = None if described is None else _still_cold(known, tables, described)
             if cold is not None and len(cold):
-                tables = add_cold_items(tables, cold, unit=model.cosine)
+                tables = add_cold_items(tables, cold, model.params)
     about = {**model.about, "seconds": {"merge": merging, **taken}}
     if is_new.any():
         data = {"n_ratings": len(events), "sha256": events.fingerprint()}

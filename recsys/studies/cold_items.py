@@ -69,7 +69,7 @@ def measure(trial: Trial) -> dict[str, Any]:
         new = new[feature_matrices(items[is_known], new)[1].getnnz(axis=1) > 0]
     if new.empty:
         raise DataError("no cold items to measure: every item of the table has a vector")
-    added = replace(model, tables=add_cold_items(model.tables, new, unit=model.cosine))
+    added = replace(model, tables=add_cold_items(model.tables, new, model.params))
     ids = take(added.tables.item_ids)
     counts = np.append(known.counts(), 0)[rows_of(ids, known.item_ids)]
     genres = items.set_index(ITEM)[GENRES].reindex(ids).tolist()

@@ -153,11 +153,18 @@ def log_popularity(
 
     Of all events (`counts`), or if given of the `recent` ones and a small part of all.
     """
+    logarithms = log_shares(counts, recent)
+    return np.asarray(logarithms - logarithms.mean(), np.float32)
+
+
+def log_shares(
+    counts: npt.NDArray[np.integer[Any]], recent: npt.NDArray[np.integer[Any]] | None
+) -> npt.NDArray[np.float64]:
+    """Return `log_popularity` before it is centred, float64 (n_items,)."""
     share = counts / max(counts.sum(), 1)
     if recent is not None and recent.any():
         share = recent / recent.sum() + SMOOTHING * share
-    logarithms = np.log(np.maximum(share, np.finfo(np.float32).tiny))
-    return np.asarray(logarithms - logarithms.mean(), np.float32)
+    return np.asarray(np.log(np.maximum(share, np.finfo(np.float32).tiny)))
 
 
 def queries(
