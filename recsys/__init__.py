@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from recsys.errors import (
         ColdUserError,
         DataError,
+        DataWarning,
         DownloadError,
         ModelError,
         NotFittedError,
@@ -37,7 +38,7 @@ _HOMES = {
     "data.load": "load_items load_ratings",
     "data.sequences": "Sequences training_pairs",
     "data.splits": "TimeSplit split_by_time",
-    "errors": "ColdUserError DataError DownloadError ModelError NotFittedError "
+    "errors": "ColdUserError DataError DataWarning DownloadError ModelError NotFittedError "
     "UnknownItemError UnknownUserError",
     "export.lookup": "LookUp",
     "recommendations": "Recommendation Recommendations",
