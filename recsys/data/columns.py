@@ -7,11 +7,13 @@ no dictionary, and no outside id is ever used as a row number.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from recsys.errors import escape
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -99,7 +101,7 @@ def find_all(column: Ids | TextColumn, wanted: Iterable[Any]) -> Rows:
     >>> find_all(np.array([10, 20, 30]), [30, "20", 7, 10])
     array([2, 0])
     """
-    ids = wanted if isinstance(wanted, np.ndarray) else list(wanted)
+    ids = several_ids(wanted)
     rows: Iterable[int | None] = (find(column, one) for one in ids)
     if len(ids) > MANY and len(column):
         if isinstance(column, TextColumn):
@@ -109,6 +111,32 @@ def find_all(column: Ids | TextColumn, wanted: Iterable[Any]) -> Rows:
             at = np.minimum(np.searchsorted(column, ids), len(column) - 1)
             return np.asarray(at[column[at] == ids], dtype=np.int64)
     return np.array([row for row in rows if row is not None], dtype=np.int64)
+
+
+def several_ids(ids: Any) -> Ids | list[Any]:
+    """Return ids as an array, or a list in their order; those of a set in a fixed one.
+
+    Raises
+    ------
+    TypeError
+        One id (a text, bytes, a number), a table or a mapping, or a list of such.
+
+    Examples
+    --------
+    >>> several_ids({"b", "a"}), several_ids(range(3))
+    (['a', 'b'], [0, 1, 2])
+    """
+    if hasattr(ids, "to_pylist"):  # of pyarrow, whose own values are no ids
+        ids = ids.to_pylist()
+    tabular = getattr(ids, "ndim", 1) != 1 or hasattr(ids, "columns")
+    if isinstance(ids, (str, bytes, bytearray, Mapping)) or tabular or not isinstance(ids, Iterable):
+        got = f"{type(ids).__name__} {ids!r:.60}" if np.ndim(ids) == 0 else type(ids).__name__
+        raise TypeError(f"several ids are wanted, such as a list of them; got {escape(got)}")
+    if not isinstance(ids, np.ndarray):
+        ids = sorted(ids, key=repr) if isinstance(ids, (set, frozenset)) else [*ids]
+    if len(ids) and not isinstance(ids[0], (str, bytes)) and isinstance(ids[0], Iterable):
+        raise TypeError(f"several ids are wanted; got several of type {type(ids[0]).__name__}")
+    return ids
 
 
 def _all_int64(ids: Ids | list[Any]) -> bool:
