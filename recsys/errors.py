@@ -1,4 +1,4 @@
-"""Say what went wrong, or was assumed: every exception and warning, and how text is shown in them."""
+"""Say what went wrong, or was assumed: every exception and warning, and how they show text."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class ColdUserError(LookupError):
 
 
 def escape(text: object) -> str:
-    """Put any text on one line, with what cannot be seen escaped: line ends, bells, bidi marks.
+    r"""Put any text on one line, with what cannot be seen escaped: line ends, bells, bidi marks.
 
     Examples
     --------
-    >>> print(escape("Heat\\n\\x1b[31m and \\u202ered"))
-    Heat\\n\\x1b[31m and \\u202ered
+    >>> print(escape("Heat\n\x1b[31m and \u202ered"))
+    Heat\n\x1b[31m and \u202ered
     """
     text = str(text)
     if text.isprintable():

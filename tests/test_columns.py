@@ -91,14 +91,15 @@ def test_what_is_no_id_is_not_found_and_numbers_are_compared_exactly(wanted: Any
 ])  # fmt: skip
 def test_one_id_or_a_table_where_several_ids_are_wanted_is_a_type_error(wanted: Any):
     for ids in (np.array([1, 2]), TextColumn.of(["S", "a", "item_id"])):
-        with pytest.raises(TypeError, match="^several ids are wanted") as error:
+        with pytest.raises(TypeError, match=r"^several ids are wanted[,;]") as error:
             columns.find_all(ids, wanted)
         assert len(str(error.value)) < 150
 
 
 @pytest.mark.parametrize("kind", [
-    list, tuple, set, frozenset, iter, pd.Series, pd.Index, np.array, pa.array, lambda ids: dict.fromkeys(ids).keys(),
-    lambda ids: (one for one in ids), lambda ids: pa.chunked_array([ids]), deque,
+    list, tuple, set, frozenset, iter, deque, pd.Series, pd.Index, np.array, pa.array,
+    lambda ids: dict.fromkeys(ids).keys(), lambda ids: (one for one in ids),
+    lambda ids: pa.chunked_array([ids]),
 ])  # fmt: skip
 def test_several_ids_may_come_in_any_container_of_one_dimension(kind: Any):
     for ids in (["c", "a", "zz"], [30, 10, 7]):

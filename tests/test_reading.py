@@ -143,7 +143,7 @@ TABLE = [
     case("19 mixed", second("1,10,4,881250949000"),
          r"881250948 in line 2 is in seconds, 881250949000 in line 3 in milliseconds$"),
     *(case(f"20 {time!r}", second(f"1,10,4,{time}"),
-           LINE + f"3: timestamp '{time}' is not a time after 1970; .* --split last-out$")
+           LINE + f"3: timestamp '{time}' is not a time after 1970 .* --split last-out$")
       for time in ("0", "-5", "", "NaN", "soon")),
     *(case(f"21 {rating!r}", second(f"1,10,{rating},5"),
            LINE + f"3: rating '{shown}' is not a number of 0 or more$") for rating, shown in (

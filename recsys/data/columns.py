@@ -113,7 +113,7 @@ def find_all(column: Ids | TextColumn, wanted: Iterable[Any]) -> Rows:
     return np.array([row for row in rows if row is not None], dtype=np.int64)
 
 
-def several_ids(ids: Any) -> Ids | list[Any]:
+def several_ids(wanted: Any) -> Ids | list[Any]:
     """Return ids as an array, or a list in their order; those of a set in a fixed one.
 
     Raises
@@ -126,17 +126,19 @@ def several_ids(ids: Any) -> Ids | list[Any]:
     >>> several_ids({"b", "a"}), several_ids(range(3))
     (['a', 'b'], [0, 1, 2])
     """
-    if hasattr(ids, "to_pylist"):  # of pyarrow, whose own values are no ids
-        ids = ids.to_pylist()
+    ids = wanted.to_pylist() if hasattr(wanted, "to_pylist") else wanted  # pyarrow's are no ids
     tabular = getattr(ids, "ndim", 1) != 1 or hasattr(ids, "columns")
-    if isinstance(ids, (str, bytes, bytearray, Mapping)) or tabular or not isinstance(ids, Iterable):
+    single = isinstance(ids, (str, bytes, bytearray, Mapping)) or not isinstance(ids, Iterable)
+    if single or tabular:
         got = f"{type(ids).__name__} {ids!r:.60}" if np.ndim(ids) == 0 else type(ids).__name__
         raise TypeError(f"several ids are wanted, such as a list of them; got {escape(got)}")
-    if not isinstance(ids, np.ndarray):
-        ids = sorted(ids, key=repr) if isinstance(ids, (set, frozenset)) else [*ids]
-    if len(ids) and not isinstance(ids[0], (str, bytes)) and isinstance(ids[0], Iterable):
-        raise TypeError(f"several ids are wanted; got several of type {type(ids[0]).__name__}")
-    return ids
+    several: Ids | list[Any] = ids if isinstance(ids, np.ndarray) else [*ids]
+    if isinstance(ids, (set, frozenset)):
+        several = sorted(ids, key=repr)
+    first = several[0] if len(several) else None
+    if isinstance(first, Iterable) and not isinstance(first, (str, bytes)):
+        raise TypeError(f"several ids are wanted; got several of type {type(first).__name__}")
+    return several
 
 
 def _all_int64(ids: Ids | list[Any]) -> bool:
