@@ -69,6 +69,7 @@ def second(row):
     return f"{HEADER}1,9,4,881250948\n{row}\n"
 
 
+TIMED = ["user_id", "item_id", "timestamp"]
 BOM, LINE = "\ufeff", r"r\.csv', line "
 NO_UTF8 = "not text in UTF-8; it may be in UTF-16 or latin-1: save it as UTF-8$"
 TABLE = [
@@ -97,6 +98,22 @@ TABLE = [
         ("1,10\n2,20\n", ([1, 2], [10, 20])), ("1,10,4\n2,20,5\n", ([1, 2], [10, 20], [4, 5])),
         ("1,10,4,881250949,9\n", ([1], [10], [4], [881250949])), ("\n\n1,10\n", ([1], [10])),
         ("-1 , 10,4.5e0\n", ([-1], [10], [4.5])), ("1,1,1,1\n", ([1], [1], [1], [1])))),
+    *(case(f"06 {text!r}", text, dict(zip(names, columns, strict=True))) for text, names, columns in (
+        ("1,10,881250949\n2,20,881250950\n", TIMED, ([1, 2], [10, 20], [881250949, 881250950])),
+        ("1,10,20240131\n", TIMED, ([1], [10], [1706659200])),
+        ("1,10,881250949000\n", TIMED, ([1], [10], [881250949])),
+        ("1,10,45322.5\n", TIMED, ([1], [10], [1706702400])),
+        ("1,10,4,\n2,20,5,\n", NAMES[:3], ([1, 2], [10, 20], [4, 5])),
+        ("1,10,,\n2,20,,\n", NAMES[:2], ([1, 2], [10, 20])),
+        ("1,10,1000\n2,20,7\n", NAMES[:3], ([1, 2], [10, 20], [1000, 7])))),
+    *(case(f"06 {text!r}", text, message) for text, message in (
+        ("1,10,,881250949\n2,20,5,881250950\n", LINE + "1: rating '' is not a number"),
+        ("1,10,4,\n2,20,5,881250950\n", LINE + "1: timestamp '' is not a time"),
+        ("1,10,,\n2,20,5,881250950\n", LINE + "1: rating '' is not a number"),
+        ("1,,4,5\n2,20,5,6\n", LINE + "1: item_id is blank"),
+        (",10,4,5\n2,20,5,6\n", LINE + "1: user_id is blank"),
+        ("1,10\n2,20,5,881250950\n", LINE + "2: 4 fields where there should be 2"),
+        ("1,10,881250949,4\n2,20,881250950,5\n", "third column is the rating, but looks like"))),
     *(case(f"07 {text!r}", text, r"^no ratings in '.*r\.csv'$")
       for text in ("", "\n \n", HEADER, HEADER.strip(), HEADER + "\n", BOM + HEADER)),
     *(case(f"08 {header[-3:]!r} {end!r}", header + ROWS.replace("\n", end), EXPECTED)
@@ -107,8 +124,17 @@ TABLE = [
         ("\n" + HEADER + "1,10,4,5\n2,10\n", 4, 2, 4), ("user,item,tag\n1,10,a\n2,10\n", 3, 2, 3),
         ('user,item\na,"b\nc"\nd\n', 4, 1, 2), ("1::10::4::5\n2::10::4\n", 2, 3, 4),
         ("1,10,4,5\n2,10,4\n", 2, 3, 4), (HEADER + "1,10,4,5\nx\n", 3, 1, 4),
-        (HEADER + "0,1,10,4,5\n", 2, 5, 4), ('user,item\na,b\n"a,b\n', 3, 1, 2),
+        (HEADER + "0,1,10,4,5\n", 2, 5, 4),
         (HEADER + ROWS + "1,30,4,5,9,9\n", 5, 6, 4), (HEADER + ROWS + "1,30,4,5,\n", 5, 5, 4))),
+    *(case(f"09 {text[-9:]!r}", text, LINE + f"{line}: a quote in this row is never closed$")
+      for text, line in (
+        ('user,item\na,b\n"a,b\n', 3), ('user,item,tag\n1,2,"x\n3,4,y\n5,6,z\n', 2),
+        ('user;item;tag\n1;2;x\n\n3;4;"y', 4))),
+    *(case(f"09 odd quote {at} {sign}", text.replace(",", sign), [*range(1, 5 - (at > 3))])
+      for sign in "\t|" for at, text in enumerate((
+        'user,item,tag\n1,"5 inch,x\n2,b,y\n3,c,z\n4,d,\n', 'user,item\n1,5" b\n2,b\n3,c\n4,d\n',
+        'user,item,tag\n1,b,"x\n2,b,y" z\n3,"b,\n4,d,\n', 'user,item\n1,"5" b\n2,"b"\n3,c\n4,d',
+        'user,item,tag\n1,b,"x\n9,y"\n2,b,"y"\n3,c,z\n'))),
     *(case(f"10 {blank!r}", users("a", blank, "b", blank), "lines 3, 5: user_id is blank; every")
       for blank in ("", "  ", '""', "\u00a0")),
     case("10 beside numbers", users(1, ""), "line 3: user_id is blank; every row needs one$"),
@@ -146,12 +172,27 @@ TABLE = [
            LINE + f"3: timestamp '{time}' is not a time after 1970 .* --split last-out$")
       for time in ("0", "-5", "", "NaN", "soon")),
     *(case(f"21 {rating!r}", second(f"1,10,{rating},5"),
-           LINE + f"3: rating '{shown}' is not a number of 0 or more$") for rating, shown in (
-        ("", ""), ("NaN", "nan"), ("inf", "inf"), ("-1", "-1.0"), ("-inf", "-inf"), ("1e39", ".*"),
-        ("good", "good"), ("true", "true"), ('"3,5"', "3,5"))),
+           LINE + f"3: rating '{shown}' is not a number of 0 or more{hint}$")
+      for rating, shown, hint in (
+        ("", "", ""), ("NaN", "nan", ""), ("inf", "inf", ""), ("-inf", "-inf", ""),
+        ("-1", "-1.0", r"; rating_scale= \(--rating-scale\) states a scale with negative ones"),
+        ("1e39", ".*", ""), ("good", "good", ""), ("true", "true", ""), ('"3,5"', "3,5", ""))),
     case("21 out of scale", second("1,10,5.5,5"), "rating '5.5' is not a number from 1 to 5$",
          rating_scale=(1.0, 5.0)),
     case("21 in scale", second("1,10,5.5,5"), [1, 1], rating_scale=(0.5, 5.5)),
+    *(case(f"21 {low} to 1", "user,item,rating\n1,9,-1\n2,9,1\n",
+           {"user_id": [1, 2], "item_id": [9, 9], "rating": [-1, 1]}, rating_scale=(low, 1))
+      for low in (-1, -2.5)),
+    *(case(f"22 only {only}", "user,item,kind,rating\n1,1,view,\n\n2,2,buy,4\n3,3, buy ,5\n4,4,Cart,1\n",
+           expected, only=only) for only, expected in (
+        ({"kind": "buy"}, [2, 3]), ({"kind": "buy", "rating": "4"}, [2]), ({"rating": 5.0}, [3]),
+        ({"kind": ["buy", "cart"]}, [2, 3, 4]), ({"user": 3, "kind": "buy"}, [3]))),
+    *(case(f"22 only {only}", "user,item,kind,rating\n1,1,view,\n\n2,2,buy,4\n3,3,buy,x\n",
+           message, only=only) for only, message in (
+        ({"kind": "sell"}, "no row has 'sell' as 'kind', but such as 'view', 'buy'$"),
+        ({"king": "buy"}, r"no column 'king' as only= \(--only\) says; found: 'user', 'item', 'kind'"),
+        ({"kind": "buy"}, LINE + "5: rating 'x' is not"),
+        ({"kind": "view", "user": "2"}, r"no row has all that only= \(--only\) asks for$"))),
     case("22 no ratings", "user,item,ts\n1,9,5\n",
          {"user_id": [1], "item_id": [9], "timestamp": [5]}),
     case("22 nor times", "user,item\n2,4\n1,9\n2,4\n",
@@ -182,8 +223,11 @@ def outcome(frame):
 def words(options):
     """Write options as `recsys train` takes them."""
     for name, value in options.items():
-        yield f"--{name.replace('_', '-')}"
-        yield from () if value is True else map(str, np.ravel(value))
+        if name == "only":
+            yield from (f"--only={column}={one}" for column, one in value.items())
+        else:
+            yield f"--{name.replace('_', '-')}"
+            yield from () if value is True else map(str, np.ravel(value))
 
 
 @pytest.mark.parametrize(("name", "content", "expected", "options"), TABLE)

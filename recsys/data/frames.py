@@ -59,6 +59,7 @@ _DAYS = {  # first and last of the numbers taken for it, and the day 0, in days 
 _BLOCK = 2**15  # rows worked on at a time, which fit a processor's cache
 _ODD = 0x9E3779B97F4A7C15  # multiplied with, modulo 2**64, whole numbers are scattered
 
+SCALE = "rating_scale"  # in the attrs of a frame
 FRAME = "the frame"  # what a table that came from no file is called
 LineOf = Callable[[int], int]
 _heard: ContextVar[list[tuple[bool, str]] | None] = ContextVar("_heard", default=None)
@@ -111,9 +112,14 @@ class _Place:
 
 
 def find_columns(
-    columns: Iterable[object], wanted: Mapping[str, str | None], source: str
+    columns: Iterable[object],
+    wanted: Mapping[str, str | None],
+    source: str,
+    option: str | None = None,
 ) -> dict[str, int]:
     """Find the positions of wanted columns: name -> its name in the table, None for the usual ones.
+
+    `option` is what names them, for messages.
 
     Raises `DataError` if an id column or a named one is missing, or two columns could be meant.
 
@@ -129,9 +135,10 @@ def find_columns(
     plain = [re.sub(r"[\W_]+", "", name).lower() for name in names]
     positions: dict[str, int] = {}
     for column, name in wanted.items():
-        option = column.removesuffix("_id") + "_col"
-        flag = "items-id-col" if column == ITEM and TITLE in wanted else option.replace("_", "-")
-        ways = f"{option}= (--{flag})" if source != FRAME else f"renaming it to '{column}'"
+        word = column.removesuffix("_id") + "_col"
+        flag = "items-id-col" if column == ITEM and TITLE in wanted else word.replace("_", "-")
+        ways = f"{word}= (--{flag})" if source != FRAME else f"renaming it to '{column}'"
+        ways = option or ways
         if name is not None:
             matches = [p for p, found in enumerate(names) if found == name]
         else:
@@ -150,7 +157,7 @@ def find_columns(
 
 
 def check_ratings(
-    frame: pd.DataFrame,
+    frame: Any,
     *,
     rating_scale: tuple[float, float] | None = None,
     source: str = FRAME,
@@ -160,12 +167,15 @@ def check_ratings(
 
     Parameters
     ----------
-    frame : pandas.DataFrame
+    frame : data frame, or scipy sparse matrix
+        Of pandas, polars, pyarrow or whatever else narwhals knows; or users (rows) by items, whose
+        entries other than 0 are ratings, or views if all are 1, without times.
         Columns `user_id`, `item_id` and perhaps `rating` and `timestamp`, or their other usual
         names; further columns are left out. Times are datetimes (without a zone: UTC), seconds
         since 1970 (ms, us and ns are recognised by their size), or ISO text. It is not modified.
     rating_scale : (low, high), optional
-        The lowest and the highest valid rating; by default, any number from 0 up is valid.
+        The lowest and the highest valid rating; by default those of `frame.attrs["rating_scale"]`,
+        where the frame that is returned has them, or else any number from 0 up is valid.
     source : str
         What to call the table in messages.
     line_of : callable, optional
@@ -186,20 +196,64 @@ def check_ratings(
     TypeError
         If `frame` is not a data frame.
     """
-    if not isinstance(frame, pd.DataFrame):
-        kind = type(frame).__name__
-        raise TypeError(f"ratings must be a pandas DataFrame, not {kind}; see load_ratings")
-    found = find_columns(frame, dict.fromkeys((USER, ITEM, RATING, TIMESTAMP)), source)
-    if frame.empty:
+    table = to_pandas(frame, "ratings")
+    found = find_columns(table, dict.fromkeys((USER, ITEM, RATING, TIMESTAMP)), source)
+    if table.empty:
         raise DataError(f"no ratings in {source}")
-    ratings, place = _columns(frame, found), _Place(source, line_of)
+    scale = rating_scale or table.attrs.get(SCALE) or (0, np.inf)
+    further = [name for at, name in enumerate(table) if at not in found.values()]
+    if TIMESTAMP not in found and further:
+        tell_no_times(source, further)
+    ratings, place = _columns(table, found), _Place(source, line_of)
     checked = {column: _check_ids(ratings[column], place) for column in (USER, ITEM)}
     if RATING in ratings:
-        checked[RATING] = _check_rating(ratings[RATING], rating_scale or (0, np.inf), place)
-    if TIMESTAMP not in ratings:
-        return pd.DataFrame(checked, copy=False)
-    checked[TIMESTAMP] = _check_times(ratings[TIMESTAMP], place)
-    return _drop_repeats(pd.DataFrame(checked, copy=False), source)
+        checked[RATING] = _check_rating(ratings[RATING], scale, place)
+    if TIMESTAMP in ratings:
+        checked[TIMESTAMP] = _check_times(ratings[TIMESTAMP], place)
+    made = pd.DataFrame(checked, copy=False)
+    made = _drop_repeats(made, source) if TIMESTAMP in ratings else made
+    if scale != (0, np.inf):
+        made.attrs[SCALE] = tuple(map(float, scale))
+    return made
+
+
+def to_pandas(table: Any, kind: str) -> pd.DataFrame:
+    """Make a pandas frame of any table that narwhals knows, or of a sparse matrix of ratings."""
+    if isinstance(table, pd.DataFrame):
+        return table
+    if type(table).__module__.startswith("scipy.sparse") and kind == "ratings":
+        return _from_matrix(table)
+    import narwhals
+
+    try:
+        known = narwhals.from_native(table)
+        eager = known.collect() if isinstance(known, narwhals.LazyFrame) else known
+        return eager.to_pandas()
+    except TypeError as error:
+        found = type(table).__name__
+        matrix = " or a sparse matrix" * (kind == "ratings")
+        message = f"{kind} must be a data frame{matrix}, not {found}; see load_{kind}"
+        raise TypeError(message) from error
+
+
+def _from_matrix(matrix: Any) -> pd.DataFrame:
+    """List the entries of a matrix of users by items, but zeros, in a random order: it has none."""
+    entries = matrix.tocoo()
+    entries.sum_duplicates()
+    order = np.random.default_rng(0).permutation(np.flatnonzero(entries.data))
+    users, items = entries.coords
+    frame = pd.DataFrame({USER: users[order], ITEM: items[order]})
+    tell(f"a matrix of {len(order):,} entries has no times: they are taken in a random order")
+    values = entries.data[order]
+    return frame if (values == 1).all() else frame.assign(**{RATING: values})
+
+
+def tell_no_times(source: str, further: Sequence[object]) -> None:
+    """Say that the order of the rows is taken for that of the events."""
+    names = ", ".join(map(shown, further[:10])) + ", ..." * (len(further) > 10)
+    how = "timestamp_col= (--timestamp-col)" if source != FRAME else f"renaming it to '{TIMESTAMP}'"
+    hint = f"; if one of {names} is the time, name it by {how}" if further else ""
+    tell(f"{source} has no column of times: rows are taken to be in order, oldest first{hint}")
 
 
 def _columns(frame: pd.DataFrame, found: Mapping[str, int]) -> pd.DataFrame:
@@ -339,6 +393,9 @@ def _check_rating(rating: pd.Series, scale: tuple[float, float], place: _Place) 
     if not (values.min() >= low and values.max() <= high and values.max() < np.inf):  # or is nan
         bad = ~((values >= low) & (values <= high) & (values < np.inf))
         wanted = "of 0 or more" if high == np.inf else f"from {low:g} to {high:g}"
+        if high == np.inf and -np.inf < values[bad][0] < 0:
+            ways = ("rating_scale= (--rating-scale)", f"attrs['{SCALE}'] of the frame")
+            wanted += f"; {ways[place.source == FRAME]} states a scale with negative ones"
         raise place.error(bad, f"rating {shown(rating[bad].iloc[0])} is not a number {wanted}")
     return rating if rating.dtype == np.float32 else pd.Series(values)
 
@@ -466,6 +523,14 @@ def written_dates(values: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], str]
     ), f"{'years' * (n_digits == 4) or 'dates'} ({_DIGITS[n_digits]})"
 
 
+def look_like_times(values: pd.Series) -> bool:
+    """Tell that no number of a column is small enough for a rating, or all are dates."""
+    if not pd.api.types.is_numeric_dtype(values.dtype):
+        return False
+    plain = values.to_numpy("float64")
+    return bool(plain.min() >= 10**8 or (plain.min() >= 1 and written_dates(plain)))
+
+
 def _read_digits(whole: npt.NDArray[np.int64], n_digits: int) -> npt.NDArray[np.int64]:
     rest, parts = whole * 10 ** (14 - n_digits), []
     for _ in range(5):
@@ -539,14 +604,12 @@ def rename_item_columns(
     return _columns(frame, found)
 
 
-def check_items(
-    frame: pd.DataFrame, *, source: str = FRAME, line_of: LineOf | None = None
-) -> pd.DataFrame:
+def check_items(frame: Any, *, source: str = FRAME, line_of: LineOf | None = None) -> pd.DataFrame:
     """Check a table of items and bring it into the one form that is used after this.
 
     Parameters
     ----------
-    frame : pandas.DataFrame
+    frame : data frame, as for `check_ratings`
         Column `item_id` and perhaps `title`, `genres` (lists or sets of text, or text separated
         by `|`) and `year`, or their other usual names, and any others. It is not modified.
     source, line_of
@@ -566,7 +629,7 @@ def check_items(
         If there is no `item_id`, there are no rows, an id is not valid, an item is listed twice, or
         a column holds values that are no text, numbers, times or lists.
     """
-    items = rename_item_columns(frame, source=source)
+    items = rename_item_columns(to_pandas(frame, "items"), source=source)
     if items.empty:
         raise DataError(f"no items in {source}")
     place = _Place(source, line_of)
