@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         common.print_json({"model": str(folder), "data": name, "drift": drift})
     else:
-        print(_as_text(folder, drift))
+        common.print_text(_as_text(folder, drift))
 
 
 def _as_text(folder: Path, drift: dict[str, Any]) -> str:

@@ -108,6 +108,12 @@ def find_file(source: str | os.PathLike[str], kind: Literal["ratings", "items"])
     raise DataError(f"no {kind} found in {File(path)}; looked for {looked}")
 
 
+def is_table(source: str | os.PathLike[str]) -> bool:
+    """Tell that a source is one file with one table, so that no items come with ratings."""
+    path = _locate(source)
+    return path.is_file() and path.suffix.lower() != ".zip"
+
+
 def _locate(source: str | os.PathLike[str]) -> Path:
     """Return the path that a source names, fetched first if it is the name of a data set."""
     from recsys.data.datasets import DATASETS, fetch, sample_folder
