@@ -133,7 +133,7 @@ def fetch(name: str, *, from_file: str | Path | None = None) -> Path:
 
     if name not in DATASETS:
         known = ", ".join(DATASETS)
-        raise DownloadError(f"no data set is called '{_one_line(name)}'; known are {known}")
+        raise DownloadError(f"no data set is called '{escape(name)}'; known are {known}")
     dataset, folder = DATASETS[name], data_folder()
     scratch = folder / f".{name}.new"
     try:
