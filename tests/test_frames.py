@@ -8,9 +8,12 @@ import sys
 from decimal import Decimal
 from fractions import Fraction
 
+import narwhals
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from scipy import sparse
 
 import recsys.data.frames
 from recsys.data.frames import check_items, check_ratings, split_title
@@ -77,8 +80,6 @@ def test_a_checked_frame_can_be_changed_without_changing_the_given_one(times):
 def test_a_table_that_cannot_be_used_is_an_error_that_says_where_and_what_to_do(table, message):
     with pytest.raises(DataError, match=message):
         check_ratings(pd.DataFrame(table), source="my.csv", line_of=lambda row: 10 * (row + 1))
-    with pytest.raises(TypeError, match="not str; see load_ratings"):
-        check_ratings("ratings.csv")
 
 
 def test_a_column_is_found_by_the_name_given_else_its_own_else_a_usual_one():
@@ -196,6 +197,64 @@ def test_what_is_no_time_is_an_error_with_its_row_that_names_last_out(times):
     for odd in ([True, False], pd.to_timedelta([1, 2])):
         with pytest.raises(DataError, match="which are not times"):
             check_ratings(with_column("timestamp", odd))
+
+
+@pytest.mark.parametrize("make", [
+    pa.Table.from_pandas, narwhals.from_native, lambda frame: narwhals.from_native(frame).lazy(),
+    lambda frame: pytest.importorskip("polars").from_pandas(frame),
+    lambda frame: pytest.importorskip("polars").from_pandas(frame).lazy(),
+])  # fmt: skip
+def test_data_frames_of_other_libraries_are_taken(make):
+    table = pd.DataFrame({"user": ["a", "b"], "item": [2**53 + 1, 7], "time": [NOON, NOON + 1]})
+    pd.testing.assert_frame_equal(check_ratings(make(table)), check_ratings(table))
+    items = pd.DataFrame({"item": [2**53 + 1, 7], "genres": [["a", "b"], []], "code": ["01", "2"]})
+    pd.testing.assert_frame_equal(check_items(make(items)), check_items(items))
+
+
+@pytest.mark.parametrize("make", [
+    sparse.csr_matrix, sparse.csr_array, sparse.coo_matrix, sparse.lil_array, sparse.dok_matrix,
+])  # fmt: skip
+@pytest.mark.parametrize("dtype", ["float32", "int8", "bool"])
+def test_a_sparse_matrix_of_users_by_items_is_taken_without_times(make, dtype):
+    matrix = make(np.array([[0, 4, 0], [1, 0, 5]], dtype))
+    with pytest.warns(DataWarning, match="a matrix of 3 entries has no times: they are taken in a"):
+        checked = check_ratings(matrix)
+    found = checked.sort_values(["user_id", "item_id"]).to_numpy().tolist()
+    pairs = [[0, 1], [1, 0], [1, 2]]
+    ratings = [] if dtype == "bool" else [4, 1, 5]
+    assert found == [[*pair, *ratings[at : at + 1]] for at, pair in enumerate(pairs)]
+    with pytest.raises(TypeError, match="items must be a data frame, not"):
+        check_items(matrix)
+
+
+@pytest.mark.parametrize("odd", ["r.csv", 5, None, [1, 2], {"user": [1]}, np.ones((2, 2))])
+def test_what_is_no_table_is_a_type_error(odd):
+    with pytest.raises(TypeError, match=r"^ratings must be a data frame or a sparse matrix, not"):
+        check_ratings(odd)
+
+
+def test_a_frame_with_columns_that_may_be_times_says_that_its_order_is_taken():
+    table = pd.DataFrame({"user": [1, 2], "item": [1, 2], "moment": [5, 6]})
+    with pytest.warns(
+        DataWarning,
+        match="^the frame has no column of times: .* if one of 'moment' "
+        "is the time, name it by renaming it to 'timestamp'$",
+    ):
+        check_ratings(table)  # fmt: skip
+    check_ratings(table.rename(columns={"moment": "timestamp"}).astype({"timestamp": "M8[s]"}))
+
+
+def test_negative_ratings_are_taken_on_a_stated_scale_which_stays_with_the_frame():
+    table = with_column("rating", [-1, 1])
+    checked = check_ratings(table, rating_scale=(-1, 1))
+    for again in (checked, checked[1:], checked[checked["rating"] < 0], checked.copy()):
+        assert check_ratings(again)["rating"].tolist() == again["rating"].tolist()
+    with pytest.raises(DataError, match=r"attrs\['rating_scale'\] of the frame states a scale"):
+        check_ratings(table)
+    table.attrs["rating_scale"] = (-1, 1)
+    assert check_ratings(table)["rating"].tolist() == [-1, 1]
+    with pytest.raises(DataError, match="'-1' is not a number from 0 to 1"):
+        check_ratings(table, rating_scale=(0, 1))
 
 
 JAN_31 = 1706659200  # 2024-01-31

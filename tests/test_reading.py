@@ -6,13 +6,17 @@ every kind is tried. Every error must be the same line from Python and from `rec
 
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
 import io
 import logging
+import lzma
 import random
+import tarfile
 import threading
 import tracemalloc
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -342,6 +346,72 @@ def test_items_are_read_by_themselves_and_as_text_and_may_be_missing(tmp_path):
     (tmp_path / "movies.csv").unlink()
     with pytest.raises(DataError, match=r"no items found in .*; looked for movies\.csv, .*u\.item"):
         load_items(tmp_path)
+
+
+@pytest.mark.parametrize("name", [
+    "catalog.csv", "catalog.tsv", "catalog.txt", "catalog.parquet", "catalog.csv.gz", "x.zip",
+])  # fmt: skip
+def test_items_come_in_a_table_of_any_name_and_with_mapped_columns(name, tmp_path):
+    table = pd.DataFrame({
+        "code": ["007", "7"], "label": ['a "b"', "c,d (1999)"], "kind": ["x|y", ""],
+        "ean": ["0012345678905", "9007199254740993"],
+    })  # fmt: skip
+    path = tmp_path / name
+    if name.endswith("parquet"):
+        table.to_parquet(path)
+    else:
+        text = table.to_csv(index=False, sep="\t" if "tsv" in name else ",")
+        if name == "x.zip":
+            zipped({"deep/products.csv": text, "events.csv": HEADER + ROWS}, path)
+        else:
+            put(path, gzip.compress(text.encode()) if name.endswith("gz") else text)
+    items = load_items(path, item_col="code", title_col="label", genres_col="kind")
+    assert items.to_dict("list") == {
+        "item_id": ["007", "7"], "title": ['a "b"', "c,d"], "genres": [("x", "y"), ()],
+        "year": [None, 1999], "ean": table["ean"].tolist(),
+    }  # fmt: skip
+    with pytest.raises(
+        DataError, match=r"no column 'item_id'; .* by item_col= \(--items-id-col\)$"
+    ):
+        load_items(path)
+
+
+def test_items_in_a_folder_are_told_from_ratings_by_their_name(tmp_path):
+    put(tmp_path / "events.csv", HEADER + ROWS)
+    put(tmp_path / "products.csv", "product_id,title\n10,Heat\n")
+    pd.testing.assert_frame_equal(load_ratings(tmp_path), EXPECTED)
+    assert load_items(tmp_path)["title"].tolist() == ["Heat"]
+
+
+@pytest.mark.parametrize(("text", "titles"), [
+    ('id\ttitle\n1\t"5 inch\n2\tb\n', ['"5 inch', "b"]),
+    ('id\ttitle\n1\t"5"\n2\t"b\tc"\n', ["5", "b\tc"]),
+])  # fmt: skip
+def test_items_with_tabs_keep_every_row_whatever_the_quotes(text, titles, tmp_path):
+    path = put(tmp_path / "catalog.tsv", text)
+    assert load_items(path, item_col="id")["title"].tolist() == titles
+
+
+@pytest.mark.parametrize("name", ["x.tar", "x.tar.gz", "x.csv.bz2", "x.csv.xz", "x.7z", "x.xlsx"])
+def test_archives_of_other_kinds_are_refused(name, tmp_path):
+    text = put(tmp_path / "r.csv", HEADER + ROWS)
+    if ".tar" in name:
+        with tarfile.open(tmp_path / name, "w:gz" if name.endswith("gz") else "w") as archive:
+            archive.add(text, "r.csv")
+    else:
+        content = text.read_bytes()
+        magic = {"7z": b"7z\xbc\xaf\x27\x1c" + bytes(50), "lsx": b"PK\3\4" + bytes(50)}
+        packed = {"bz2": bz2.compress(content), ".xz": lzma.compress(content), ".7z": magic["7z"]}
+        put(tmp_path / name, packed.get(name[-3:], magic["lsx"]))
+    fails(tmp_path / name, "not text in UTF-8")
+
+
+@pytest.mark.parametrize("name", ["sample", "ml-100k"])
+def test_the_usual_data_sets_give_no_warning(name, ml_100k):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_ratings(name, cache=False)
+        load_items(name)
 
 
 def test_26_a_single_table_of_any_name_in_a_folder_or_zip_is_read(tmp_path):

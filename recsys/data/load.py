@@ -26,6 +26,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pa_compute
 import pyarrow.parquet as pa_parquet
+from pandas.api.types import is_integer_dtype, is_string_dtype
 
 from recsys.data import frames
 from recsys.data.datasets import cache_folder
@@ -159,6 +160,8 @@ def load_items(
             place["line_of"] = lines.__getitem__
             if not text_ids:
                 items[ITEM] = frames.ids_from_text(items[ITEM], **place)
+        if TITLE in items and YEAR not in items and is_string_dtype(items[TITLE].dtype):
+            items[TITLE], items[YEAR] = frames.split_title(items[TITLE])
         items = frames.check_items(items, **place)
     logger.info("%s: %s items", escape(source), f"{len(items):,}")
     return items.astype({ITEM: "str"}) if text_ids else items
@@ -180,8 +183,6 @@ def _read_items(file: File, named: _Named) -> tuple[list[int], pd.DataFrame]:
         items = frames.rename_item_columns(table, named, source=str(file))
     if file.name.endswith(".item") and GENRES in items:  # RecBole's
         items[GENRES] = items[GENRES].str.replace(" ", "|")
-    if TITLE in items and YEAR not in items:
-        items[TITLE], items[YEAR] = frames.split_title(items[TITLE])
     return lines, items
 
 
@@ -283,7 +284,7 @@ def _read_text(
         further = [name for n, name in enumerate(layout.names) if n not in at and name.strip()]
         frames.tell_no_times(str(file), further)
     for name in (USER, ITEM):
-        if not text_ids and not pd.api.types.is_integer_dtype(frame[name].dtype):
+        if not text_ids and not is_integer_dtype(frame[name].dtype):
             frame[name] = frames.ids_from_text(frame[name], **place)
     return frames.check_ratings(frame, rating_scale=rating_scale, **place)
 
@@ -291,7 +292,7 @@ def _read_text(
 def _without_header(frame: pd.DataFrame, file: File) -> pd.DataFrame:
     """Name the columns of a file without a header: their places, unless the values tell better."""
     for name in (TIMESTAMP, RATING):  # a delimiter ends every row
-        if name in frame and pd.api.types.is_string_dtype(frame[name].dtype):
+        if name in frame and is_string_dtype(frame[name].dtype):
             if not (frame[name].str.strip() == "").all():
                 break
             frame = frame.drop(columns=name)
