@@ -418,13 +418,6 @@ def _check_times(times: pd.Series, place: _Place) -> pd.Series:
     seconds = values if is_date else _to_seconds(values, place)
     if not (seconds.min() >= 1 and seconds.max() < _LATE):
         raise _no_time(times, ~((seconds >= 1) & (seconds < _LATE)), place)
-    early = seconds < _EARLY
-    if early.any() and not is_date:
-        where = f"{place.at([int(early.argmax())])}: {shown(times[early].iloc[0])}"
-        tell(
-            f"{place.source}: {early.sum():,} of {len(early):,} timestamps, read as "
-            f"{_TIME_UNITS[0]} after 1970, lie before 1975, the first in {where}; are they times?"
-        )
     if seconds is values and parsed.dtype == np.int64:
         return parsed.astype(_UTC_SECONDS)  # pandas copies only if one of the two is changed
     return pd.Series(seconds.astype(np.int64), copy=False).astype(_UTC_SECONDS)
@@ -433,7 +426,7 @@ def _check_times(times: pd.Series, place: _Place) -> pd.Series:
 def _no_time(times: pd.Series, bad: npt.NDArray[np.bool_], place: _Place) -> DataError:
     first = times[bad].iloc[0]
     hint = "if only the order is known, drop the time column and evaluate with --split last-out"
-    if isinstance(first, str) and re.match(r"\s*(\d{1,2}|\d{4}(?!-))[./-]\d{1,2}[./-]\d", first):
+    if isinstance(first, str) and re.search(r"\d.*[^\d.eE+ -]|\d[-. ]+\d+[-. ]", first):
         hint = "write dates as in ISO 8601, 2024-01-31"
     return place.error(
         bad, f"timestamp {shown(first)} is not a time after 1970 and before 2200; {hint}"
@@ -491,6 +484,13 @@ def _to_seconds(values: npt.NDArray[Any], place: _Place) -> npt.NDArray[Any]:
     if low > 0:
         tell(f"{place.source}: timestamps converted from {_TIME_UNITS[low]}", warning=False)
         values = np.floor_divide(values, 1000**low)
+    early = values < _EARLY
+    if early.any():
+        where = f"{place.at([int(early.argmax())])}: {values[early][0]}"
+        tell(
+            f"{place.source}: {early.sum():,} of {len(early):,} timestamps, read as seconds after "
+            f"1970, lie before 1975, the first in {where}; are they times?"
+        )
     return values
 
 
