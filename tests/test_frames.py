@@ -253,6 +253,8 @@ def test_negative_ratings_are_taken_on_a_stated_scale_which_stays_with_the_frame
         check_ratings(table)
     table.attrs["rating_scale"] = (-1, 1)
     assert check_ratings(table)["rating"].tolist() == [-1, 1]
+    with pytest.raises(ValueError, match="must be the lowest and the highest rating"):
+        check_ratings(table, rating_scale=(1, -1))
     with pytest.raises(DataError, match="'-1' is not a number from 0 to 1"):
         check_ratings(table, rating_scale=(0, 1))
 

@@ -109,6 +109,8 @@ TABLE = [
         ("1,10,20240131\n", TIMED, ([1], [10], [1706659200])),
         ("1,10,881250949000\n", TIMED, ([1], [10], [881250949])),
         ("1,10,45322.5\n", TIMED, ([1], [10], [1706702400])),
+        ("1,10,2024-01-31\n", TIMED, ([1], [10], [1706659200])),
+        ("1;10;4;2024-01-31T00:00:00Z\n", NAMES, ([1], [10], [4], [1706659200])),
         ("1,10,4,\n2,20,5,\n", NAMES[:3], ([1, 2], [10, 20], [4, 5])),
         ("1,10,,\n2,20,,\n", NAMES[:2], ([1, 2], [10, 20])),
         ("1,10,1000\n2,20,7\n", NAMES[:3], ([1, 2], [10, 20], [1000, 7])))),
@@ -215,6 +217,7 @@ ITEMS = [  # name of the file, its content, and the error or the titles
     ("movies.dat", "1::Heat (1995)\n", "line 1: 2 fields where there should be 3$"),
     ("u.item", "1|Heat (1995)|x\n", "line 1: 3 fields where there should be 24$"),
     ("movies.csv", "movieId,title\n1,Heat,\n2,Up,\n", ["Heat", "Up"]),
+    ("items.csv", "id,name\n3,b\n4,a\n", ["b", "a"]),
     ("items.csv", "price,product_id\n3,b\n4,a\n", ["", ""]),
 ]
 # fmt: on

@@ -127,7 +127,7 @@ def _locate(source: str | os.PathLike[str]) -> Path:
     if not name or not Path(name).exists():
         known = ", ".join(["sample", *DATASETS])
         kinds = f"is not a file, a folder or the name of a data set ({known})"
-        raise DataError(f"'{escape(name)}' {kinds}")
+        raise DataError(f"'{escape(name[:200])}' {kinds}")
     if not (Path(name).is_file() or Path(name).is_dir()):  # a pipe or device, which may never end
         raise DataError(f"'{escape(name)}' is neither a regular file nor a folder")
     return Path(name)

@@ -61,6 +61,7 @@ _ODD = 0x9E3779B97F4A7C15  # multiplied with, modulo 2**64, whole numbers are sc
 
 SCALE = "rating_scale"  # in the attrs of a frame
 FRAME = "the frame"  # what a table that came from no file is called
+ISO_DATE = r"\s*[0-9]{4}-[0-9]{2}-[0-9]{2}"
 LineOf = Callable[[int], int]
 _heard: ContextVar[list[tuple[bool, str]] | None] = ContextVar("_heard", default=None)
 
@@ -144,6 +145,8 @@ def find_columns(
         else:
             matches = [p for p in free if names[p] == column]
             matches = matches or [p for p in free if plain[p] in _ALIASES[column]]
+            if column == ITEM and TITLE in wanted:
+                matches = matches or [p for p in free if plain[p] == "id"]
         if name is not None and not matches:
             raise DataError(f"{source} has no column {shown(name)} as {ways} says; found: {there}")
         if not matches and column in (USER, ITEM):
@@ -201,6 +204,8 @@ def check_ratings(
     if table.empty:
         raise DataError(f"no ratings in {source}")
     scale = rating_scale or table.attrs.get(SCALE) or (0, np.inf)
+    if not scale[0] <= scale[1]:
+        raise ValueError(f"{SCALE} must be the lowest and the highest rating, got {scale!r}")
     further = [name for at, name in enumerate(table) if at not in found.values()]
     if TIMESTAMP not in found and further:
         tell_no_times(source, further)
@@ -524,9 +529,9 @@ def written_dates(values: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], str]
 
 
 def look_like_times(values: pd.Series) -> bool:
-    """Tell that no number of a column is small enough for a rating, or all are dates."""
+    """Tell that no value of a column is small enough for a rating, or all are dates."""
     if not pd.api.types.is_numeric_dtype(values.dtype):
-        return False
+        return bool(values.str.match(ISO_DATE).all())
     plain = values.to_numpy("float64")
     return bool(plain.min() >= 10**8 or (plain.min() >= 1 and written_dates(plain)))
 

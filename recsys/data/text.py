@@ -23,7 +23,7 @@ import pyarrow.compute as pa_compute
 import pyarrow.csv as pa_csv
 
 from recsys.data.files import File
-from recsys.data.frames import ITEM, RATING, TIMESTAMP, USER, tell
+from recsys.data.frames import ISO_DATE, ITEM, RATING, TIMESTAMP, USER, tell
 from recsys.errors import DataError
 
 _DELIMITERS = ("\t", "::", ";", "|", ",")
@@ -59,7 +59,11 @@ def sniff(file: File) -> Layout:
     quoted = delimiter != "::" and not file.name.endswith(".inter")
     names = [re.sub(_TYPED, r"\1", name) for name in _split(header, delimiter)]
     filled = [name for name in names if name.strip()]
-    if len(filled) > 1 and all(re.fullmatch(_NUMBER, name) for name in filled):
+    if (
+        len(filled) > 1
+        and all(re.fullmatch(_NUMBER, name) for name in filled[:2])
+        and all(re.fullmatch(f"{_NUMBER}|{ISO_DATE}.*", name) for name in filled)
+    ):
         usual = [USER, ITEM, RATING, TIMESTAMP][: len(names)]
         return Layout(delimiter, quoted, usual + [""] * (len(names) - len(usual)), n_skip=0)
     if not rows:
