@@ -262,12 +262,14 @@ def test_36_a_parameter_that_does_not_exist(command):
 
 
 @pytest.mark.parametrize("place", ["--data", "--items", "--params", "--from-file"])
-@pytest.mark.parametrize("kind", ["pipe", "/dev/zero", "/dev/urandom", "a folder of pipes"])
+@pytest.mark.parametrize(
+    "kind", ["pipe", "/dev/zero", "/dev/urandom", "/dev/stdin", "pipes in a folder"]
+)
 def test_what_is_no_regular_file_is_refused_at_once(place, kind, tmp_path, failing):
     source = Path(kind) if kind.startswith("/") else tmp_path / "r.csv"
     if kind == "pipe":
         os.mkfifo(source)
-    elif kind == "a folder of pipes":
+    elif kind == "pipes in a folder":
         source.mkdir()
         for name in ("ratings.csv", "items.csv", "x.zip", "y.parquet", ".hidden"):
             os.mkfifo(source / name)

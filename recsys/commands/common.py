@@ -134,8 +134,8 @@ def load_data(args: argparse.Namespace) -> tuple[str, pd.DataFrame, pd.DataFrame
     if "rating" in ratings and "params" in args and model_params(args).get("min_rating") is None:
         low, high = ratings["rating"].min(), ratings["rating"].max()
         if low < high:
-            logger.info("ratings are from %g to %g, and each counts as interest; with "
-                        "--min-rating only those from a rating up do", low, high)  # fmt: skip
+            logger.info("ratings are from %g to %g, and each counts as interest, the lowest too; "
+                        "--min-rating X counts those from X up", low, high)  # fmt: skip
     return name, ratings, _load_items(args, source, ratings)
 
 

@@ -52,7 +52,7 @@ _PARQUET = (".parquet", ".pq")
 _CACHED = {USER: _IDS, ITEM: _IDS, RATING: (pa.float32(),), TIMESTAMP: (pa.int64(),)}
 _NO_HEADER = ("u.data", "ratings.dat")  # as MovieLens writes them
 _Named = Mapping[str, str | None]
-_Only = Mapping[str, Sequence[str]]
+_Only = Mapping[str, Sequence[Any]]
 
 
 def load_ratings(
@@ -64,7 +64,7 @@ def load_ratings(
     timestamp_col: str | None = None,
     text_ids: bool = False,
     rating_scale: tuple[float, float] | None = None,
-    only: Mapping[str, object] | None = None,
+    only: Mapping[str, Any] | None = None,
     cache: bool = True,
 ) -> pd.DataFrame:
     """Load and check ratings or views.
@@ -101,7 +101,7 @@ def load_ratings(
     """
     named = {USER: user_col, ITEM: item_col, RATING: rating_col, TIMESTAMP: timestamp_col}
     wanted = {
-        str(name): [*map(str, np.ravel(np.asarray(value, dtype=object)))]
+        str(name): [value] if isinstance(value, str) or np.isscalar(value) else [*value]
         for name, value in (only or {}).items()
     }
     scale = rating_scale and [float(x) for x in rating_scale]
@@ -111,6 +111,7 @@ def load_ratings(
             frame = _read_parquet(file, named, wanted)
             ratings = frames.check_ratings(frame, rating_scale=rating_scale, source=str(file))
             return ratings.astype({USER: "str", ITEM: "str"}) if text_ids else ratings
+        wanted = {name: sorted(map(str, values)) for name, values in wanted.items()}
         read = partial(_read_text, file, named, text_ids, rating_scale, wanted)
         ratings = _cached(file, [named, text_ids, scale, wanted], read) if cache else read()
     if scale:
@@ -230,10 +231,10 @@ def _rows_of(
     """Tell in which rows every column has one of its wanted values; None if none is given."""
     mask: npt.NDArray[np.bool_] | None = None
     for name, column in columns.items():
-        texts, wanted = _written(column), set(_written(pd.Series(only[name])))
+        texts, wanted = _written(column), set(_written(pd.Series(only[name], dtype=object)))
         if not texts.isin(wanted).any():
             there = ", ".join(map(frames.shown, texts.unique()[:5]))
-            problem = f"no row has {' or '.join(map(frames.shown, only[name]))} as"
+            problem = f"no row has {' or '.join(map(frames.shown, only[name])) or 'no value'} as"
             raise DataError(f"{file}: {problem} {frames.shown(name)}, but such as {there}")
         matches = texts.isin(wanted).to_numpy(bool)
         mask = matches if mask is None else mask & matches
