@@ -85,7 +85,8 @@ def test_what_is_no_id_is_not_found_and_numbers_are_compared_exactly(wanted: Any
 
 
 @pytest.mark.parametrize("wanted", [
-    "SKU-1", "", b"ab", bytearray(b"ab"), 7, 7.0, np.int64(7), np.array(7), np.array("a"), None, {},
+    "SKU-1", "", b"ab", bytearray(b"ab"), memoryview(b"ab"), 7, 7.0, np.int64(7),
+    np.array(7), np.array("a"), None, {},
     {"item_id": [1, 2]}, pd.DataFrame({"item_id": [1]}), pa.table({"item_id": [1]}), Path("x"),
     np.ones((2, 2)), pd.Timestamp(0), [[1, 2]], [("a", 1)], [np.arange(2)], [{1}], object(),
 ])  # fmt: skip

@@ -128,7 +128,9 @@ def several_ids(wanted: Any) -> Ids | list[Any]:
     """
     ids = wanted.to_pylist() if hasattr(wanted, "to_pylist") else wanted  # pyarrow's are no ids
     tabular = getattr(ids, "ndim", 1) != 1 or hasattr(ids, "columns")
-    single = isinstance(ids, (str, bytes, bytearray, Mapping)) or not isinstance(ids, Iterable)
+    single = isinstance(ids, (str, bytes, bytearray, memoryview, Mapping)) or not isinstance(
+        ids, Iterable
+    )
     if single or tabular:
         got = f"{type(ids).__name__} {ids!r:.60}" if np.ndim(ids) == 0 else type(ids).__name__
         raise TypeError(f"several ids are wanted, such as a list of them; got {escape(got)}")

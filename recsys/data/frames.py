@@ -674,9 +674,10 @@ def _plain(values: pd.Series, name: str, place: _Place) -> pd.Series:
     if pd.api.types.infer_dtype(boxed) == "boolean":
         return boxed.astype("float64")
     # As text stay 007, codes of more digits than a float holds, and whatever else would change.
-    if known.str.fullmatch(_WRITTEN_NUMBER).all():
+    is_long = known.str.fullmatch(r"\s*-?[0-9]{16,}\s*")
+    if known.str.fullmatch(_WRITTEN_NUMBER).all() and not is_long.any():
         found = pd.to_numeric(texts, errors="coerce").astype("float64")
-        if found.abs().max() < 2**53:
+        if found.abs().max() < np.inf:
             return found
     return texts
 
