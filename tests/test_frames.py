@@ -127,7 +127,8 @@ def test_ids_keep_their_kind(ids, expected, dtype):
     *((series([1, 2**24], kind), r"row 2: user_id 1.*7.* is not a whole number below 2\*\*24")
       for kind in ("float32", "Float32", "float[pyarrow]")),
     (series([1, np.float32(2**24)], object), "row 2: user_id 1.6777216e.07 is not"),
-    (series([Decimal("1.5")], object), "row 1: user_id 1.5 is not a whole"),
+    *((series([odd], object), "row 1: user_id .* is not a whole")
+      for odd in (Decimal("1.5"), Decimal("inf"), Fraction(1, 2), Fraction(10**400, 3), -np.inf)),
     ([1j], "user_id holds complex128"), (series([1, 1j], object), "row 2: user_id 1j is a complex"),
     (series(["a", "b\ud800"], object), r"row 2: user_id 'b\\ud800' holds half of a surrogate pair"),
     ([True, False], "user_id holds bool values; ids are whole numbers or text"),
@@ -227,7 +228,8 @@ def test_a_sparse_matrix_of_users_by_items_is_taken_without_times(make, dtype):
         check_items(matrix)
 
 
-@pytest.mark.parametrize("odd", ["r.csv", 5, None, [1, 2], {"user": [1]}, np.ones((2, 2))])
+@pytest.mark.parametrize("odd", ["r.csv", 5, None, [1, 2], {"user": [1]}, np.ones((2, 2)),
+                                 sparse.coo_array([1, 0])])  # fmt: skip
 def test_what_is_no_table_is_a_type_error(odd):
     with pytest.raises(TypeError, match=r"^ratings must be a data frame or a sparse matrix, not"):
         check_ratings(odd)

@@ -172,10 +172,12 @@ def check_ratings(
     ----------
     frame : data frame, or scipy sparse matrix
         Of pandas, polars, pyarrow or whatever else narwhals knows; or users (rows) by items, whose
-        entries other than 0 are ratings, or views if all are 1, without times.
-        Columns `user_id`, `item_id` and perhaps `rating` and `timestamp`, or their other usual
+        entries other than 0 are ratings, or views if all are 1, without times. Of a data frame:
+        columns `user_id`, `item_id` and perhaps `rating` and `timestamp`, or their other usual
         names; further columns are left out. Times are datetimes (without a zone: UTC), seconds
-        since 1970 (ms, us and ns are recognised by their size), or ISO text. It is not modified.
+        since 1970 (ms, us and ns are recognised by their size), ISO text or, with a warning, dates
+        written as numbers such as 20240131, years, and days as Excel counts them. It is not
+        modified.
     rating_scale : (low, high), optional
         The lowest and the highest valid rating; by default those of `frame.attrs["rating_scale"]`,
         where the frame that is returned has them, or else any number from 0 up is valid.
@@ -226,7 +228,8 @@ def to_pandas(table: Any, kind: str) -> pd.DataFrame:
     """Make a pandas frame of any table that narwhals knows, or of a sparse matrix of ratings."""
     if isinstance(table, pd.DataFrame):
         return table
-    if type(table).__module__.startswith("scipy.sparse") and kind == "ratings":
+    is_sparse = type(table).__module__.startswith("scipy.sparse") and table.ndim == 2
+    if is_sparse and kind == "ratings":
         return _from_matrix(table)
     import narwhals
 
@@ -331,21 +334,20 @@ def _unbox_ids(ids: pd.Series, place: _Place) -> pd.Series:
     other = ~(is_text | is_number)
     if other.any():
         value = ids[other].iloc[0]
-        kind = f"{value!r:.60} is a {type(value).__name__}"
+        kind = f"{escape(repr(value)[:60])} is a {type(value).__name__}"
         raise place.error(other, f"{ids.name} {kind}; {_ID_KINDS}")
     raise _mixed_ids(ids, is_number, is_text, place)
 
 
 def _whole(value: Any) -> int | None:
     """Return a number as a whole one; None if it is not, or a float that has lost digits."""
-    if isinstance(value, numbers.Integral):
-        return int(value)
-    if not math.isfinite(value) or value != math.floor(value):
+    try:
+        whole = int(value)
+    except (OverflowError, ValueError):  # infinity, and Decimal's kinds of nan
         return None
     bits = _bits(value.dtype) if isinstance(value, np.floating) else 53
-    return (
-        int(value) if not isinstance(value, (float, np.floating)) or abs(value) < 2**bits else None
-    )
+    lossy = isinstance(value, (float, np.floating)) and abs(value) >= 2**bits
+    return None if lossy or whole != value else whole
 
 
 def _mixed_ids(
@@ -523,9 +525,8 @@ def written_dates(values: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], str]
     bad = (seconds == _NO_DATE) | (whole != values)
     if n_digits == 10 and bad.any():  # seconds of 2030 to 2036 look alike
         return None
-    return np.where(
-        bad, _NO_DATE, seconds
-    ), f"{'years' * (n_digits == 4) or 'dates'} ({_DIGITS[n_digits]})"
+    name = f"{'years' if n_digits == 4 else 'dates'} ({_DIGITS[n_digits]})"
+    return np.where(bad, _NO_DATE, seconds), name
 
 
 def look_like_times(values: pd.Series) -> bool:

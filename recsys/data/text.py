@@ -24,7 +24,7 @@ import pyarrow.csv as pa_csv
 
 from recsys.data.files import File
 from recsys.data.frames import ISO_DATE, ITEM, RATING, TIMESTAMP, USER, tell
-from recsys.errors import DataError
+from recsys.errors import DataError, escape
 
 _DELIMITERS = ("\t", "::", ";", "|", ",")
 _BARE = ("\t", "|")  # files with these are often written without quoting
@@ -262,7 +262,7 @@ def _bad_row(error: Exception, file: File, layout: Layout, n_before: int) -> Dat
         return DataError(f"{file}, line {line}: {row[3]} fields where there should be {row[2]}")
     if row and "UTF8" in str(error):
         return _not_utf8(file, line)
-    reason = " ".join(str(error).split())
+    reason = escape(" ".join(str(error).split()))
     return DataError(f"{file} cannot be split into rows; is a quote never closed? ({reason})")
 
 
