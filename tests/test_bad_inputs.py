@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import json
+import logging
 import os
 import re
 from inspect import signature
@@ -29,6 +30,7 @@ from recsys import (
     load_ratings,
 )
 from recsys.__main__ import VERBS, main
+from recsys.commands import common
 from recsys.evaluate import evaluate
 from tests.counts import count
 from tests.test_reading import HEADER, ROWS, TABLE, put, write_layout, zipped
@@ -315,6 +317,9 @@ def test_what_a_terminal_would_obey_is_escaped_wherever_it_is_printed(tmp_path, 
     assert clean(run("recommend", "--model", folder, f"{ODD}1", "--json")) == 0
     assert clean(run("recommend", "--model", folder, ODD)) >= 1
     assert clean(run("similar", "--model", folder, f"{ODD}99")) >= 1
+    assert clean(run("recommend", "--model", f"{folder}x", "1")) >= 1
+    line = logging.makeLogRecord({"msg": ODD})
+    assert common._OneLine("%(message)s").format(line) == SEEN
     archive = zipped({f"{ODD}1.csv": "a", f"{ODD}2.csv": "b"}, tmp_path / "x.zip")
     assert clean(run("train", "--data", archive)) == 2
     put(data, f"{ODD},item\n1,2\n")

@@ -133,7 +133,9 @@ def test_every_option_that_changes_the_result_has_an_entry_of_its_own(folder, pa
     ways = [{}, {"text_ids": True}, swapped, {"rating_scale": (0, 9)}]
     first = [load_ratings(path, **way) for way in ways]
     for way, frame in zip(ways, first, strict=True):
-        pd.testing.assert_frame_equal(load_ratings(path, **way), frame)
+        again = load_ratings(path, **way)
+        pd.testing.assert_frame_equal(again, frame)
+        assert again.attrs == frame.attrs
     assert reads.call_count == len(ways) == len(list(folder.iterdir()))
     with pytest.raises(DataError, match="is not a number from 0 to 2"):
         load_ratings(path, rating_scale=(0, 2))

@@ -217,6 +217,15 @@ def test_a_model_trained_on_two_files_knows_titles_and_updates(shop, command):
     assert command("recommend", "new", *model)[0] == 0
 
 
+def test_ids_of_items_are_of_the_kind_of_those_that_are_rated(shop, command):
+    (shop / "r.csv").write_text("user,item,time\n" + "".join(
+        f"u{n % 4},{('007', '12', '13')[n % 3]},{10**9 + n}\n" for n in range(9)))  # fmt: skip
+    (shop / "i.csv").write_text("item,title\n12,Twelve\n13,Thirteen\n")
+    words = ("train", "--data", "r.csv", "--items", "i.csv", "--model", "model", *QUICK)
+    assert command(*words)[0] == 0
+    assert "Thirteen" in command("similar", "Twelve", "--model", "model")[1]
+
+
 @pytest.mark.parametrize(("words", "message"), [
     (("--items-id-col", "label"), "items that are rated: its ids are such as 'Thing 0'"),
     (("--items-id-col", "kod"), "no column 'kod' as item_col= (--items-id-col) says"),

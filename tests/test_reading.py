@@ -141,7 +141,7 @@ TABLE = [
     *(case(f"09 odd quote {at} {sign}", text.replace(",", sign), [*range(1, 5 - (at > 3))])
       for sign in "\t|" for at, text in enumerate((
         'user,item,tag\n1,"5 inch,x\n2,b,y\n3,c,z\n4,d,\n', 'user,item\n1,5" b\n2,b\n3,c\n4,d\n',
-        'user,item,tag\n1,b,"x\n2,b,y" z\n3,"b,\n4,d,\n', 'user,item\n1,"5" b\n2,"b"\n3,c\n4,d',
+        'user,item,tag\n1,b,"x\n2,b,y" z\n3,c,\n4,d,\n', 'user,item\n1,"5" b\n2,"b"\n3,c\n4,d',
         'user,item,tag\n1,b,"x\n9,y"\n2,b,"y"\n3,c,z\n'))),
     *(case(f"10 {blank!r}", users("a", blank, "b", blank), "lines 3, 5: user_id is blank; every")
       for blank in ("", "  ", '""', "\u00a0")),
