@@ -430,7 +430,7 @@ print(check_items(pd.DataFrame({"item_id": range(6), "genres": sets, "tags": set
     found = {
         subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True,
                        env={**os.environ, "PYTHONHASHSEED": str(seed)}).stdout
-        for seed in (1, 2, 3)
+        for seed in (1, 2)
     }  # fmt: skip
     assert len(found) == 1
     assert found.pop().count("('Comedy', 'Drama', 'War')") == 2
