@@ -162,7 +162,7 @@ def _load_items(
     if args.items and not n_known:
         raise errors.DataError(
             f"'{args.items}' has none of the {len(rated):,} items that are rated: its ids are such "
-            f"as {items['item_id'].iloc[0]!r}, theirs such as {rated[0]!r}; --items-id-col names "
+            f"as '{items['item_id'].iloc[0]}', theirs such as '{rated[0]}'; --items-id-col names "
             "another column"
         )
     logger.info("%s of %s items that are rated are described", f"{n_known:,}", f"{len(rated):,}")
