@@ -6,10 +6,18 @@ gensim, so that a script has its first recommendation in a fraction of a second.
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# `python -m recsys` puts the current folder before all others: a numpy.py of somebody else there
+# would be run. Where this package is imported from that folder itself, it is trusted.
+_run = sys.argv[:1] == ["-m"] and " -m recsys" in " ".join(sys.orig_argv)
+if _run and sys.path[:1] == [os.getcwd()] != [os.path.dirname(os.path.dirname(__file__))]:
+    del sys.path[0]
 
 if TYPE_CHECKING:
     from recsys.data.events import Events, build_sequences
@@ -19,6 +27,7 @@ if TYPE_CHECKING:
     from recsys.errors import (
         ColdUserError,
         DataError,
+        DataWarning,
         DownloadError,
         ModelError,
         NotFittedError,
@@ -37,7 +46,7 @@ _HOMES = {
     "data.load": "load_items load_ratings",
     "data.sequences": "Sequences training_pairs",
     "data.splits": "TimeSplit split_by_time",
-    "errors": "ColdUserError DataError DownloadError ModelError NotFittedError "
+    "errors": "ColdUserError DataError DataWarning DownloadError ModelError NotFittedError "
     "UnknownItemError UnknownUserError",
     "export.lookup": "LookUp",
     "recommendations": "Recommendation Recommendations",

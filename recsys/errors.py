@@ -1,6 +1,10 @@
-"""Say what went wrong: every exception of the package, in one place."""
+"""Say what went wrong, or was assumed: every exception and warning, and how they show text."""
 
 from __future__ import annotations
+
+import sys
+import unicodedata
+import warnings
 
 
 class DataError(ValueError):
@@ -44,3 +48,27 @@ class UnknownItemError(_ReadableKeyError):
 
 class ColdUserError(LookupError):
     """A user none of whose items has a vector, so that there is nothing to average."""
+
+
+def escape(text: object) -> str:
+    r"""Put any text on one line, with what cannot be seen escaped: line ends, bells, bidi marks.
+
+    Examples
+    --------
+    >>> print(escape("Heat\n\x1b[31m and \u202ered"))
+    Heat\n\x1b[31m and \u202ered
+    """
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or unicodedata.category(c) == "Zs" else repr(c)[1:-1] for c in text
+    )
+
+
+def warn(text: str) -> None:
+    """Give a `DataWarning` that points at the first line outside of this package."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back and str(frame.f_globals.get("__name__")).partition(".")[0] == "recsys":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, DataWarning, stacklevel=level)

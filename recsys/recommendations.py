@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from recsys.errors import escape
+
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
@@ -87,7 +89,7 @@ class Recommendations(Sequence[Recommendation]):
         return [[*cells], *map(list, zip(*cells.values(), strict=True))]
 
     def __repr__(self) -> str:
-        cells = self._cells()
+        cells = [[*map(escape, row)] for row in self._cells()]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         sides = ["<" if name in ("title", "reason") else ">" for name in cells[0]]
         form = "  ".join(f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True))

@@ -7,26 +7,33 @@ a wrong answer.
 
 from __future__ import annotations
 
+import ast
 import json
+import logging
+import os
 import re
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import recsys
 from recsys import (
     ColdUserError,
     DataError,
     Recommender,
     UnknownItemError,
     UnknownUserError,
+    load_items,
     load_ratings,
 )
-from recsys.__main__ import main
+from recsys.__main__ import VERBS, main
+from recsys.commands import common
 from recsys.evaluate import evaluate
 from tests.counts import count
-from tests.test_reading import HEADER, ROWS, TABLE, put, write_layout
+from tests.test_reading import HEADER, ROWS, TABLE, put, write_layout, zipped
 
 QUICK = {"epochs": 1, "vector_size": 4, "index": "exact"}
 OPTIONS = ["--epochs", "1", "--vector-size", "4", "--index", "exact"]
@@ -251,6 +258,92 @@ def test_36_a_parameter_that_does_not_exist(command):
         Recommender(windw=3)
     with pytest.raises(SystemExit, match="2"):
         command("train", "--windw", "3")
+
+
+# ---- the second round: each of these once went wrong without a word, crashed or hung
+
+
+@pytest.mark.parametrize("place", ["--data", "--items", "--params", "--from-file"])
+@pytest.mark.parametrize(
+    "kind", ["pipe", "/dev/zero", "/dev/urandom", "/dev/stdin", "pipes in a folder"]
+)
+def test_what_is_no_regular_file_is_refused_at_once(place, kind, tmp_path, failing):
+    source = Path(kind) if kind.startswith("/") else tmp_path / "r.csv"
+    if kind == "pipe":
+        os.mkfifo(source)
+    elif kind == "pipes in a folder":
+        source.mkdir()
+        for name in ("ratings.csv", "items.csv", "x.zip", "y.parquet", ".hidden"):
+            os.mkfifo(source / name)
+    data = put(tmp_path / "good.csv", HEADER + ROWS)
+    options = [] if place == "--data" else ["--data", data]
+    words = ("download", "ml-100k") if place == "--from-file" else ("train", *options)
+    assert re.search("regular|no such file|found in|not a file", failing(*words, place, source))
+
+
+@pytest.mark.parametrize(
+    "typed", ["1_0", "+10", "010", "\u0661\u0660", "10.0", " 10", "1e1", "0xa"]
+)
+def test_another_way_to_write_a_number_names_no_user_and_no_item(typed, tmp_path, trained, failing):
+    folder = trained(HEADER + "10,10,4,881250949\n20,10,3,881250950\n")
+    assert "unknown user" in failing("recommend", "--model", folder, "--", typed)
+    assert "neither an id nor a title" in failing("similar", "--model", folder, "--", typed)
+
+
+ODD = "a\x1b[2J\x07\u202eb\x9b\u2028c"
+SEEN = r"a\x1b[2J\x07\u202eb\x9b\u2028c"
+
+
+def test_what_a_terminal_would_obey_is_escaped_wherever_it_is_printed(tmp_path, capfd, caplog):
+    def run(*words):
+        status = main([*map(str, words)])
+        printed = "".join(capfd.readouterr()) + "\n".join(caplog.messages)
+        caplog.clear()
+        assert status in (0, 1)
+        return printed
+
+    def clean(text):
+        assert not [c for c in text if not c.isprintable() and c != "\n"], text
+        return text.count(SEEN)
+
+    (tmp_path / ODD).mkdir()
+    data, folder = tmp_path / ODD / "r.csv", tmp_path / ODD / "model"
+    rows = "".join(f"{ODD}{n % 3},{ODD}{n}\n" for n in range(9))
+    put(data, "user,item\n" + rows)
+    items = put(tmp_path / ODD / "i.csv", f"item,title\n{ODD}0,{ODD}\n{ODD}1,x\n")
+    words = ("train", "--data", data, "--model", folder, *OPTIONS)
+    assert clean(run(*words, "--items", items)) >= 2
+    assert clean(run("recommend", "--model", folder, f"{ODD}1")) >= 1
+    assert clean(run("recommend", "--model", folder, f"{ODD}1", "--json")) == 0
+    assert clean(run("recommend", "--model", folder, ODD)) >= 1
+    assert clean(run("similar", "--model", folder, f"{ODD}99")) >= 1
+    assert clean(run("recommend", "--model", f"{folder}x", "1")) >= 1
+    line = logging.makeLogRecord({"msg": ODD})
+    assert common._OneLine("%(message)s").format(line) == SEEN
+    archive = zipped({f"{ODD}1.csv": "a", f"{ODD}2.csv": "b"}, tmp_path / "x.zip")
+    assert clean(run("train", "--data", archive)) == 2
+    put(data, f"{ODD},item\n1,2\n")
+    for options in ((), ("--only", f"{ODD}x=1"), ("--user-col", f"{ODD}x"), ("--data", ODD)):
+        assert clean(run(*words, *options)) >= 1
+    assert clean(run("download", ODD)) == 1
+
+
+def test_every_option_that_a_message_names_exists(capsys):
+    options = set()
+    for verb in VERBS:
+        with pytest.raises(SystemExit):
+            main([verb, "--help"])
+        options |= set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out))
+    parameters = {*signature(load_ratings).parameters, *signature(load_items).parameters}
+    named = set()
+    for path in Path(recsys.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                if not node.value.startswith("--"):  # there it is made, or one of pip's
+                    named |= set(re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", node.value))
+                assert {*re.findall(r"\b(\w+)= ?\(--", node.value)} <= parameters, path
+    assert named
+    assert named <= options, named - options
 
 
 def test_every_row_of_the_list_has_a_test():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 import zlib
 from unittest.mock import Mock
@@ -14,8 +15,9 @@ import pytest
 
 import recsys.data.files
 import recsys.data.load
+from recsys.data.datasets import cache_folder
 from recsys.data.load import load_ratings
-from recsys.errors import DataError
+from recsys.errors import DataError, DataWarning
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +77,7 @@ def test_ratings_come_back_as_they_were_read_and_can_be_changed(user, text_ids, 
         path.write_text(f"user,item\n{2**64 - 1},-5\n1,7\n")
     else:
         write(path, user=user)
-    folder = recsys.data.load.data_folder() / ".cache"
+    folder = cache_folder()
     first = load_ratings(path, text_ids=text_ids, cache=False)
     assert not folder.exists()
     for _ in range(3):
@@ -87,20 +89,29 @@ def test_ratings_come_back_as_they_were_read_and_can_be_changed(user, text_ids, 
 
 
 def test_what_was_said_is_said_again_at_the_same_level(path, reads, caplog):
-    load_ratings(path)  # nobody listens: the next must read again to have something to say
-    told = []
-    with caplog.at_level(logging.INFO, logger="recsys"):
-        for _ in range(3):
-            caplog.clear()
+    said = []
+    for level in (logging.WARNING, logging.INFO, logging.INFO):
+        caplog.clear()
+        with caplog.at_level(level, logger="recsys"), pytest.warns(DataWarning) as warned:
             load_ratings(path)
-            told.append([(r.name, r.levelno, r.getMessage()) for r in caplog.records])
-    assert told[0] == told[1] == told[2]
-    notices = ["timestamps converted from milliseconds", "3 exact duplicate rows dropped"]
-    assert [text for _, _, text in told[0]] == [f"'{path}': {notice}" for notice in notices]
-    caplog.clear()
-    load_ratings(path)
-    assert not caplog.records
-    assert reads.call_count == 2
+        told = [(record.name, record.levelno, record.getMessage()) for record in caplog.records]
+        said.append((told, [(str(warning.message), warning.filename) for warning in warned]))
+    assert said[0][0] == []
+    assert (
+        said[1]
+        == said[2]
+        == (
+            [
+                (
+                    "recsys.data.frames",
+                    logging.INFO,
+                    f"'{path}': timestamps converted from milliseconds",
+                )
+            ],
+            [(f"'{path}': 3 of 503 rows dropped, exact duplicates of others", __file__)],
+        )
+    )
+    assert reads.call_count == 1
 
 
 def test_a_file_changed_in_place_with_its_size_and_time_restored_is_read_again(path, entry, reads):
@@ -122,7 +133,9 @@ def test_every_option_that_changes_the_result_has_an_entry_of_its_own(folder, pa
     ways = [{}, {"text_ids": True}, swapped, {"rating_scale": (0, 9)}]
     first = [load_ratings(path, **way) for way in ways]
     for way, frame in zip(ways, first, strict=True):
-        pd.testing.assert_frame_equal(load_ratings(path, **way), frame)
+        again = load_ratings(path, **way)
+        pd.testing.assert_frame_equal(again, frame)
+        assert again.attrs == frame.attrs
     assert reads.call_count == len(ways) == len(list(folder.iterdir()))
     with pytest.raises(DataError, match="is not a number from 0 to 2"):
         load_ratings(path, rating_scale=(0, 2))
@@ -203,7 +216,9 @@ def test_what_a_killed_process_left_is_not_read_and_is_removed_in_time(folder, p
     assert [part.exists() for part in left] == [False, True]
 
 
-def test_small_files_new_files_and_folders_of_others_are_left_alone(tmp_path, monkeypatch):
+def test_small_files_and_new_files_are_not_kept_and_folders_of_others_left_alone(
+    tmp_path, monkeypatch
+):
     (tmp_path / "data").mkdir()
     monkeypatch.setenv("RECSYS_DATA", str(tmp_path / "data"))
     path = write(tmp_path / "data" / "r.csv")
@@ -212,9 +227,13 @@ def test_small_files_new_files_and_folders_of_others_are_left_alone(tmp_path, mo
     monkeypatch.setattr(recsys.data.load, "_SETTLED", 10**12)
     load_ratings(path)  # a new one
     monkeypatch.setattr(recsys.data.load, "_SETTLED", 0)
-    monkeypatch.setenv("RECSYS_DATA", str(tmp_path / "not there"))
-    load_ratings(path)
-    monkeypatch.delenv("RECSYS_DATA")
-    monkeypatch.chdir(tmp_path)
-    load_ratings(path)  # ./data, but not this project's
     assert sorted(place.name for place in tmp_path.rglob("*")) == ["data", "r.csv"]
+    monkeypatch.delenv("RECSYS_DATA")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "sample").mkdir()
+    load_ratings(path)  # ./data is not this project's, whatever is in it
+    assert sorted(place.name for place in (tmp_path / "data").iterdir()) == ["r.csv", "sample"]
+    if sys.platform == "linux":
+        (kept,) = (tmp_path / "cache" / "recsys").iterdir()
+        assert kept.suffix == ".parquet"

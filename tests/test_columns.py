@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -79,6 +82,31 @@ def test_what_is_no_id_is_not_found_and_numbers_are_compared_exactly(wanted: Any
     for ids in (np.array([1, 2, 2**53 + 1]), np.array([1, 2**53 + 1], np.uint64)):
         assert find(ids, wanted) is None
     assert find(TextColumn.of(["1", "2"]), wanted) is None
+
+
+@pytest.mark.parametrize("wanted", [
+    "SKU-1", "", b"ab", bytearray(b"ab"), memoryview(b"ab"), 7, 7.0, np.int64(7),
+    np.array(7), np.array("a"), None, {},
+    {"item_id": [1, 2]}, pd.DataFrame({"item_id": [1]}), pa.table({"item_id": [1]}), Path("x"),
+    np.ones((2, 2)), pd.Timestamp(0), [[1, 2]], [("a", 1)], [np.arange(2)], [{1}], object(),
+])  # fmt: skip
+def test_one_id_or_a_table_where_several_ids_are_wanted_is_a_type_error(wanted: Any):
+    for ids in (np.array([1, 2]), TextColumn.of(["S", "a", "item_id"])):
+        with pytest.raises(TypeError, match=r"^several ids are wanted[,;]") as error:
+            columns.find_all(ids, wanted)
+        assert len(str(error.value)) < 150
+
+
+@pytest.mark.parametrize("kind", [
+    list, tuple, set, frozenset, iter, deque, pd.Series, pd.Index, np.array, pa.array,
+    lambda ids: dict.fromkeys(ids).keys(), lambda ids: (one for one in ids),
+    lambda ids: pa.chunked_array([ids]),
+])  # fmt: skip
+def test_several_ids_may_come_in_any_container_of_one_dimension(kind: Any):
+    for ids in (["c", "a", "zz"], [30, 10, 7]):
+        known = TextColumn.of(["a", "c"]) if ids[0] == "c" else np.array([10, 30])
+        found = columns.find_all(known, kind(ids)).tolist()
+        assert found == ([0, 1] if kind in (set, frozenset) else [1, 0])
 
 
 @given(VOCABULARIES, st.lists(ANYTHING))

@@ -206,6 +206,107 @@ def test_evaluate_is_a_module_of_its_own_too_and_columns_are_mapped_by_options(t
         "load", "sequences", "train", "readout", "index", "opponents", "evaluate"]  # fmt: skip
 
 
+ORDERS = "who,sku,when,kind,stars\n" + "".join(
+    f"c{n % 9},{n * n // 7 % 30:03d},{10**9 + n},{('view', 'buy')[n % 2]},{1 + n % 5}\n"
+    for n in range(300)
+)
+MAPPED = (
+    "--data", "orders.csv", "--user-col", "who", "--item-col", "sku", "--timestamp-col", "when",
+    "--items", "catalog.tsv", "--items-id-col", "code", "--title-col", "label", "--genres-col",
+    "kinds", "--year-col", "since", "--only", "kind=buy",
+)  # fmt: skip
+
+
+@pytest.fixture
+def shop(tmp_path, monkeypatch):
+    """Two files with columns of other names, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "orders.csv").write_text(ORDERS)
+    rows = "".join(f"{n:03d}\tThing {n}\ta|b\t{1990 + n}\t0{n}\n" for n in range(30))
+    (tmp_path / "catalog.tsv").write_text(f"code\tlabel\tkinds\tsince\tshelf\n{rows}")
+    return tmp_path
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate", "tune"])
+def test_events_and_items_come_as_two_files_with_mapped_columns(verb, shop, command, monkeypatch):
+    seen = []
+    load = common.load_data
+    monkeypatch.setattr(common, "load_data", lambda args: seen.append(load(args)) or seen[0])
+    options = ("--minutes", "0.001") if verb == "tune" else ("--rating-col", "stars", *QUICK)
+    assert command(verb, *MAPPED, *options)[0] == 0 or verb == "tune"
+    name, ratings, items = seen[0]
+    assert (name, len(ratings), len(items)) == ("orders.csv", 150, 30)
+    assert items.iloc[3].tolist() == ["003", "Thing 3", ("a", "b"), 1993, "03"]
+
+
+def test_a_model_trained_on_two_files_knows_titles_and_updates(shop, command):
+    model = ("--model", "model")
+    assert command("train", *MAPPED, *model, *QUICK)[0] == 0
+    assert " Thing " in command("recommend", "c1", *model)[1]
+    more = ORDERS.replace(",view,", ",buy,").replace("c8,", "new,")
+    (shop / "orders.csv").write_text(more)
+    assert "1 new users" in command("update", *MAPPED, *model)[1]
+    assert command("recommend", "new", *model)[0] == 0
+
+
+def test_ids_of_items_are_of_the_kind_of_those_that_are_rated(shop, command):
+    (shop / "r.csv").write_text("user,item,time\n" + "".join(
+        f"u{n % 4},{('007', '12', '13')[n % 3]},{10**9 + n}\n" for n in range(9)))  # fmt: skip
+    (shop / "i.csv").write_text("item,title\n12,Twelve\n13,Thirteen\n")
+    words = ("train", "--data", "r.csv", "--items", "i.csv", "--model", "model", *QUICK)
+    assert command(*words)[0] == 0
+    assert "Thirteen" in command("similar", "Twelve", "--model", "model")[1]
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (("--items-id-col", "label"), "items that are rated: its ids are such as 'Thing 0'"),
+    (("--items-id-col", "kod"), "no column 'kod' as item_col= (--items-id-col) says"),
+    (("--items", "nowhere.csv"), "'nowhere.csv' is not a file"),
+    (("--title-col", "kind"), "no column 'kind' as title_col= (--title-col) says"),
+    (("--only", "kind=gift"), "no row has 'buy' or 'gift'"),
+])  # fmt: skip
+def test_items_that_do_not_fit_are_an_error_not_a_model_without_titles(
+    words, message, shop, command
+):
+    if "--only" in words:
+        (shop / "orders.csv").write_text(ORDERS.replace("buy", "view"))
+    status, out, err = command("train", *MAPPED, *words, "--model", "model", *QUICK)
+    assert (status, out) == (1, "")
+    assert message in err
+    assert not (shop / "model").exists()
+    assert command("train", "--data", "orders.csv", "--only", "kind")[0] == 2
+
+
+@pytest.mark.parametrize("module", ["recsys", "recsys.evaluate"])
+def test_nothing_that_lies_in_the_current_folder_is_run_or_needed(module, tmp_path):
+    for name in ("numpy", "pandas", "pip", "random", "gensim", "platformdirs"):
+        (tmp_path / f"{name}.py").write_text("open('was_run', 'w')\nraise SystemExit(9)\n")
+    (tmp_path / "pyproject.toml").write_text("[" * 100_000)
+    environment = {name: value for name, value in os.environ.items() if name != "RECSYS_DATA"}
+    words = ["evaluate"] if module == "recsys" else []
+    done = subprocess.run(
+        [sys.executable, "-m", module, *words, "--data", "sample", "--window", "0"], cwd=tmp_path,
+        env=environment, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert "window must be a whole number" in done.stderr
+    assert not (tmp_path / "was_run").exists()
+    assert not (tmp_path / "data").exists()
+
+
+def test_what_is_assumed_of_the_data_is_shown_as_a_warning_of_one_line(shop):
+    words = ["train", "--data", "orders.csv", "--user-col", "who", "--item-col", "sku",
+             "--rating-col", "stars", *QUICK, "--model", "model"]  # fmt: skip
+    done = subprocess.run([sys.executable, "-m", "recsys", *words], capture_output=True, text=True,
+                          check=True)  # fmt: skip
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith("warning: 'orders.csv' has no column of times: rows are taken to be")
+    assert lines[0].endswith("if one of 'when', 'kind' is the time, name it by timestamp_col= "
+                             "(--timestamp-col)")  # fmt: skip
+    assert [line for line in lines if "ratings are from 1 to 5, and each counts" in line]
+    (little,) = [line for line in lines[1:] if line.startswith("warning: ")]
+    assert little.startswith("warning: too little data to learn much: 9 users and 30 items have")
+
+
 def test_options_of_evaluate_are_passed_on(monkeypatch, command):
     seen = []
     monkeypatch.setattr("recsys.evaluate.check_options", lambda **_: None)

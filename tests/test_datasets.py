@@ -372,11 +372,13 @@ def test_pip_gets_ml_100k_and_no_pip_in_the_current_folder_is_run(tmp_path, monk
 def test_the_data_folder_and_the_sample_are_found(tmp_path, folder, monkeypatch):
     assert data_folder() == folder
     project = tmp_path / "project"
-    files = {project: '[project]\nname = "recsys"', project / "a": "not toml [", project / "b": ""}
+    (project / "data" / "sample").mkdir(parents=True)
+    (project / "recsys" / "data").mkdir(parents=True)
+    (project / "recsys" / "data" / "datasets.py").touch()
     monkeypatch.delenv("RECSYS_DATA")
-    for place, text in files.items():
-        (place / "recsys").mkdir(parents=True)
-        (place / "pyproject.toml").write_text(text)
+    for place in (project, project / "a", project / "b" / "c"):
+        (place / "recsys").mkdir(parents=True, exist_ok=True)
+        (place / "pyproject.toml").write_text("[" * 100_000)  # of somebody else: it is not parsed
         monkeypatch.chdir(place)
         assert data_folder() == project / "data"
     monkeypatch.chdir(tmp_path)

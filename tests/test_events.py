@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from recsys.data import events as module
 from recsys.data.events import Events, build_sequences
 from recsys.data.sequences import Sequences, offsets_from
-from recsys.errors import DataError
+from recsys.errors import DataError, DataWarning
 
 
 def frame(rows, columns=("user_id", "item_id", "timestamp")):
@@ -176,3 +176,9 @@ def test_sequences_are_taken_filtered_and_recoded_as_lists_are(lists, data):
     vocabulary = np.array(sorted(ids), dtype=np.int64)
     recoded = [vocabulary[codes].tolist() for codes in lists_of(sequences.recode(vocabulary))]
     assert recoded == [[10 * c + 10 for c in items if 10 * c + 10 in ids] for items in lists]
+
+
+def test_too_little_to_learn_from_is_said():
+    views = pd.DataFrame({"user_id": [1, 1, 2, 2, 3], "item_id": [7, 8, 7, 9, 7]})
+    with pytest.warns(DataWarning, match="too little data to learn much: 2 users and 1 items have"):
+        Events.of(views)

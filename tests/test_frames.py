@@ -2,14 +2,22 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import os
+import subprocess
+import sys
+from decimal import Decimal
+from fractions import Fraction
 
+import narwhals
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from scipy import sparse
 
 import recsys.data.frames
 from recsys.data.frames import check_items, check_ratings, split_title
-from recsys.errors import DataError
+from recsys.errors import DataError, DataWarning
 
 NAMES = ["user_id", "item_id", "rating", "timestamp"]
 NOON = 1577880000  # 2020-01-01 12:00:00 UTC
@@ -72,8 +80,6 @@ def test_a_checked_frame_can_be_changed_without_changing_the_given_one(times):
 def test_a_table_that_cannot_be_used_is_an_error_that_says_where_and_what_to_do(table, message):
     with pytest.raises(DataError, match=message):
         check_ratings(pd.DataFrame(table), source="my.csv", line_of=lambda row: 10 * (row + 1))
-    with pytest.raises(TypeError, match="not str; see load_ratings"):
-        check_ratings("ratings.csv")
 
 
 def test_a_column_is_found_by_the_name_given_else_its_own_else_a_usual_one():
@@ -92,6 +98,9 @@ def test_a_column_is_found_by_the_name_given_else_its_own_else_a_usual_one():
     *((series([2, 1], kind), [2, 1], "int64") for kind in ("int64", "uint8", "Int32",
         float, "Float64", "int16[pyarrow]", ">i8", object, "category")),
     (series([2.0, 1], object), [2, 1], "int64"),
+    (series([2**53, 2**53 + 1, 1.0], object), [2**53, 2**53 + 1, 1], "int64"),
+    (series([2**64 - 1, 1.0], object), [2**64 - 1, 1], "uint64"),
+    (series([Decimal(2**53 + 1), Fraction(4, 2)], object), [2**53 + 1, 2], "int64"),
     ([-(2**63), 2**63 - 1], [-(2**63), 2**63 - 1], "int64"),
     (series([-(2**63), 1], object), [-(2**63), 1], "int64"), ([2**63, 1], [2**63, 1], "uint64"),
     (series([2**63, 1], object), [2**63, 1], "uint64"),
@@ -113,6 +122,15 @@ def test_ids_keep_their_kind(ids, expected, dtype):
     (["a", " ", "\u00a0", "", "\t"], "rows 2, 3, 4 and 1 more: user_id is blank"),
     *(([1.0, number], f"row 2: user_id {number:.3g}".replace("+", ".") + " is not a whole")
       for number in (2.5, np.inf, 1e19, 1e300)),
+    ([2**53, 2**53 + 1, 1.0], r"rows 1, 2: user_id 9007199254740992.0 is not a whole number below"),
+    (series([1, 2.0**53], object), "row 2: user_id 9007199254740992.0 is not a whole number below"),
+    *((series([1, 2**24], kind), r"row 2: user_id 1.*7.* is not a whole number below 2\*\*24")
+      for kind in ("float32", "Float32", "float[pyarrow]")),
+    (series([1, np.float32(2**24)], object), "row 2: user_id 1.6777216e.07 is not"),
+    *((series([odd], object), "row 1: user_id .* is not a whole")
+      for odd in (Decimal("1.5"), Decimal("inf"), Fraction(1, 2), Fraction(10**400, 3), -np.inf)),
+    ([1j], "user_id holds complex128"), (series([1, 1j], object), "row 2: user_id 1j is a complex"),
+    (series(["a", "b\ud800"], object), r"row 2: user_id 'b\\ud800' holds half of a surrogate pair"),
     ([True, False], "user_id holds bool values; ids are whole numbers or text"),
     (series([1, True], object), "row 2: user_id True is a bool"),
     ([1, ("a", "b")], r"row 2: user_id \('a', 'b'\) is a tuple"),
@@ -137,7 +155,8 @@ def test_ratings_become_float32(kind):
     ([1, np.inf], "row 2: rating 'inf' is not"), ([1e39, 1], "row 1: rating '1e.39' is not"),
     ([1, -0.5], "row 2: rating '-0.5' is not"),
     (["4", "good", "bad"], "rows 2, 3: rating 'good' is not"),
-    ([True, False], "rating holds true and false"),
+    ([True, False], "rating holds true and false"), ([1j, 2], "rating holds complex numbers"),
+    (series([1, 2j], object), "rating holds complex numbers"),
     (pd.to_datetime(["2020-01-01"]), "row 1: rating '2020"),
 ])  # fmt: skip
 def test_what_is_no_rating_is_an_error_with_row_and_value(ratings, message):
@@ -181,7 +200,132 @@ def test_what_is_no_time_is_an_error_with_its_row_that_names_last_out(times):
             check_ratings(with_column("timestamp", odd))
 
 
-def test_exact_duplicates_are_dropped_and_counted_and_other_repeats_stay(caplog):
+@pytest.mark.parametrize("make", [
+    pa.Table.from_pandas, narwhals.from_native, lambda frame: narwhals.from_native(frame).lazy(),
+    lambda frame: pytest.importorskip("polars").from_pandas(frame),
+    lambda frame: pytest.importorskip("polars").from_pandas(frame).lazy(),
+])  # fmt: skip
+def test_data_frames_of_other_libraries_are_taken(make):
+    table = pd.DataFrame({"user": ["a", "b"], "item": [2**53 + 1, 7], "time": [NOON, NOON + 1]})
+    pd.testing.assert_frame_equal(check_ratings(make(table)), check_ratings(table))
+    items = pd.DataFrame({"item": [2**53 + 1, 7], "genres": [["a", "b"], []], "code": ["01", "2"]})
+    pd.testing.assert_frame_equal(check_items(make(items)), check_items(items))
+
+
+@pytest.mark.parametrize("make", [
+    sparse.csr_matrix, sparse.csr_array, sparse.coo_matrix, sparse.lil_array, sparse.dok_matrix,
+])  # fmt: skip
+@pytest.mark.parametrize("dtype", ["float32", "int8", "bool"])
+def test_a_sparse_matrix_of_users_by_items_is_taken_without_times(make, dtype):
+    matrix = make(np.array([[0, 4, 0], [1, 0, 5]], dtype))
+    with pytest.warns(DataWarning, match="a matrix of 3 entries has no times: they are taken in a"):
+        checked = check_ratings(matrix)
+    found = checked.sort_values(["user_id", "item_id"]).to_numpy().tolist()
+    pairs = [[0, 1], [1, 0], [1, 2]]
+    ratings = [] if dtype == "bool" else [4, 1, 5]
+    assert found == [[*pair, *ratings[at : at + 1]] for at, pair in enumerate(pairs)]
+    with pytest.raises(TypeError, match="items must be a data frame, not"):
+        check_items(matrix)
+
+
+@pytest.mark.parametrize("odd", ["r.csv", 5, None, [1, 2], {"user": [1]}, np.ones((2, 2)),
+                                 sparse.coo_array([1, 0])])  # fmt: skip
+def test_what_is_no_table_is_a_type_error(odd):
+    with pytest.raises(TypeError, match=r"^ratings must be a data frame or a sparse matrix, not"):
+        check_ratings(odd)
+
+
+def test_a_frame_with_columns_that_may_be_times_says_that_its_order_is_taken():
+    table = pd.DataFrame({"user": [1, 2], "item": [1, 2], "moment": [5, 6]})
+    with pytest.warns(
+        DataWarning,
+        match="^the frame has no column of times: .* if one of 'moment' "
+        "is the time, name it by renaming it to 'timestamp'$",
+    ):
+        check_ratings(table)  # fmt: skip
+    check_ratings(table.rename(columns={"moment": "timestamp"}).astype({"timestamp": "M8[s]"}))
+
+
+def test_negative_ratings_are_taken_on_a_stated_scale_which_stays_with_the_frame():
+    table = with_column("rating", [-1, 1])
+    checked = check_ratings(table, rating_scale=(-1, 1))
+    for again in (checked, checked[1:], checked[checked["rating"] < 0], checked.copy()):
+        assert check_ratings(again)["rating"].tolist() == again["rating"].tolist()
+    with pytest.raises(DataError, match=r"attrs\['rating_scale'\] of the frame states a scale"):
+        check_ratings(table)
+    table.attrs["rating_scale"] = (-1, 1)
+    assert check_ratings(table)["rating"].tolist() == [-1, 1]
+    with pytest.raises(ValueError, match="must be the lowest and the highest rating"):
+        check_ratings(table, rating_scale=(1, -1))
+    with pytest.raises(DataError, match="'-1' is not a number from 0 to 1"):
+        check_ratings(table, rating_scale=(0, 1))
+
+
+JAN_31 = 1706659200  # 2024-01-31
+
+
+@pytest.mark.parametrize(("times", "second", "form"), [
+    *((kind([20240131, 20240229]), JAN_31, r"dates \(YYYYMMDD\)")
+      for kind in (list, np.float64, np.int32, lambda v: series(v, "Int64"),
+                   lambda v: [*map(str, v)], lambda v: series(v, "category"),
+                   lambda v: series([*map(Decimal, v)], object))),
+    ([2024, 2023], 1704067200, r"years \(YYYY\)"), (["2024"], 1704067200, "years"),
+    ([202401, 202312], 1704067200, r"dates \(YYYYMM\)"),
+    ([2024013105, 2024013100], JAN_31 + 5 * 3600, r"dates \(YYYYMMDDHH\)"),
+    ([202401310005], JAN_31 + 300, r"dates \(YYYYMMDDHHMM\)"),
+    ([20240131000007, 19991231235959], JAN_31 + 7, r"dates \(YYYYMMDDHHMMSS\)"),
+    (["20240131000007"], JAN_31 + 7, r"dates \(YYYYMMDDHHMMSS\)"),
+    ([20240131000007123], JAN_31 + 7, r"dates \(YYYYMMDDHHMMSS and milliseconds"),
+    ([45322, 45300], JAN_31, "days as Excel counts"), ([45322.5], JAN_31 + 43200, "days as Excel"),
+    (["45322.5", "45322"], JAN_31 + 43200, "days as Excel"), ([19753], JAN_31, "days since 1970"),
+])  # fmt: skip
+def test_dates_written_as_numbers_are_read_as_dates_with_a_warning(times, second, form):
+    with pytest.warns(DataWarning, match=rf"^the frame: all \d timestamps are taken for {form}"):
+        assert seconds(check_ratings(with_column("date", times)))[0] == second
+
+
+@pytest.mark.parametrize(("times", "message"), [
+    ([20240131, 20240230], r"row 2: timestamp 20240230 is no date; the .* dates \(YYYYMMDD\)"),
+    ([20240131, 20240131.5], "row 2: timestamp 20240131.5 is no date"),
+    ([202413], "row 1: timestamp 202413 is no date"),
+    ([202401312500], "row 1: timestamp 202401312500 is no date"),
+    ([1950], "row 1: timestamp '1950' is not a time after 1970"), ([0, 2024], "row 1: timest.*'0'"),
+    (["31/01/2024"], "row 1: .*'31/01/2024' is not a time.*write dates as in ISO 8601, 2024-01-31"),
+    *(([text], "ISO 8601") for text in ("31.1.24", "1-31-2024", "31 Jan 2024", "2024-02-31")),
+    ([1j, 2], "complex128 values"),
+    (series([1j, 2], object), "object values, which are not times"),
+    (series([dt.timedelta(1)], object), "row 1: timestamp '1 day"),
+    (series([dt.time(5)], object), "timestamp"),
+    ([(2024, 1, 31)], "timestamp"), ([{"year": 2024}], "timestamp"), ([b"2024-01-31"], "timestamp"),
+    (np.array([NOON, 9 * 10**18], "M8[s]"), "row 2: timestamp '285198648531-04-21"),
+    (np.array([NOON, 2**40], "M8[s]"), "row 2: timestamp '36812-"),
+    (["9999-12-31"], "row 1: timestamp '9999-12-31' is not a time after 1970 and before 2200"),
+    ([20240131 * 10**12 + 5], "row 1: timestamp"), ([10**10], "row 1: timestamp"),
+    ([10**13 * 3], "row 1: timestamp"), ([10**400], "timestamp"),
+])  # fmt: skip
+def test_numbers_and_values_that_are_no_times_are_refused(times, message):
+    with pytest.raises(DataError, match=message) as error:
+        check_ratings(with_column("timestamp", times))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("times", [[5, 6], [31012024], [20240131, NOON], [2460341], ["7"]])
+def test_small_numbers_are_seconds_with_a_warning(times):
+    with pytest.warns(DataWarning, match=r"of \d timestamps, read as seconds .* before 1975"):
+        check_ratings(with_column("timestamp", times))
+
+
+@pytest.mark.parametrize("times", [
+    [NOON], [10**9, 2 * 10**9], [NOON * 1000], [2024013125], ["2024-01-31"], [NOON * 10**9],
+    [946684800, 2000000000], pd.to_datetime(["1970-01-02", "2199-12-31"]),
+    pd.period_range("2020", periods=2), pd.to_datetime(["1971-01-01"]),
+])  # fmt: skip
+def test_times_of_the_usual_kinds_warn_of_nothing(times, recwarn):
+    check_ratings(with_column("timestamp", times))
+    assert not recwarn.list
+
+
+def test_exact_duplicates_are_dropped_and_counted_and_other_repeats_stay():
     table = frame(
         (1, 10, 3.0, 100),
         (1, 10, 3.0, 101),  # at another time: another event
@@ -190,11 +334,10 @@ def test_exact_duplicates_are_dropped_and_counted_and_other_repeats_stay(caplog)
         (2, 10, 3.0, 100),
         (1, 10, -0.0, 100),  # an exact duplicate
     )
-    with caplog.at_level(logging.INFO, logger="recsys.data.frames"):
+    with pytest.warns(DataWarning, match="^my.csv: 2 of 6 rows dropped, exact duplicates of oth"):
         checked = check_ratings(table, source="my.csv")
     found = zip(checked.index, seconds(checked), checked["rating"], strict=True)
     assert list(found) == [(0, 100, 3), (1, 101, 3), (2, 100, 0), (3, 100, 3)]
-    assert caplog.messages == ["my.csv: 2 exact duplicate rows dropped"]
 
 
 @pytest.mark.parametrize("odd", [recsys.data.frames._ODD, 2**32 + 1, 1])  # and two that collide
@@ -239,6 +382,65 @@ def test_items_are_brought_into_form_and_what_is_not_known_is_empty():
     assert items[["title", "year"]].dtypes.astype(str).tolist() == ["str", "Int16"]
     pd.testing.assert_frame_equal(table, before)
     pd.testing.assert_frame_equal(check_items(items), items)
+
+
+@pytest.mark.parametrize(("values", "expected"), [
+    (["007", "12"], ["007", "12"]), (["12", "7"], [12, 7]), (["1.50", "-2e3"], [1.5, -2000]),
+    (["9007199254740993", "1"], ["9007199254740993", "1"]),
+    ([2**53 + 1, 1], [str(2**53 + 1), "1"]), (series([2**64, None], object), [str(2**64), ""]),
+    (series([2**53 + 1, 1], "uint64"), [str(2**53 + 1), "1"]), ([2**53, 1], [2**53, 1]),
+    ([1e300, 0.1 + 0.2], [1e300, 0.1 + 0.2]), (["1e400", "1"], ["1e400", "1"]),
+    (["1e300", "0.30000000000000004"], [1e300, 0.1 + 0.2]), ([f" {2**53 + 1}"], [f" {2**53 + 1}"]),
+    (["+49171", "5"], ["+49171", "5"]), (["1_0", "5"], ["1_0", "5"]), (["inf", "1"], ["inf", "1"]),
+    (["\u0661", "5"], ["\u0661", "5"]), ([True, False], [1, 0]),
+    (series([True, None], object), [1, None]), ([None, "x"], ["", "x"]), (["", "5"], [None, 5]),
+    ([["b", "a"], {"y", "x"}], [("b", "a"), ("x", "y")]),
+    ([None, ("b", None)], [(), ("b",)]), ([np.nan, frozenset("ba")], [(), ("a", "b")]),
+    ([np.array(["b"]), "c|a"], [("b",), ("c", "a")]), ([[1, 2.0, np.nan], pd.NA], [("1", "2"), ()]),
+    ([dt.date(2024, 1, 31), None], ["2024-01-31", ""]), ([Decimal("1.5"), 2], [1.5, 2]),
+])  # fmt: skip
+def test_a_further_column_of_items_keeps_what_it_holds(values, expected):
+    items = check_items(with_column("more", values).drop(columns="user_id"))
+    found = items["more"].astype(object).where(items["more"].notna(), None).tolist()
+    assert found == expected
+    pd.testing.assert_frame_equal(check_items(items), items)
+
+
+@pytest.mark.parametrize("odd", [
+    {"a": 1}, b"a", 1j, object(), [["a"]], [b"a"], [{"a"}], pd.Series(["a"]), iter("a"),
+    np.array([["a"]]), pd.DataFrame(),
+])  # fmt: skip
+@pytest.mark.parametrize("name", ["genres", "more", "title"])
+def test_values_of_unknown_kinds_in_items_are_refused_with_their_row(name, odd):
+    table = pd.DataFrame({"item_id": [1, 2]})
+    table[name] = series(["a", None], object)
+    table.at[1, name] = odd  # noqa: PD008
+    with pytest.raises(DataError, match=f"^the frame, row 2: '{name}' holds ") as error:
+        check_items(table)
+    assert "\n" not in str(error.value)
+
+
+def test_genres_in_sets_are_the_same_for_any_hash_seed():
+    script = """
+import pandas as pd
+from recsys.data.frames import check_items
+sets = [{"War", "Drama", "Comedy"}, None, frozenset(["b", "a"]), float("nan"), ["z", "a"], ("x",)]
+print(check_items(pd.DataFrame({"item_id": range(6), "genres": sets, "tags": sets})).to_csv())
+"""
+    found = {
+        subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True,
+                       env={**os.environ, "PYTHONHASHSEED": str(seed)}).stdout
+        for seed in (1, 2)
+    }  # fmt: skip
+    assert len(found) == 1
+    assert found.pop().count("('Comedy', 'Drama', 'War')") == 2
+
+
+def test_half_a_surrogate_pair_in_a_title_is_an_error_with_its_row():
+    table = pd.DataFrame({"item_id": [1, 2]})
+    table["title"] = series(["a", "b\ud800\n"], object)
+    with pytest.raises(DataError, match=r"row 2: title 'b\\ud800\\n' holds half of a surrogate"):
+        check_items(table)
 
 
 def test_an_items_table_needs_ids_each_of_them_once():

@@ -15,7 +15,8 @@ PACKAGE = Path(recsys.__file__).parent
 
 # From the bottom up. A file may import files of its own folder, and what stands below it.
 FLOORS = [
-    {"errors", "recommendations"},
+    {"errors"},
+    {"recommendations"},
     {"data", "search", "settings"},
     {"vectors"},
     {"model"},

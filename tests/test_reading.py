@@ -6,13 +6,17 @@ every kind is tried. Every error must be the same line from Python and from `rec
 
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
 import io
 import logging
+import lzma
 import random
+import tarfile
 import threading
 import tracemalloc
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -69,6 +73,8 @@ def second(row):
     return f"{HEADER}1,9,4,881250948\n{row}\n"
 
 
+KINDS = "user,item,kind,rating\n1,1,view,\n\n2,2,buy,4\n"
+TIMED = ["user_id", "item_id", "timestamp"]
 BOM, LINE = "\ufeff", r"r\.csv', line "
 NO_UTF8 = "not text in UTF-8; it may be in UTF-16 or latin-1: save it as UTF-8$"
 TABLE = [
@@ -97,6 +103,25 @@ TABLE = [
         ("1,10\n2,20\n", ([1, 2], [10, 20])), ("1,10,4\n2,20,5\n", ([1, 2], [10, 20], [4, 5])),
         ("1,10,4,881250949,9\n", ([1], [10], [4], [881250949])), ("\n\n1,10\n", ([1], [10])),
         ("-1 , 10,4.5e0\n", ([-1], [10], [4.5])), ("1,1,1,1\n", ([1], [1], [1], [1])))),
+    *(case(f"06 {text!r}", text, dict(zip(names, columns, strict=True)))
+      for text, names, columns in (
+        ("1,10,881250949\n2,20,881250950\n", TIMED, ([1, 2], [10, 20], [881250949, 881250950])),
+        ("1,10,20240131\n", TIMED, ([1], [10], [1706659200])),
+        ("1,10,881250949000\n", TIMED, ([1], [10], [881250949])),
+        ("1,10,45322.5\n", TIMED, ([1], [10], [1706702400])),
+        ("1,10,2024-01-31\n", TIMED, ([1], [10], [1706659200])),
+        ("1;10;4;2024-01-31T00:00:00Z\n", NAMES, ([1], [10], [4], [1706659200])),
+        ("1,10,4,\n2,20,5,\n", NAMES[:3], ([1, 2], [10, 20], [4, 5])),
+        ("1,10,,\n2,20,,\n", NAMES[:2], ([1, 2], [10, 20])),
+        ("1,10,1000\n2,20,7\n", NAMES[:3], ([1, 2], [10, 20], [1000, 7])))),
+    *(case(f"06 {text!r}", text, message) for text, message in (
+        ("1,10,,881250949\n2,20,5,881250950\n", LINE + "1: rating '' is not a number"),
+        ("1,10,4,\n2,20,5,881250950\n", LINE + "1: timestamp '' is not a time"),
+        ("1,10,,\n2,20,5,881250950\n", LINE + "1: rating '' is not a number"),
+        ("1,,4,5\n2,20,5,6\n", LINE + "1: item_id is blank"),
+        (",10,4,5\n2,20,5,6\n", LINE + "1: user_id is blank"),
+        ("1,10\n2,20,5,881250950\n", LINE + "2: 4 fields where there should be 2"),
+        ("1,10,881250949,4\n2,20,881250950,5\n", "third column is the rating, but looks like"))),
     *(case(f"07 {text!r}", text, r"^no ratings in '.*r\.csv'$")
       for text in ("", "\n \n", HEADER, HEADER.strip(), HEADER + "\n", BOM + HEADER)),
     *(case(f"08 {header[-3:]!r} {end!r}", header + ROWS.replace("\n", end), EXPECTED)
@@ -107,8 +132,17 @@ TABLE = [
         ("\n" + HEADER + "1,10,4,5\n2,10\n", 4, 2, 4), ("user,item,tag\n1,10,a\n2,10\n", 3, 2, 3),
         ('user,item\na,"b\nc"\nd\n', 4, 1, 2), ("1::10::4::5\n2::10::4\n", 2, 3, 4),
         ("1,10,4,5\n2,10,4\n", 2, 3, 4), (HEADER + "1,10,4,5\nx\n", 3, 1, 4),
-        (HEADER + "0,1,10,4,5\n", 2, 5, 4), ('user,item\na,b\n"a,b\n', 3, 1, 2),
+        (HEADER + "0,1,10,4,5\n", 2, 5, 4),
         (HEADER + ROWS + "1,30,4,5,9,9\n", 5, 6, 4), (HEADER + ROWS + "1,30,4,5,\n", 5, 5, 4))),
+    *(case(f"09 {text[-9:]!r}", text, LINE + f"{line}: a quote in this row is never closed$")
+      for text, line in (
+        ('user,item\na,b\n"a,b\n', 3), ('user,item,tag\n1,2,"x\n3,4,y\n5,6,z\n', 2),
+        ('user;item;tag\n1;2;x\n\n3;4;"y', 4))),
+    *(case(f"09 odd quote {at} {sign}", text.replace(",", sign), [*range(1, 5 - (at > 3))])
+      for sign in "\t|" for at, text in enumerate((
+        'user,item,tag\n1,"5 inch,x\n2,b,y\n3,c,z\n4,d,\n', 'user,item\n1,5" b\n2,b\n3,c\n4,d\n',
+        'user,item,tag\n1,b,"x\n2,b,y" z\n3,c,\n4,d,\n', 'user,item\n1,"5" b\n2,"b"\n3,c\n4,d',
+        'user,item,tag\n1,b,"x\n9,y"\n2,b,"y"\n3,c,z\n'))),
     *(case(f"10 {blank!r}", users("a", blank, "b", blank), "lines 3, 5: user_id is blank; every")
       for blank in ("", "  ", '""', "\u00a0")),
     case("10 beside numbers", users(1, ""), "line 3: user_id is blank; every row needs one$"),
@@ -143,15 +177,31 @@ TABLE = [
     case("19 mixed", second("1,10,4,881250949000"),
          r"881250948 in line 2 is in seconds, 881250949000 in line 3 in milliseconds$"),
     *(case(f"20 {time!r}", second(f"1,10,4,{time}"),
-           LINE + f"3: timestamp '{time}' is not a time after 1970; .* --split last-out$")
+           LINE + f"3: timestamp '{time}' is not a time after 1970 .* --split last-out$")
       for time in ("0", "-5", "", "NaN", "soon")),
     *(case(f"21 {rating!r}", second(f"1,10,{rating},5"),
-           LINE + f"3: rating '{shown}' is not a number of 0 or more$") for rating, shown in (
-        ("", ""), ("NaN", "nan"), ("inf", "inf"), ("-1", "-1.0"), ("-inf", "-inf"), ("1e39", ".*"),
-        ("good", "good"), ("true", "true"), ('"3,5"', "3,5"))),
+           LINE + f"3: rating '{shown}' is not a number of 0 or more{hint}$")
+      for rating, shown, hint in (
+        ("", "", ""), ("NaN", "nan", ""), ("inf", "inf", ""), ("-inf", "-inf", ""),
+        ("-1", "-1.0", r"; rating_scale= \(--rating-scale\) states a scale with negative ones"),
+        ("1e39", ".*", ""), ("good", "good", ""), ("true", "true", ""), ('"3,5"', "3,5", ""))),
     case("21 out of scale", second("1,10,5.5,5"), "rating '5.5' is not a number from 1 to 5$",
          rating_scale=(1.0, 5.0)),
     case("21 in scale", second("1,10,5.5,5"), [1, 1], rating_scale=(0.5, 5.5)),
+    *(case(f"21 {low} to 1", "user,item,rating\n1,9,-1\n2,9,1\n",
+           {"user_id": [1, 2], "item_id": [9, 9], "rating": [-1, 1]}, rating_scale=(low, 1))
+      for low in (-1, -2.5)),
+    *(case(f"22 only {only}", KINDS + "3,3, buy ,5\n4,4,Cart,1\n", expected, only=only)
+      for only, expected in (
+        ({"kind": "buy"}, [2, 3]), ({"kind": "buy", "rating": "4"}, [2]), ({"rating": 5.0}, [3]),
+        ({"kind": ["buy", "cart"]}, [2, 3, 4]), ({"kind": np.array(["buy", "cart"])}, [2, 3, 4]),
+        ({"user": 3, "kind": "buy"}, [3]))),
+    case("22 only a set", KINDS + "4,4,Cart,1\n", [2, 4], only={"kind": {"buy", "cart"}}),
+    *(case(f"22 only {only}", KINDS + "3,3,buy,x\n", message, only=only) for only, message in (
+        ({"kind": "sell"}, "no row has 'sell' as 'kind', but such as 'view', 'buy'$"),
+        ({"king": "buy"}, r"no column 'king' as only= \(--only\) says; found: 'user', "),
+        ({"kind": "buy"}, LINE + "5: rating 'x' is not"),
+        ({"kind": "view", "user": "2"}, r"no row has all that only= \(--only\) asks for$"))),
     case("22 no ratings", "user,item,ts\n1,9,5\n",
          {"user_id": [1], "item_id": [9], "timestamp": [5]}),
     case("22 nor times", "user,item\n2,4\n1,9\n2,4\n",
@@ -169,6 +219,7 @@ ITEMS = [  # name of the file, its content, and the error or the titles
     ("movies.dat", "1::Heat (1995)\n", "line 1: 2 fields where there should be 3$"),
     ("u.item", "1|Heat (1995)|x\n", "line 1: 3 fields where there should be 24$"),
     ("movies.csv", "movieId,title\n1,Heat,\n2,Up,\n", ["Heat", "Up"]),
+    ("items.csv", "id,name\n3,b\n4,a\n", ["b", "a"]),
     ("items.csv", "price,product_id\n3,b\n4,a\n", ["", ""]),
 ]
 # fmt: on
@@ -182,8 +233,11 @@ def outcome(frame):
 def words(options):
     """Write options as `recsys train` takes them."""
     for name, value in options.items():
-        yield f"--{name.replace('_', '-')}"
-        yield from () if value is True else map(str, np.ravel(value))
+        if name == "only":
+            yield from (f"--only={column}={one}" for column, one in value.items())
+        else:
+            yield f"--{name.replace('_', '-')}"
+            yield from () if value is True else map(str, np.ravel(value))
 
 
 @pytest.mark.parametrize(("name", "content", "expected", "options"), TABLE)
@@ -297,6 +351,72 @@ def test_items_are_read_by_themselves_and_as_text_and_may_be_missing(tmp_path):
     (tmp_path / "movies.csv").unlink()
     with pytest.raises(DataError, match=r"no items found in .*; looked for movies\.csv, .*u\.item"):
         load_items(tmp_path)
+
+
+@pytest.mark.parametrize("name", [
+    "catalog.csv", "catalog.tsv", "catalog.txt", "catalog.parquet", "catalog.csv.gz", "x.zip",
+])  # fmt: skip
+def test_items_come_in_a_table_of_any_name_and_with_mapped_columns(name, tmp_path):
+    table = pd.DataFrame({
+        "code": ["007", "7"], "label": ['a "b"', "c,d (1999)"], "kind": ["x|y", ""],
+        "ean": ["0012345678905", "9007199254740993"],
+    })  # fmt: skip
+    path = tmp_path / name
+    if name.endswith("parquet"):
+        table.to_parquet(path)
+    else:
+        text = table.to_csv(index=False, sep="\t" if "tsv" in name else ",")
+        if name == "x.zip":
+            zipped({"deep/products.csv": text, "events.csv": HEADER + ROWS}, path)
+        else:
+            put(path, gzip.compress(text.encode()) if name.endswith("gz") else text)
+    items = load_items(path, item_col="code", title_col="label", genres_col="kind")
+    assert items.to_dict("list") == {
+        "item_id": ["007", "7"], "title": ['a "b"', "c,d"], "genres": [("x", "y"), ()],
+        "year": [None, 1999], "ean": table["ean"].tolist(),
+    }  # fmt: skip
+    with pytest.raises(
+        DataError, match=r"no column 'item_id'; .* by item_col= \(--items-id-col\)$"
+    ):
+        load_items(path)
+
+
+def test_items_in_a_folder_are_told_from_ratings_by_their_name(tmp_path):
+    put(tmp_path / "events.csv", HEADER + ROWS)
+    put(tmp_path / "products.csv", "product_id,title\n10,Heat\n")
+    pd.testing.assert_frame_equal(load_ratings(tmp_path), EXPECTED)
+    assert load_items(tmp_path)["title"].tolist() == ["Heat"]
+
+
+@pytest.mark.parametrize(("text", "titles"), [
+    ('id\ttitle\n1\t"5 inch\n2\tb\n', ['"5 inch', "b"]),
+    ('id\ttitle\n1\t"5"\n2\t"b\tc"\n', ["5", "b\tc"]),
+])  # fmt: skip
+def test_items_with_tabs_keep_every_row_whatever_the_quotes(text, titles, tmp_path):
+    path = put(tmp_path / "catalog.tsv", text)
+    assert load_items(path, item_col="id")["title"].tolist() == titles
+
+
+@pytest.mark.parametrize("name", ["x.tar", "x.tar.gz", "x.csv.bz2", "x.csv.xz", "x.7z", "x.xlsx"])
+def test_archives_of_other_kinds_are_refused(name, tmp_path):
+    text = put(tmp_path / "r.csv", HEADER + ROWS)
+    if ".tar" in name:
+        with tarfile.open(tmp_path / name, "w:gz" if name.endswith("gz") else "w") as archive:
+            archive.add(text, "r.csv")
+    else:
+        content = text.read_bytes()
+        magic = {"7z": b"7z\xbc\xaf\x27\x1c" + bytes(50), "lsx": b"PK\3\4" + bytes(50)}
+        packed = {"bz2": bz2.compress(content), ".xz": lzma.compress(content), ".7z": magic["7z"]}
+        put(tmp_path / name, packed.get(name[-3:], magic["lsx"]))
+    fails(tmp_path / name, "not text in UTF-8")
+
+
+@pytest.mark.parametrize("name", ["sample", "ml-100k"])
+def test_the_usual_data_sets_give_no_warning(name, ml_100k):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_ratings(name, cache=False)
+        load_items(name)
 
 
 def test_26_a_single_table_of_any_name_in_a_folder_or_zip_is_read(tmp_path):

@@ -43,6 +43,15 @@ def test_it_prints_as_an_aligned_table():
     assert repr(Recommendations(np.array([], dtype=int), SCORES[:0])) == "rank  item_id  score"
 
 
+def test_what_a_terminal_would_obey_is_printed_escaped_on_one_line():
+    odd = "a\x1b[31m\nb\u202e\x07 \u3000\u4e2d"
+    listed = Recommendations(np.array([odd], dtype=object), SCORES[:1], [odd], [odd])
+    shown = r"a\x1b[31m\nb\u202e\x07 " + "\u3000\u4e2d"
+    assert repr(listed).splitlines()[1].split("  ", 1)[1].count(shown) == 3
+    assert listed[0].title == odd
+    assert len(repr(listed).splitlines()) == 2
+
+
 def test_it_renders_as_an_escaped_html_table():
     html = TITLED._repr_html_()
     assert "<td>Raiders &lt;of&gt; the Lost Ark</td>" in html

@@ -6,8 +6,9 @@ import argparse
 import json
 import logging
 import os
+import re
 import sys
-from contextlib import suppress
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_DATA = "ml-100k"
 COLUMNS = ("user", "item", "rating", "timestamp")
+ITEM_COLUMNS = ("title", "genres", "year")
 UNKNOWN = (errors.UnknownUserError, errors.UnknownItemError, errors.ColdUserError)
 
 
@@ -38,11 +40,30 @@ def add_data_arguments(parser: argparse.ArgumentParser, *, required: bool = Fals
     for column in COLUMNS:
         group.add_argument(f"--{column}-col", metavar="NAME",
                            help=f"name of the {column} column in a file")  # fmt: skip
+    group.add_argument("--only", type=_column_and_value, action="append", default=[],
+                       metavar="COLUMN=VALUE", help="take only rows with this value, such as "
+                       "event=purchase; may be given several times")  # fmt: skip
+    group.add_argument("--items", metavar="FILE", help="a table of the items, of titles and "
+                       "whatever else is known of them (default: the one that comes with the "
+                       "ratings, if any)")  # fmt: skip
+    group.add_argument("--items-id-col", metavar="NAME",
+                       help="name of the item column in --items (default: as "
+                       "--item-col)")  # fmt: skip
+    for column in ITEM_COLUMNS:
+        group.add_argument(f"--{column}-col", metavar="NAME",
+                           help=f"name of the {column} column in --items")  # fmt: skip
     group.add_argument("--text-ids", action="store_true", help="take all ids as text")
     group.add_argument("--no-cache", action="store_true",
                        help="read the file itself and keep no copy in the data folder")  # fmt: skip
     group.add_argument("--rating-scale", type=float, nargs=2, metavar=("LOW", "HIGH"),
                        help="refuse ratings outside (default: any number from 0 up)")  # fmt: skip
+
+
+def _column_and_value(text: str) -> tuple[str, str]:
+    column, sign, value = text.partition("=")
+    if not (column and sign):
+        raise argparse.ArgumentTypeError(f"{text!r} is not COLUMN=VALUE")
+    return column, value
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,10 +93,12 @@ def model_params(args: argparse.Namespace) -> dict[str, Any]:
 def _read_params(path: Path) -> dict[str, Any]:
     import tomllib
 
+    if path.exists() and not path.is_file():  # a pipe or device may never end
+        raise errors.DataError(f"'{path}' is not a regular file")
     try:
         with path.open("rb") as file:
             params = tomllib.load(file)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise errors.DataError(f"'{path}' is not TOML: {error}") from None
     unknown = params.keys() - SETTINGS.keys()
     if unknown:
@@ -85,25 +108,65 @@ def _read_params(path: Path) -> dict[str, Any]:
 
 
 def load_data(args: argparse.Namespace) -> tuple[str, pd.DataFrame, pd.DataFrame | None]:
-    """Load what --data names: what to call it, ratings, and items (None where there are none)."""
-    from recsys.data.load import load_items, load_ratings
+    """Load what --data and --items name: what to call it, ratings, and items (None if not known).
 
+    Where ratings count as interest whatever they are, a line says so.
+    """
+    from recsys.data.files import find_file
+    from recsys.data.load import load_ratings
+
+    if args.items:
+        find_file(args.items, "items")  # if that cannot be, it is said at once
     source, name = args.data or DEFAULT_DATA, args.data or DEFAULT_DATA
     columns = {f"{column}_col": vars(args)[f"{column}_col"] for column in COLUMNS}
+    only: dict[str, list[str]] = {}
+    for column, value in args.only:
+        only.setdefault(column, []).append(value)
     try:
-        ratings = load_ratings(source, **columns, text_ids=args.text_ids,
+        ratings = load_ratings(source, **columns, text_ids=args.text_ids, only=only,
                                rating_scale=args.rating_scale, cache=not args.no_cache)  # fmt: skip
     except errors.DownloadError as error:
         if args.data:
             raise
         source, name = "sample", "sample (synthetic)"
-        logger.warning("%s\nUsing the bundled sample instead, which is synthetic.", error)
+        logger.warning("%s; using the bundled sample instead, which is synthetic", error)
         ratings = load_ratings(source)
+    if "rating" in ratings and "params" in args and model_params(args).get("min_rating") is None:
+        low, high = ratings["rating"].min(), ratings["rating"].max()
+        if low < high:
+            logger.info("ratings are from %g to %g, and each counts as interest, the lowest too; "
+                        "--min-rating X counts those from X up", low, high)  # fmt: skip
+    return name, ratings, _load_items(args, source, ratings)
+
+
+def _load_items(
+    args: argparse.Namespace, source: str, ratings: pd.DataFrame
+) -> pd.DataFrame | None:
+    from recsys.data.files import is_table
+    from recsys.data.load import load_items
+
+    if not args.items and is_table(source):
+        return None
+    columns = {f"{column}_col": vars(args)[f"{column}_col"] for column in ITEM_COLUMNS}
+    columns["item_col"] = args.items_id_col or (args.item_col if args.items else None)
+    text_ids = args.text_ids or ratings["item_id"].dtype.kind not in "iu"
     try:
-        return name, ratings, load_items(source, text_ids=args.text_ids)
+        items = load_items(args.items or source, **columns, text_ids=text_ids)
     except errors.DataError as error:
-        logger.info("no titles: %s", error)
-        return name, ratings, None
+        if args.items:
+            raise
+        logger.warning("no titles: %s", error)
+        return None
+    rated = ratings["item_id"].unique()
+    n_known = int(items["item_id"].isin(rated).sum())
+    if args.items and not n_known:
+        raise errors.DataError(
+            f"'{args.items}' has none of the {len(rated):,} items that are rated: its ids are such "
+            f"as '{items['item_id'].iloc[0]}', theirs such as '{rated[0]}'; --items-id-col names "
+            "another column"
+        )
+    logger.info("%s of %s items that are rated are described", f"{n_known:,}", f"{len(rated):,}")
+    return items
 
 
 def add_model_folder(parser: argparse.ArgumentParser) -> None:
@@ -117,10 +180,16 @@ def model_folder(args: argparse.Namespace) -> Path:
 
 
 def convert_id(text: str, ids: Any) -> Any:
-    """Turn an id typed on the command line into the type of the model's ids."""
-    with suppress(ValueError):
-        return text if ids.dtype == object else int(text)
-    return text
+    """Turn an id typed on the command line into the type of the model's ids.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> [convert_id(text, np.array([10])) for text in ("10", "1_0", "+10", "010", "-7")]
+    [10, '1_0', '+10', '010', -7]
+    """
+    is_number = re.fullmatch("0|-?[1-9][0-9]*", text) and len(text) <= 20
+    return int(text) if is_number and ids.dtype != object else text
 
 
 def add_split_arguments(group: Any, *, fraction: float | None) -> None:
@@ -147,9 +216,16 @@ def print_recommendations(
         print(found)
 
 
+def print_text(text: str) -> None:
+    """Print lines on stdout, with what a terminal would obey escaped."""
+    print("\n".join(map(errors.escape, text.split("\n"))))
+
+
 def print_json(value: Any) -> None:
     """Print one JSON object on stdout; NaN is not JSON and raises."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    shown = (c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    print(text if text.isascii() else "".join(shown))
 
 
 def common_arguments() -> argparse.ArgumentParser:
@@ -166,8 +242,29 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> i
     0 = done, 1 = an expected failure (one line on stderr), 2 = usage, 130 = Ctrl-C.
     """
     args = parser.parse_args(argv)
-    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine("%(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.getLogger("recsys").setLevel(logging.INFO)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", errors.DataWarning)
+        warnings.showwarning = _show_warning  # type: ignore[assignment]
+        return _run(args)
+
+
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return errors.escape(super().format(record))
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
+    """Show a warning about the data without the line of code that gave it."""
+    ours = issubclass(category, errors.DataWarning)
+    text = str(message) if ours else warnings.formatwarning(message, category, *place[:2]).strip()
+    logger.warning("warning: %s", text)
+
+
+def _run(args: argparse.Namespace) -> int:
     try:
         args.run(args)
         sys.stdout.flush()
@@ -178,6 +275,6 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> i
     except (ValueError, *UNKNOWN, ImportError, OSError) as error:
         if args.debug:
             raise
-        print(f"recsys: {error}", file=sys.stderr)
+        print(f"recsys: {errors.escape(error)}", file=sys.stderr)
         return 1
     return 0

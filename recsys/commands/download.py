@@ -22,4 +22,4 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         common.print_json({"name": args.name, "path": str(path)})
     else:
-        print(path)
+        common.print_text(str(path))

@@ -54,4 +54,4 @@ def run(args: argparse.Namespace) -> None:
         common.print_json(report)
     else:
         lines = [line for study in find_studies(args.study) for line in study.as_text(report)]
-        print(as_text(report, lines))
+        common.print_text(as_text(report, lines))

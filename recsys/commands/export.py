@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
         common.print_json(done)
         return
     rows = [f"{done[f'n_{n}']:,} {n}" for n in ("items", "users") if done[f"n_{n}"] is not None]
-    print(
+    common.print_text(
         f"{done['target']}: {done['format']}, {', '.join(done['what'])} vectors of "
         f"{' and '.join(rows)}, {done['vector_size']} numbers each"
     )

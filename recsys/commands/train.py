@@ -32,12 +32,12 @@ def run(args: argparse.Namespace) -> None:
             "params": model.params, "seconds": about["seconds"], "ann": about["ann"],
         })  # fmt: skip
         return
-    print(
+    common.print_text(
         f"{folder}: Item2Vec of {n_items:,} items for {n_users:,} users, "
         f"trained on {name} in {about['seconds']['train']:.1f} s"
     )
     if about["ann"]:
-        print(
+        common.print_text(
             "index: {overlap:.1%} of the exact top {k} of {n_queries} users found with "
             "{n_trees} trees, search_k {search_k:,} and the {n_longest:,} longest "
             "vectors".format(**about["ann"])

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         common.print_json({**found, "output": str(args.output)})
     else:
-        print(
+        common.print_text(
             f"{args.output}: recall@20 {found['recall@20']:.4f} on nested splits, "
             f"defaults {found['default_recall@20']:.4f}, after {found['n_trials']} trials"
         )

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         common.print_json({"model": str(folder), "data": name, "drift": drift})
     else:
-        print(_as_text(folder, drift))
+        common.print_text(_as_text(folder, drift))
 
 
 def change_saved(folder: Path, change: Callable[[Recommender], Recommender]) -> Recommender:

@@ -7,11 +7,13 @@ no dictionary, and no outside id is ever used as a row number.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from recsys.errors import escape
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -99,7 +101,7 @@ def find_all(column: Ids | TextColumn, wanted: Iterable[Any]) -> Rows:
     >>> find_all(np.array([10, 20, 30]), [30, "20", 7, 10])
     array([2, 0])
     """
-    ids = wanted if isinstance(wanted, np.ndarray) else list(wanted)
+    ids = several_ids(wanted)
     rows: Iterable[int | None]
     if len(ids) <= max(MANY, len(column) // MANY):
         rows = (find(column, one) for one in ids)
@@ -115,6 +117,36 @@ def find_all(column: Ids | TextColumn, wanted: Iterable[Any]) -> Rows:
         except TypeError:  # a list among the ids, or the like
             rows = [row_of.get(one) for one in ids if isinstance(one, Hashable)]
     return np.array([row for row in rows if row is not None], dtype=np.int64)
+
+
+def several_ids(wanted: Any) -> Ids | list[Any]:
+    """Return ids as an array, or a list in their order; those of a set in a fixed one.
+
+    Raises
+    ------
+    TypeError
+        One id (a text, bytes, a number), a table or a mapping, or a list of such.
+
+    Examples
+    --------
+    >>> several_ids({"b", "a"}), several_ids(range(3))
+    (['a', 'b'], [0, 1, 2])
+    """
+    ids = wanted.to_pylist() if hasattr(wanted, "to_pylist") else wanted  # pyarrow's are no ids
+    tabular = getattr(ids, "ndim", 1) != 1 or hasattr(ids, "columns")
+    single = isinstance(ids, (str, bytes, bytearray, memoryview, Mapping)) or not isinstance(
+        ids, Iterable
+    )
+    if single or tabular:
+        got = f"{type(ids).__name__} {ids!r:.60}" if np.ndim(ids) == 0 else type(ids).__name__
+        raise TypeError(f"several ids are wanted, such as a list of them; got {escape(got)}")
+    several: Ids | list[Any] = ids if isinstance(ids, np.ndarray) else [*ids]
+    if isinstance(ids, (set, frozenset)):
+        several = sorted(ids, key=repr)
+    first = several[0] if len(several) else None
+    if isinstance(first, Iterable) and not isinstance(first, (str, bytes)):
+        raise TypeError(f"several ids are wanted; got several of type {type(first).__name__}")
+    return several
 
 
 def rows_of(ids: Ids, vocabulary: Ids) -> Rows:

@@ -19,7 +19,7 @@ from functools import cache, partial
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
-from recsys.errors import DownloadError
+from recsys.errors import DownloadError, escape
 
 if TYPE_CHECKING:
     from zipfile import ZipFile
@@ -84,16 +84,20 @@ def data_folder() -> Path:
 
 @cache
 def _project_data_folder(current: str) -> Path:
-    import tomllib
-
     for folder in (Path(current), *Path(current).parents):
-        try:
-            project = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]
-            if project["name"] == "recsys" and (folder / "recsys").is_dir():
-                return folder / "data"
-        except (OSError, ValueError, LookupError, TypeError):
-            pass  # no such file, or one of another kind
+        # By its files alone: the pyproject.toml of somebody else is not for us to parse.
+        if (folder / "recsys/data/datasets.py").is_file() and (folder / "data/sample").is_dir():
+            return folder / "data"
     return Path(current) / "data"
+
+
+def cache_folder() -> Path:
+    """Return the folder of what can be made again: in `$RECSYS_DATA`, else the platform's own."""
+    if folder := os.environ.get("RECSYS_DATA"):
+        return Path(folder).expanduser() / ".cache"
+    from platformdirs import user_cache_path
+
+    return user_cache_path("recsys", appauthor=False)
 
 
 def sample_folder() -> Path:
@@ -129,7 +133,7 @@ def fetch(name: str, *, from_file: str | Path | None = None) -> Path:
 
     if name not in DATASETS:
         known = ", ".join(DATASETS)
-        raise DownloadError(f"no data set is called '{_one_line(name)}'; known are {known}")
+        raise DownloadError(f"no data set is called '{escape(name)}'; known are {known}")
     dataset, folder = DATASETS[name], data_folder()
     scratch = folder / f".{name}.new"
     try:
@@ -273,7 +277,7 @@ def _download(dataset: DataSet, url: str, scratch: Path) -> Path:
 
 def _one_line(text: object) -> str:
     """Put untrusted text on one line, escaped."""
-    seen = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(str(text).split()))
+    seen = escape(" ".join(str(text).split()))
     return seen if len(seen) <= 500 else f"{seen[:500]}..."
 
 

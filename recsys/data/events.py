@@ -10,7 +10,7 @@ import numpy as np
 
 from recsys.data.columns import TextColumn, id_array, take
 from recsys.data.sequences import Sequences, offsets_from
-from recsys.errors import DataError
+from recsys.errors import DataError, warn
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 KEY_BITS = 64  # of the key that events are sorted by; a test makes it smaller
 DAY = 86_400
+FEW_USERS, FEW_ITEMS = 50, 10  # of those with two or more events: fewer teach little
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,19 @@ class Events:
 
     @classmethod
     def of(cls, ratings: pd.DataFrame) -> Events:
-        """Order a checked frame as `order_events` does, and log what it holds."""
+        """Order a checked frame as `order_events` does, and log what it holds.
+
+        A `DataWarning` says if that is too little to learn from.
+        """
         events = order_events(ratings)[1]
         logger.info("%s", events.describe())
+        n_users = np.count_nonzero(events.sequences.lengths >= 2)
+        n_items = np.count_nonzero(events.sequences.counts() >= 2)
+        if n_users < FEW_USERS or n_items < FEW_ITEMS:
+            warn(
+                f"too little data to learn much: {n_users} users and {n_items} items have two or "
+                f"more events (good to have: {FEW_USERS} and {FEW_ITEMS}); lists may be arbitrary"
+            )
         return events
 
     def __len__(self) -> int:

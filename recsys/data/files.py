@@ -22,14 +22,18 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Literal
 
-from recsys.errors import DataError
+from recsys.errors import DataError, escape
 
 logger = logging.getLogger(__name__)
 
-_LAYOUTS = {  # file names of MovieLens and RecBole
+_LAYOUTS = {  # file names of MovieLens and RecBole, and of shops
     "ratings": ("ratings.csv", "u.data", "ratings.dat", "*.inter"),
-    "items": ("movies.csv", "items.csv", "u.item", "movies.dat", "*.item"),
-}
+    "items": (
+        "movies.csv", "items.csv", "u.item", "movies.dat", "*.item",
+        *(f"{name}.{kind}" for name in ("items", "movies", "products", "articles", "books")
+          for kind in ("csv", "tsv", "txt", "parquet", "pq")),
+    ),
+}  # fmt: skip
 _TABLES = ("*.csv", "*.tsv", "*.parquet", "*.pq")  # read where a folder has a single table
 
 
@@ -46,7 +50,7 @@ class File:
         return Path(self.member or self.path).name.lower().removesuffix(".gz")
 
     def __str__(self) -> str:
-        return f"'{self.path}'" + (f" ({self.member})" if self.member else "")
+        return f"'{escape(self.path)}'" + (f" ({escape(self.member)})" if self.member else "")
 
     @property
     def packed(self) -> bool:
@@ -62,7 +66,8 @@ class File:
                 from tqdm import tqdm
 
                 bar = tqdm.wrapattr(
-                    stream, "read", total=self.path.stat().st_size, desc=f"reading {self.name}",
+                    stream, "read", total=self.path.stat().st_size,
+                    desc=f"reading {escape(self.name)}",
                     unit="B", unit_scale=True, delay=2, disable=None,
                 )  # fmt: skip
                 stream = stack.enter_context(bar)
@@ -77,22 +82,36 @@ class File:
 def find_file(source: str | os.PathLike[str], kind: Literal["ratings", "items"]) -> File:
     """Find the file to read: the path itself, or the one table in a data set, folder or zip."""
     path, patterns = _locate(source), _LAYOUTS[kind]
-    if path.is_file() and path.suffix.lower() != ".zip":
-        if kind == "items" and not _matches(File(path), patterns):
-            raise DataError(f"'{path}' is a ratings file; it has no items table")
+    if not path.is_dir() and path.suffix.lower() != ".zip":
+        if kind == "items" and _matches(File(path), _LAYOUTS["ratings"]):
+            raise DataError(f"{File(path)} is a ratings file; it has no items table")
         return File(path)
     levels = _levels(path)
     tries = [(level, [pattern]) for level in levels for pattern in patterns]
-    tries += [(level, [*_TABLES]) for level in levels if kind == "ratings"]
+    if kind == "ratings":  # or the only table that is not one of items
+        others = [[f for f in level if not _matches(f, _LAYOUTS["items"])] for level in levels]
+        tries += [(level, [*_TABLES]) for level in (*others, *levels)]
     for level, wanted in tries:
         found = [file for file in level if _matches(file, wanted)]
         if len(found) > 1:
             names = ", ".join(sorted(str(file) for file in found))
-            raise DataError(f"'{path}' holds more than one {kind} table; name the file: {names}")
+            raise DataError(
+                f"{File(path)} holds more than one {kind} table; name the file: {names}"
+            )
         if found:
             return found[0]
-    looked = ", ".join(patterns) + " or a single csv, tsv or parquet file" * (kind == "ratings")
-    raise DataError(f"no {kind} found in '{path}'; looked for {looked}")
+    looked = (
+        ", ".join(patterns[:5])
+        + ", products.csv and the like" * (kind == "items")
+        + " or a single csv, tsv or parquet file" * (kind == "ratings")
+    )
+    raise DataError(f"no {kind} found in {File(path)}; looked for {looked}")
+
+
+def is_table(source: str | os.PathLike[str]) -> bool:
+    """Tell that a source is one file with one table, so that no items come with ratings."""
+    path = _locate(source)
+    return path.is_file() and path.suffix.lower() != ".zip"
 
 
 def _locate(source: str | os.PathLike[str]) -> Path:
@@ -102,11 +121,15 @@ def _locate(source: str | os.PathLike[str]) -> Path:
     name = os.fspath(source)
     if isinstance(source, str) and (name in DATASETS or name == "sample"):
         if Path(name).exists():
-            logger.info("'%s' is the data set; for the path of that name write './%s'", name, name)
+            text = "'%s' is the data set; for the path of that name write './%s'"
+            logger.info(text, name, name)
         return sample_folder() if name == "sample" else fetch(name)
     if not name or not Path(name).exists():
         known = ", ".join(["sample", *DATASETS])
-        raise DataError(f"'{name}' is not a file, a folder or the name of a data set ({known})")
+        kinds = f"is not a file, a folder or the name of a data set ({known})"
+        raise DataError(f"'{escape(name[:200])}' {kinds}")
+    if not (Path(name).is_file() or Path(name).is_dir()):  # a pipe or device, which may never end
+        raise DataError(f"'{escape(name)}' is neither a regular file nor a folder")
     return Path(name)
 
 
@@ -137,7 +160,7 @@ def one_line_errors(source: str | os.PathLike[str]) -> Iterator[None]:
         raise
     except csv.Error as e:
         problem = "cannot be split into rows; does a line end in \\r alone, or a quote never close?"
-        raise DataError(f"'{source}' {problem} ({e})") from e
+        raise DataError(f"'{escape(source)}' {problem} ({escape(e)})") from e
     # RuntimeError: a zip with a password, or packed in a way that zipfile does not know.
     # UnicodeDecodeError: a name in a damaged zip or parquet file.
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, ArrowInvalid,
@@ -146,7 +169,7 @@ def one_line_errors(source: str | os.PathLike[str]) -> Iterator[None]:
         problem = f"is corrupt or cut short, get it again: {e!s:.200}"
         if isinstance(e, RuntimeError) or getattr(e, "errno", None) not in (None, errno.EINVAL):
             problem = f"cannot be read: {getattr(e, 'strerror', None) or e}"
-        raise DataError(" ".join(f"'{source}' {problem}".split())) from e
+        raise DataError(f"'{escape(source)}' {escape(' '.join(problem.split()))}") from e
 
 
 @contextmanager

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
+import math
 import numbers
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from recsys.errors import DataError
+from recsys.errors import DataError, escape, warn
 
 logger = logging.getLogger(__name__)
 
@@ -33,20 +39,58 @@ _ALIASES = {
 _NO_GENRE = ("", "unknown", "(no genres listed)")
 _INT64_MAX, _UINT64_MAX = 2**63 - 1, 2**64 - 1
 _ID_KINDS = "ids are whole numbers or text"
+_NUMBERS = (numbers.Real, Decimal)
+_SEVERAL = (list, tuple, set, frozenset, np.ndarray)
+_PLAIN = (str, *_NUMBERS, dt.date, dt.time, dt.timedelta, np.generic, pd.Period, uuid.UUID)
+_WRITTEN_NUMBER = r"\s*-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?\s*"
 _UTC_SECONDS = pd.DatetimeTZDtype("s", "UTC")
 _TIME_UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
 _TIME_LIMITS = (1e11, 1e14, 1e17, 1e20)  # numbers below the first are seconds, and so on
+_EARLY, _LATE = 5 * 31_557_600, 7_258_118_400  # seconds: 1975 and 2200
+_NO_DATE = np.iinfo(np.int64).min
+_DIGITS = {
+    4: "YYYY", 6: "YYYYMM", 8: "YYYYMMDD", 10: "YYYYMMDDHH", 12: "YYYYMMDDHHMM",
+    14: "YYYYMMDDHHMMSS", 17: "YYYYMMDDHHMMSS and milliseconds",
+}  # fmt: skip
+_DAYS = {  # first and last of the numbers taken for it, and the day 0, in days since 1970
+    "days since 1970": (10_957, 25_568, 0),  # 2000 to 2040
+    "days as Excel counts them": (25_569, 73_050, -25_569),  # 1970 to 2099
+}
 _BLOCK = 2**15  # rows worked on at a time, which fit a processor's cache
 _ODD = 0x9E3779B97F4A7C15  # multiplied with, modulo 2**64, whole numbers are scattered
 
+SCALE = "rating_scale"  # in the attrs of a frame
+FRAME = "the frame"  # what a table that came from no file is called
+ISO_DATE = r"\s*[0-9]{4}-[0-9]{2}-[0-9]{2}"
 LineOf = Callable[[int], int]
+_heard: ContextVar[list[tuple[bool, str]] | None] = ContextVar("_heard", default=None)
 
 
-def _shown(value: object) -> str:
+def tell(text: str, *, warning: bool = True) -> None:
+    """Say what was assumed or dropped by a `DataWarning`, or how something was read by a log."""
+    if (said := _heard.get()) is not None:
+        said.append((warning, text))
+    if warning:
+        warn(text)
+    else:
+        logger.info("%s", text)
+
+
+@contextmanager
+def listening() -> Iterator[list[tuple[bool, str]]]:
+    """Write down what `tell` says in this context: whether it is a warning, and the text."""
+    said: list[tuple[bool, str]] = []
+    token = _heard.set(said)
+    try:
+        yield said
+    finally:
+        _heard.reset(token)
+
+
+def shown(value: object) -> str:
     """Show a value in a message of one line: its beginning, with what cannot be seen escaped."""
     text = str(value)
-    seen = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:60])
-    return f"'{seen}'" if len(text) <= 60 else f"'{seen}...'"
+    return f"'{escape(text[:60])}'" if len(text) <= 60 else f"'{escape(text[:60])}...'"
 
 
 @dataclass(frozen=True)
@@ -69,9 +113,14 @@ class _Place:
 
 
 def find_columns(
-    columns: Iterable[object], wanted: Mapping[str, str | None], source: str
+    columns: Iterable[object],
+    wanted: Mapping[str, str | None],
+    source: str,
+    option: str | None = None,
 ) -> dict[str, int]:
     """Find the positions of wanted columns: name -> its name in the table, None for the usual ones.
+
+    `option` is what names them, for messages.
 
     Raises `DataError` if an id column or a named one is missing, or two columns could be meant.
 
@@ -81,25 +130,29 @@ def find_columns(
     {'user_id': 2, 'item_id': 0}
     """
     names = [str(name) for name in columns]
-    shown = ", ".join(map(_shown, names[:20])) or "none"
-    shown += f" and {len(names) - 20} more" if len(names) > 20 else ""
+    there = ", ".join(map(shown, names[:20])) or "none"
+    there += f" and {len(names) - 20} more" if len(names) > 20 else ""
     free = [p for p, name in enumerate(names) if name not in wanted.values()]
     plain = [re.sub(r"[\W_]+", "", name).lower() for name in names]
     positions: dict[str, int] = {}
     for column, name in wanted.items():
-        option = column.removesuffix("_id") + "_col"
-        ways = f"{option}= (--{option.replace('_', '-')})"
+        word = column.removesuffix("_id") + "_col"
+        flag = "items-id-col" if column == ITEM and TITLE in wanted else word.replace("_", "-")
+        ways = f"{word}= (--{flag})" if source != FRAME else f"renaming it to '{column}'"
+        ways = option or ways
         if name is not None:
             matches = [p for p, found in enumerate(names) if found == name]
         else:
             matches = [p for p in free if names[p] == column]
             matches = matches or [p for p in free if plain[p] in _ALIASES[column]]
+            if column == ITEM and TITLE in wanted:
+                matches = matches or [p for p in free if plain[p] == "id"]
         if name is not None and not matches:
-            raise DataError(f"{source} has no column '{name}' as {ways} says; found: {shown}")
+            raise DataError(f"{source} has no column {shown(name)} as {ways} says; found: {there}")
         if not matches and column in (USER, ITEM):
-            raise DataError(f"{source} has no column '{column}'; found: {shown}; name it by {ways}")
+            raise DataError(f"{source} has no column '{column}'; found: {there}; name it by {ways}")
         if len(matches) > 1:
-            both = " and ".join(_shown(names[p]) for p in matches)
+            both = " and ".join(shown(names[p]) for p in matches)
             raise DataError(f"{source}: {both} could both be '{column}'; choose one by {ways}")
         if matches:
             positions[column] = matches[0]
@@ -107,22 +160,27 @@ def find_columns(
 
 
 def check_ratings(
-    frame: pd.DataFrame,
+    frame: Any,
     *,
     rating_scale: tuple[float, float] | None = None,
-    source: str = "the frame",
+    source: str = FRAME,
     line_of: LineOf | None = None,
 ) -> pd.DataFrame:
     """Check a table of ratings or views and bring it into the one form that is used after this.
 
     Parameters
     ----------
-    frame : pandas.DataFrame
-        Columns `user_id`, `item_id` and perhaps `rating` and `timestamp`, or their other usual
+    frame : data frame, or scipy sparse matrix
+        Of pandas, polars, pyarrow or whatever else narwhals knows; or users (rows) by items, whose
+        entries other than 0 are ratings, or views if all are 1, without times. Of a data frame:
+        columns `user_id`, `item_id` and perhaps `rating` and `timestamp`, or their other usual
         names; further columns are left out. Times are datetimes (without a zone: UTC), seconds
-        since 1970 (ms, us and ns are recognised by their size), or ISO text. It is not modified.
+        since 1970 (ms, us and ns are recognised by their size), ISO text or, with a warning, dates
+        written as numbers such as 20240131, years, and days as Excel counts them. It is not
+        modified.
     rating_scale : (low, high), optional
-        The lowest and the highest valid rating; by default, any number from 0 up is valid.
+        The lowest and the highest valid rating; by default those of `frame.attrs["rating_scale"]`,
+        where the frame that is returned has them, or else any number from 0 up is valid.
     source : str
         What to call the table in messages.
     line_of : callable, optional
@@ -143,20 +201,67 @@ def check_ratings(
     TypeError
         If `frame` is not a data frame.
     """
-    if not isinstance(frame, pd.DataFrame):
-        kind = type(frame).__name__
-        raise TypeError(f"ratings must be a pandas DataFrame, not {kind}; see load_ratings")
-    found = find_columns(frame, dict.fromkeys((USER, ITEM, RATING, TIMESTAMP)), source)
-    if frame.empty:
+    table = to_pandas(frame, "ratings")
+    found = find_columns(table, dict.fromkeys((USER, ITEM, RATING, TIMESTAMP)), source)
+    if table.empty:
         raise DataError(f"no ratings in {source}")
-    ratings, place = _columns(frame, found), _Place(source, line_of)
+    scale = rating_scale or table.attrs.get(SCALE) or (0, np.inf)
+    if not scale[0] <= scale[1]:
+        raise ValueError(f"{SCALE} must be the lowest and the highest rating, got {scale!r}")
+    further = [name for at, name in enumerate(table) if at not in found.values()]
+    if TIMESTAMP not in found and further:
+        tell_no_times(source, further)
+    ratings, place = _columns(table, found), _Place(source, line_of)
     checked = {column: _check_ids(ratings[column], place) for column in (USER, ITEM)}
     if RATING in ratings:
-        checked[RATING] = _check_rating(ratings[RATING], rating_scale or (0, np.inf), place)
-    if TIMESTAMP not in ratings:
-        return pd.DataFrame(checked, copy=False)
-    checked[TIMESTAMP] = _check_times(ratings[TIMESTAMP], place)
-    return _drop_repeats(pd.DataFrame(checked, copy=False), source)
+        checked[RATING] = _check_rating(ratings[RATING], scale, place)
+    if TIMESTAMP in ratings:
+        checked[TIMESTAMP] = _check_times(ratings[TIMESTAMP], place)
+    made = pd.DataFrame(checked, copy=False)
+    made = _drop_repeats(made, source) if TIMESTAMP in ratings else made
+    if scale != (0, np.inf):
+        made.attrs[SCALE] = tuple(map(float, scale))
+    return made
+
+
+def to_pandas(table: Any, kind: str) -> pd.DataFrame:
+    """Make a pandas frame of any table that narwhals knows, or of a sparse matrix of ratings."""
+    if isinstance(table, pd.DataFrame):
+        return table
+    is_sparse = type(table).__module__.startswith("scipy.sparse") and table.ndim == 2
+    if is_sparse and kind == "ratings":
+        return _from_matrix(table)
+    import narwhals
+
+    try:
+        known = narwhals.from_native(table)
+        eager = known.collect() if isinstance(known, narwhals.LazyFrame) else known
+        return eager.to_pandas()
+    except TypeError as error:
+        found = type(table).__name__
+        matrix = " or a sparse matrix" * (kind == "ratings")
+        message = f"{kind} must be a data frame{matrix}, not {found}; see load_{kind}"
+        raise TypeError(message) from error
+
+
+def _from_matrix(matrix: Any) -> pd.DataFrame:
+    """List the entries of a matrix of users by items, but zeros, in a random order: it has none."""
+    entries = matrix.tocoo()
+    entries.sum_duplicates()
+    order = np.random.default_rng(0).permutation(np.flatnonzero(entries.data))
+    users, items = entries.coords
+    frame = pd.DataFrame({USER: users[order], ITEM: items[order]})
+    tell(f"a matrix of {len(order):,} entries has no times: they are taken in a random order")
+    values = entries.data[order]
+    return frame if (values == 1).all() else frame.assign(**{RATING: values})
+
+
+def tell_no_times(source: str, further: Sequence[object]) -> None:
+    """Say that the order of the rows is taken for that of the events."""
+    names = ", ".join(map(shown, further[:10])) + ", ..." * (len(further) > 10)
+    how = "timestamp_col= (--timestamp-col)" if source != FRAME else f"renaming it to '{TIMESTAMP}'"
+    hint = f"; if one of {names} is the time, name it by {how}" if further else ""
+    tell(f"{source} has no column of times: rows are taken to be in order, oldest first{hint}")
 
 
 def _columns(frame: pd.DataFrame, found: Mapping[str, int]) -> pd.DataFrame:
@@ -176,18 +281,37 @@ def _check_ids(ids: pd.Series, place: _Place) -> pd.Series:
         unsigned = ids.dtype != np.int64 and ids.max() > _INT64_MAX
         return ids.astype("uint64" if unsigned else "int64")
     if pd.api.types.is_float_dtype(ids.dtype):
-        values = ids.to_numpy(dtype="float64")
-        bad = ~((np.floor(values) == values) & (np.abs(values) < 2.0**63))
+        values, bits = ids.to_numpy(dtype="float64"), _bits(ids.dtype)
+        bad = ~((np.floor(values) == values) & (np.abs(values) < 2.0**bits))
         if bad.any():
-            shown = values[bad][0]
-            raise place.error(bad, f"{ids.name} {shown} is not a whole number; {_ID_KINDS}")
+            raise _not_whole(ids, bad, bits, place)
         return ids.astype("int64")
     if ids.dtype != object and not pd.api.types.is_string_dtype(ids.dtype):
         raise DataError(f"{place.source}: {ids.name} holds {ids.dtype} values; {_ID_KINDS}")
     blank = ids.str.strip() == ""
     if blank.any():
         raise place.error(blank, f"{ids.name} is blank; every row needs one")
-    return ids.astype("str")
+    return _as_text(ids, place)
+
+
+def _bits(dtype: Any) -> int:
+    """Return up to which power of 2 a kind of floats holds every whole number."""
+    return int(np.finfo(getattr(dtype, "numpy_dtype", dtype)).nmant) + 1
+
+
+def _not_whole(ids: pd.Series, bad: npt.NDArray[np.bool_], bits: int, place: _Place) -> DataError:
+    problem = f"{ids.name} {ids[bad].iloc[0]!s:.60} is not a whole number"
+    return place.error(bad, f"{problem} below 2**{bits}, up to which floats are exact; {_ID_KINDS}")
+
+
+def _as_text(values: pd.Series, place: _Place) -> pd.Series:
+    """Make a column of texts; half of a surrogate pair, which is no text, is an error."""
+    try:
+        return values.astype("str")
+    except UnicodeEncodeError as error:
+        bad = np.array([bool(re.search("[\ud800-\udfff]", str(value))) for value in values])
+        problem = f"{values.name} {shown(values[bad].iloc[0])} holds half of a surrogate pair"
+        raise place.error(bad, f"{problem}, which is no text") from error
 
 
 def _unbox_ids(ids: pd.Series, place: _Place) -> pd.Series:
@@ -198,18 +322,32 @@ def _unbox_ids(ids: pd.Series, place: _Place) -> pd.Series:
         if low >= -_INT64_MAX - 1 and high <= _INT64_MAX:
             return ids.astype("int64")
         return ids.astype("uint64" if low >= 0 and high <= _UINT64_MAX else "str")
-    if kind in ("floating", "mixed-integer-float"):
-        return ids.astype("float64")
     if kind == "string":
-        return ids.astype("str")
+        return _as_text(ids, place)
     is_text = np.array([isinstance(value, str) for value in ids])
-    is_number = np.array([isinstance(v, numbers.Real) and not isinstance(v, bool) for v in ids])
+    is_number = np.array([isinstance(v, _NUMBERS) and not isinstance(v, bool) for v in ids])
+    if is_number.all():
+        whole = pd.Series([_whole(value) for value in ids], dtype=object, name=ids.name)
+        if whole.isna().any():
+            raise _not_whole(ids, whole.isna().to_numpy(), 53, place)
+        return _unbox_ids(whole, place)
     other = ~(is_text | is_number)
     if other.any():
         value = ids[other].iloc[0]
-        kind = f"{value!r:.60} is a {type(value).__name__}"
+        kind = f"{escape(repr(value)[:60])} is a {type(value).__name__}"
         raise place.error(other, f"{ids.name} {kind}; {_ID_KINDS}")
     raise _mixed_ids(ids, is_number, is_text, place)
+
+
+def _whole(value: Any) -> int | None:
+    """Return a number as a whole one; None if it is not, or a float that has lost digits."""
+    try:
+        whole = int(value)
+    except (OverflowError, ValueError):  # infinity, and Decimal's kinds of nan
+        return None
+    bits = _bits(value.dtype) if isinstance(value, np.floating) else 53
+    lossy = isinstance(value, (float, np.floating)) and abs(value) >= 2**bits
+    return None if lossy or whole != value else whole
 
 
 def _mixed_ids(
@@ -218,13 +356,13 @@ def _mixed_ids(
     number, text = int(is_number.argmax()), int(is_text.argmax())
     return DataError(
         f"{place.source}: {ids.name} mixes numbers ({ids.iloc[number]!s:.60} in "
-        f"{place.at([number])}) and text ({_shown(ids.iloc[text])} in {place.at([text])}); make "
+        f"{place.at([number])}) and text ({shown(ids.iloc[text])} in {place.at([text])}); make "
         "them one kind, or read both id columns of a file as text with text_ids=True (--text-ids)"
     )
 
 
 def ids_from_text(
-    ids: pd.Series, *, source: str = "the frame", line_of: LineOf | None = None
+    ids: pd.Series, *, source: str = FRAME, line_of: LineOf | None = None
 ) -> pd.Series:
     """Turn ids read from a text file into int64 or uint64 if all are whole numbers, as `1.0` is.
 
@@ -240,8 +378,8 @@ def ids_from_text(
         raise _mixed_ids(ids, is_number, ~is_number, place)
     fraction = plain.str.fullmatch(r".*\.0*[1-9][0-9]*").to_numpy(dtype=bool)
     if fraction.any():
-        shown = plain[fraction].iloc[0][:60]
-        raise place.error(fraction, f"{ids.name} {shown} is not a whole number; {_ID_KINDS}")
+        first = plain[fraction].iloc[0][:60]
+        raise place.error(fraction, f"{ids.name} {first} is not a whole number; {_ID_KINDS}")
     if plain.str.match(r"-?0[0-9]").any():
         return ids
     # A number too large for uint64 becomes nan, which makes the column one of floats.
@@ -253,59 +391,96 @@ def _check_rating(rating: pd.Series, scale: tuple[float, float], place: _Place) 
     parsed = rating
     if not pd.api.types.is_numeric_dtype(rating.dtype):
         parsed = pd.to_numeric(rating.astype(object), errors="coerce")
-    if pd.api.types.is_bool_dtype(parsed.dtype):
-        raise DataError(f"{place.source}: rating holds true and false; ratings are numbers")
+    if pd.api.types.is_bool_dtype(parsed.dtype) or pd.api.types.is_complex_dtype(parsed.dtype):
+        kind = "complex numbers" if parsed.dtype.kind == "c" else "true and false"
+        raise DataError(f"{place.source}: rating holds {kind}; ratings are plain numbers")
     with np.errstate(over="ignore"):
         values = parsed.to_numpy(dtype="float32", na_value=np.nan)
     low, high = scale
     if not (values.min() >= low and values.max() <= high and values.max() < np.inf):  # or is nan
         bad = ~((values >= low) & (values <= high) & (values < np.inf))
         wanted = "of 0 or more" if high == np.inf else f"from {low:g} to {high:g}"
-        raise place.error(bad, f"rating {_shown(rating[bad].iloc[0])} is not a number {wanted}")
+        if high == np.inf and -np.inf < values[bad][0] < 0:
+            ways = ("rating_scale= (--rating-scale)", f"attrs['{SCALE}'] of the frame")
+            wanted += f"; {ways[place.source == FRAME]} states a scale with negative ones"
+        raise place.error(bad, f"rating {shown(rating[bad].iloc[0])} is not a number {wanted}")
     return rating if rating.dtype == np.float32 else pd.Series(values)
 
 
 def _check_times(times: pd.Series, place: _Place) -> pd.Series:
     parsed = _parse_times(times, place)
     is_date = pd.api.types.is_datetime64_any_dtype(parsed.dtype)
+    values: npt.NDArray[Any]
     if is_date:
         values = parsed.to_numpy(dtype="M8[s]").view(np.int64)  # in UTC; a missing time is negative
     elif pd.api.types.is_integer_dtype(parsed.dtype) and not parsed.hasnans:
         values = parsed.to_numpy(dtype="int64")
     else:
         values = parsed.to_numpy(dtype="float64", na_value=np.nan)
-    if not (values.min() >= 1 and values.max() < _TIME_LIMITS[-1]):  # nan fails both
-        bad = ~((values >= 1) & (values < _TIME_LIMITS[-1]))
-        shown = _shown(times[bad].iloc[0])
-        hint = "if only the order is known, drop the time column and evaluate with --split last-out"
-        raise place.error(bad, f"timestamp {shown} is not a time after 1970; {hint}")
+    limit = _LATE if is_date else _TIME_LIMITS[-1]
+    if not (values.min() >= 1 and values.max() < limit):  # nan fails both
+        raise _no_time(times, ~((values >= 1) & (values < limit)), place)
     if times.dtype == _UTC_SECONDS:
         return times
     seconds = values if is_date else _to_seconds(values, place)
+    if not (seconds.min() >= 1 and seconds.max() < _LATE):
+        raise _no_time(times, ~((seconds >= 1) & (seconds < _LATE)), place)
     if seconds is values and parsed.dtype == np.int64:
         return parsed.astype(_UTC_SECONDS)  # pandas copies only if one of the two is changed
     return pd.Series(seconds.astype(np.int64), copy=False).astype(_UTC_SECONDS)
 
 
+def _no_time(times: pd.Series, bad: npt.NDArray[np.bool_], place: _Place) -> DataError:
+    first = times[bad].iloc[0]
+    hint = "if only the order is known, drop the time column and evaluate with --split last-out"
+    if isinstance(first, str) and re.search(r"\d.*[^\d.eE+ -]|\d[-. ]+\d+[-. ]", first):
+        hint = "write dates as in ISO 8601, 2024-01-31"
+    return place.error(
+        bad, f"timestamp {shown(first)} is not a time after 1970 and before 2200; {hint}"
+    )
+
+
 def _parse_times(times: pd.Series, place: _Place) -> pd.Series:
     """Turn text and Python objects into datetimes or numbers, missing where they are neither."""
     dtype = times.dtype
-    if pd.api.types.is_bool_dtype(dtype) or pd.api.types.is_timedelta64_dtype(dtype):
-        raise DataError(f"{place.source}: timestamp holds {dtype} values, which are not times")
+    if isinstance(dtype, pd.PeriodDtype):
+        return pd.Series(times.dt.to_timestamp())
     if pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_datetime64_any_dtype(dtype):
-        return times
-    boxed = times.astype(object)
+        parsed = times
+    else:
+        boxed = times.astype(object)
+        try:
+            parsed = _parse_objects(boxed, place)
+        except (TypeError, ValueError, OverflowError) as error:
+            kind = pd.api.types.infer_dtype(boxed)
+            raise DataError(f"{place.source}: timestamp holds {kind} values, not times") from error
+    kind = parsed.dtype.kind if dtype.kind != "m" else "m"
+    if kind in "bcm":
+        raise DataError(f"{place.source}: timestamp holds {dtype} values, which are not times")
+    return parsed
+
+
+def _parse_objects(boxed: pd.Series, place: _Place) -> pd.Series:
     if pd.api.types.infer_dtype(boxed) in ("datetime", "datetime64", "date"):
         return pd.to_datetime(boxed, utc=True, errors="coerce")
     as_numbers = pd.to_numeric(boxed, errors="coerce")
     if as_numbers.notna().any():
         return as_numbers
     parsed = pd.to_datetime(boxed, utc=True, format="ISO8601", errors="coerce")
-    logger.info("%s: timestamps read as ISO dates and times, in UTC unless they say", place.source)
+    if parsed.notna().all():
+        text = f"{place.source}: timestamps read as ISO dates and times, in UTC unless they say"
+        tell(text, warning=False)
     return parsed
 
 
 def _to_seconds(values: npt.NDArray[Any], place: _Place) -> npt.NDArray[Any]:
+    if form := written_dates(values):
+        seconds, name = form
+        if (bad := seconds == _NO_DATE).any():
+            problem = f"timestamp {values[bad][0]} is no date; the column looks like {name}"
+            raise place.error(bad, problem)
+        tell(f"{place.source}: all {len(values):,} timestamps are taken for {name}, in UTC")
+        return seconds
     low, high = np.searchsorted(_TIME_LIMITS, [values.min(), values.max()], side="right")
     if low != high:
         first, last = int(values.argmin()), int(values.argmax())
@@ -314,9 +489,67 @@ def _to_seconds(values: npt.NDArray[Any], place: _Place) -> npt.NDArray[Any]:
             f"{_TIME_UNITS[low]}, {values[last]} in {place.at([last])} in {_TIME_UNITS[high]}"
         )
     if low > 0:
-        logger.info("%s: timestamps converted from %s", place.source, _TIME_UNITS[low])
+        tell(f"{place.source}: timestamps converted from {_TIME_UNITS[low]}", warning=False)
         values = np.floor_divide(values, 1000**low)
+    early = values < _EARLY
+    if early.any():
+        where = f"{place.at([int(early.argmax())])}: {values[early][0]}"
+        tell(
+            f"{place.source}: {early.sum():,} of {len(early):,} timestamps, read as seconds after "
+            f"1970, lie before 1975, the first in {where}; are they times?"
+        )
     return values
+
+
+def written_dates(values: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], str] | None:
+    """Read numbers that are dates as people write or spreadsheets count them.
+
+    Returns seconds since 1970, int64 (n,), `_NO_DATE` where there is no such day, and the name of
+    the form; None if the numbers are of no such form.
+
+    Examples
+    --------
+    >>> [int(written_dates(np.array([n]))[0][0]) for n in (1970, 197001, 19700102, 25570.5)]
+    [0, 0, 86400, 129600]
+    """
+    low, high = values.min(), values.max()
+    for name, (first, last, zero) in _DAYS.items():
+        if first <= low and high < last + 1:
+            return np.floor((values + float(zero)) * 86_400).astype(np.int64), name
+    n_digits = len(str(int(low)))
+    unit = 10 ** (n_digits - 4)
+    if n_digits not in _DIGITS or not (1900 * unit <= low and high < 2101 * unit):
+        return None
+    whole = values.astype(np.int64)
+    seconds = _read_digits(whole // 1000 if n_digits == 17 else whole, min(n_digits, 14))
+    bad = (seconds == _NO_DATE) | (whole != values)
+    if n_digits == 10 and bad.any():  # seconds of 2030 to 2036 look alike
+        return None
+    name = f"{'years' if n_digits == 4 else 'dates'} ({_DIGITS[n_digits]})"
+    return np.where(bad, _NO_DATE, seconds), name
+
+
+def look_like_times(values: pd.Series) -> bool:
+    """Tell that no value of a column is small enough for a rating, or all are dates."""
+    if not pd.api.types.is_numeric_dtype(values.dtype):
+        return bool(values.str.match(ISO_DATE).all())
+    plain = values.to_numpy("float64")
+    return bool(plain.min() >= 10**8 or (plain.min() >= 1 and written_dates(plain)))
+
+
+def _read_digits(whole: npt.NDArray[np.int64], n_digits: int) -> npt.NDArray[np.int64]:
+    rest, parts = whole * 10 ** (14 - n_digits), []
+    for _ in range(5):
+        rest, part = np.divmod(rest, 100)
+        parts.append(part)
+    second, minute, hour, day, month = parts
+    month, day = (month + (n_digits < 6), day + (n_digits < 8))
+    of_month = ((rest - 1970) * 12 + month - 1).astype("M8[M]")
+    date = of_month.astype("M8[D]") + (day - 1)
+    good = (month >= 1) & (month <= 12) & (day >= 1) & (date.astype("M8[M]") == of_month)
+    good &= (hour < 24) & (minute < 60) & (second < 61)
+    seconds = date.astype(np.int64) * 86_400 + hour * 3600 + minute * 60 + second
+    return np.where(good, seconds, _NO_DATE)
 
 
 def _drop_repeats(ratings: pd.DataFrame, source: str) -> pd.DataFrame:
@@ -336,7 +569,9 @@ def _drop_repeats(ratings: pd.DataFrame, source: str) -> pd.DataFrame:
     repeats[alike] = ratings.iloc[alike].duplicated()
     if not repeats.any():
         return ratings
-    logger.info("%s: %s exact duplicate rows dropped", source, f"{repeats.sum():,}")
+    tell(
+        f"{source}: {repeats.sum():,} of {len(ratings):,} rows dropped, exact duplicates of others"
+    )
     return ratings[~repeats].reset_index(drop=True)
 
 
@@ -361,27 +596,28 @@ def _codes(column: pd.Series) -> npt.NDArray[Any]:
     return np.abs(codes).view(np.uint32) if column.name == RATING else codes  # makes 0 of -0
 
 
-def rename_item_columns(frame: pd.DataFrame, *, source: str = "the frame") -> pd.DataFrame:
+def rename_item_columns(
+    frame: pd.DataFrame, named: Mapping[str, str | None] | None = None, *, source: str = FRAME
+) -> pd.DataFrame:
     """Name the columns of an items table, unchecked; of two with one name, the first is kept."""
-    found = find_columns(frame, dict.fromkeys((ITEM, TITLE, GENRES, YEAR)), source)
+    wanted = dict.fromkeys((ITEM, TITLE, GENRES, YEAR)) | dict(named or {})
+    found = find_columns(frame, wanted, source)
     for place, name in enumerate(map(str, frame)):
         if name in found and found[name] != place:
-            logger.warning("%s: of the columns named %s, the first is used", source, _shown(name))
+            tell(f"{source}: of the columns named {shown(name)}, the first is used")
         elif place not in found.values() and name.strip():
             found[name] = place
     return _columns(frame, found)
 
 
-def check_items(
-    frame: pd.DataFrame, *, source: str = "the frame", line_of: LineOf | None = None
-) -> pd.DataFrame:
+def check_items(frame: Any, *, source: str = FRAME, line_of: LineOf | None = None) -> pd.DataFrame:
     """Check a table of items and bring it into the one form that is used after this.
 
     Parameters
     ----------
-    frame : pandas.DataFrame
-        Column `item_id` and perhaps `title`, `genres` (sequences of text, or text separated by
-        `|`) and `year`, or their other usual names, and any others. It is not modified.
+    frame : data frame, as for `check_ratings`
+        Column `item_id` and perhaps `title`, `genres` (lists or sets of text, or text separated
+        by `|`) and `year`, or their other usual names, and any others. It is not modified.
     source, line_of
         As in `check_ratings`.
 
@@ -391,55 +627,106 @@ def check_items(
         A new frame, rows in the same order and numbered from 0: `item_id` (as in
         `check_ratings`), `title` (text, empty where not known), `genres` (tuples of text),
         `year` (Int16, may be missing), and further columns as float64 if all known values are
-        numbers, tuples of text if all are sequences, or else text.
+        numbers that a float holds as written, tuples of text if some are lists, or else text.
 
     Raises
     ------
     DataError
-        If there is no `item_id`, there are no rows, an id is not valid, or an item is listed twice.
+        If there is no `item_id`, there are no rows, an id is not valid, an item is listed twice, or
+        a column holds values that are no text, numbers, times or lists.
     """
-    items = rename_item_columns(frame, source=source)
+    items = rename_item_columns(to_pandas(frame, "items"), source=source)
     if items.empty:
         raise DataError(f"no items in {source}")
     place = _Place(source, line_of)
     ids = _check_ids(items[ITEM], place)
     twice = ids.duplicated()
     if twice.any():
-        raise place.error(twice, f"item {_shown(ids[twice].iloc[0])} is listed twice")
+        raise place.error(twice, f"item {shown(ids[twice].iloc[0])} is listed twice")
     empty = pd.Series(pd.NA, index=items.index, dtype=object)
-    titles = items.get(TITLE, empty).astype(object)
-    years = pd.to_numeric(items.get(YEAR, empty).astype(object), errors="coerce").astype("float64")
+    years = pd.to_numeric(items.get(YEAR, empty).astype(object), errors="coerce")
+    if years.dtype.kind == "c":
+        raise DataError(f"{source}: {YEAR} holds complex numbers")
+    years = years.astype("float64")
+    genres = _tuples(items.get(GENRES, empty).astype(object), GENRES, place)
     further = items.drop(columns=[ITEM, TITLE, GENRES, YEAR], errors="ignore")
     known = {
         ITEM: ids,
-        TITLE: titles.where(titles.notna(), "").astype("str"),
-        GENRES: items.get(GENRES, empty).astype(object).map(_as_tuple),
+        TITLE: _texts(items.get(TITLE, empty).astype(object), TITLE, place),
+        GENRES: genres.map(lambda found: tuple(g for g in found if g.lower() not in _NO_GENRE)),
         YEAR: years.where(years.between(1, 9999)).floordiv(1).astype("Int16"),
     }
-    return pd.DataFrame(known | {name: _plain(further[name]) for name in further})
+    return pd.DataFrame(known | {name: _plain(further[name], str(name), place) for name in further})
 
 
-def _plain(values: pd.Series) -> pd.Series:
+def _plain(values: pd.Series, name: str, place: _Place) -> pd.Series:
     """Bring a column of any kind down to numbers, tuples of text, or text."""
-    if pd.api.types.is_numeric_dtype(values.dtype):  # truth values among them
+    is_number = pd.api.types.is_numeric_dtype(values.dtype)  # truth values among them
+    exact = not pd.api.types.is_integer_dtype(values.dtype) or values.between(-(2**53), 2**53).all()
+    if is_number and exact and values.dtype.kind != "c":
         return values.astype("float64")
-    known = values.astype(object).where(values.notna() & (values.astype("str") != ""))
-    if known.notna().any():
-        if known.dropna().map(lambda value: isinstance(value, (tuple, list, np.ndarray))).all():
-            lists = known.where(known.notna(), "")
-            return lists.map(lambda entries: tuple(map(str, entries)))
-        numbers = pd.to_numeric(known, errors="coerce")
-        if numbers.notna().sum() == known.notna().sum():
-            return numbers.astype("float64")
-    return known.where(known.notna(), "").astype("str")
+    boxed = values.astype(object)
+    if boxed.map(lambda value: isinstance(value, _SEVERAL)).any():
+        return _tuples(boxed, name, place)
+    texts = _texts(boxed, name, place)
+    known = texts[texts != ""]
+    if known.empty:
+        return texts
+    if pd.api.types.infer_dtype(boxed) == "boolean":
+        return boxed.astype("float64")
+    # As text stay 007, codes of more digits than a float holds, and whatever else would change.
+    is_long = known.str.fullmatch(r"\s*-?[0-9]{16,}\s*")
+    if known.str.fullmatch(_WRITTEN_NUMBER).all() and not is_long.any():
+        found = pd.to_numeric(texts, errors="coerce").astype("float64")
+        if found.abs().max() < np.inf:
+            return found
+    return texts
 
 
-def _as_tuple(genres: object) -> tuple[str, ...]:
-    if isinstance(genres, str):
-        genres = genres.split("|")
-    if not isinstance(genres, (Sequence, np.ndarray)):
-        return ()
-    return tuple(genre for genre in map(str, genres) if genre.strip().lower() not in _NO_GENRE)
+def _texts(boxed: pd.Series, name: str, place: _Place) -> pd.Series:
+    """Make texts of values of plain kinds, empty where they are missing."""
+    missing = boxed.isna()
+    strange = ~missing & ~boxed.map(lambda value: isinstance(value, _PLAIN)).astype(bool)
+    if strange.any():
+        raise _strange(boxed, strange, name, place)
+    return _as_text(boxed.where(~missing, "").rename(name), place)
+
+
+def _tuples(boxed: pd.Series, name: str, place: _Place) -> pd.Series:
+    """Make tuples of texts, the same in every process, of whatever may hold several."""
+    found = boxed.map(_entries)
+    strange = found.isna()
+    if strange.any():
+        raise _strange(boxed, strange, name, place)
+    return found
+
+
+def _strange(boxed: pd.Series, strange: pd.Series, name: str, place: _Place) -> DataError:
+    value = boxed[strange].iloc[0]
+    problem = f"{shown(name)} holds {escape(repr(value)[:60])}, a {type(value).__name__}"
+    return place.error(strange, f"{problem}; make it text, numbers or lists of text, or drop it")
+
+
+def _entries(value: object) -> tuple[str, ...] | None:
+    """Return the texts of a value that may hold several; None where a kind is not known."""
+    parts: list[Any]
+    value = value.tolist() if isinstance(value, np.ndarray) else value  # one value if of no shape
+    if isinstance(value, str):
+        parts = value.split("|")
+    elif isinstance(value, (set, frozenset)):  # whose order is another in every process
+        parts = sorted(value, key=str)
+    else:
+        parts = [*value] if isinstance(value, _SEVERAL) else [value]
+    kept = [part for part in parts if not _is_missing(part)]
+    if not all(isinstance(part, (str, numbers.Real)) for part in kept):
+        return None
+    whole = [int(p) if isinstance(p, float) and p.is_integer() else p for p in kept]
+    return tuple(text for text in map(str, whole) if text.strip())
+
+
+def _is_missing(value: object) -> bool:
+    no_number = isinstance(value, numbers.Real) and math.isnan(value)
+    return no_number or value is None or value is pd.NA or value is pd.NaT
 
 
 def split_title(titles: pd.Series) -> tuple[pd.Series, pd.Series]:

@@ -97,7 +97,7 @@ def split_by_time(ratings: pd.DataFrame, *, validation_fraction: float = 0.2) ->
     Parameters
     ----------
     ratings : DataFrame
-        A checked frame with a `timestamp` column.
+        A checked frame with a `timestamp` column, or one of another library than pandas.
     validation_fraction : float in (0, 1)
         About this share of the ratings is validation; all ratings of the cutoff's second are.
 
@@ -119,8 +119,9 @@ def split_by_time(ratings: pd.DataFrame, *, validation_fraction: float = 0.2) ->
     """
     import pandas as pd
 
-    from recsys.data.frames import TIMESTAMP
+    from recsys.data.frames import TIMESTAMP, check_ratings
 
+    ratings = ratings if isinstance(ratings, pd.DataFrame) else check_ratings(ratings)
     times = seconds_of(ratings) if TIMESTAMP in ratings else None
     second = cutoff_of(times, validation_fraction)
     late = np.asarray(times) >= second

@@ -12,7 +12,7 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import IO
 
@@ -23,10 +23,11 @@ import pyarrow.compute as pa_compute
 import pyarrow.csv as pa_csv
 
 from recsys.data.files import File
-from recsys.data.frames import ITEM, RATING, TIMESTAMP, USER
-from recsys.errors import DataError
+from recsys.data.frames import ISO_DATE, ITEM, RATING, TIMESTAMP, USER, tell
+from recsys.errors import DataError, escape
 
 _DELIMITERS = ("\t", "::", ";", "|", ",")
+_BARE = ("\t", "|")  # files with these are often written without quoting
 _PART = "\x1f"  # stands in for `::`, since pyarrow wants one character
 _BLOCK = 2**18  # bytes read at a time; no line may be longer
 _MAX_BYTES = 2**28  # of a file that is read as a whole, unpacked
@@ -58,8 +59,12 @@ def sniff(file: File) -> Layout:
     quoted = delimiter != "::" and not file.name.endswith(".inter")
     names = [re.sub(_TYPED, r"\1", name) for name in _split(header, delimiter)]
     filled = [name for name in names if name.strip()]
-    if len(filled) > 1 and all(re.fullmatch(_NUMBER, name) for name in filled):
-        usual = [USER, ITEM, RATING, TIMESTAMP][: len(filled)]
+    if (
+        len(filled) > 1
+        and all(re.fullmatch(_NUMBER, name) for name in filled[:2])
+        and all(re.fullmatch(f"{_NUMBER}|{ISO_DATE}.*", name) for name in filled)
+    ):
+        usual = [USER, ITEM, RATING, TIMESTAMP][: len(names)]
         return Layout(delimiter, quoted, usual + [""] * (len(names) - len(usual)), n_skip=0)
     if not rows:
         raise DataError(f"no ratings in {file}")
@@ -92,11 +97,24 @@ def _not_utf8(file: File, line: int) -> DataError:
 
 def read_columns(
     file: File, layout: Layout, kinds: Mapping[int, pa.DataType]
-) -> dict[int, pd.Series]:
+) -> tuple[Layout, dict[int, pd.Series]]:
     """Read columns by position: as these kinds of numbers if all values are such, else as text.
 
-    Raises `DataError` if a row has too many or too few fields, or is not UTF-8.
+    Returns the layout too: where tabs or bars part the fields and a quote does not enclose one, as
+    in 5", all quotes are characters. Raises `DataError` if a row has too many or too few fields, or
+    is not UTF-8.
     """
+    try:
+        return layout, _read_columns(file, layout, kinds)
+    except _OddQuoteError:
+        tell(f"{file}: a quote does not enclose a field, so all quotes are read as characters")
+        layout = replace(layout, quoted=False)
+        return layout, _read_columns(file, layout, kinds)
+
+
+def _read_columns(
+    file: File, layout: Layout, kinds: Mapping[int, pa.DataType]
+) -> dict[int, pd.Series]:
     text = pa.string()
     now = {str(position): kind for position, kind in kinds.items()}
     numbers = {name: np.empty(0, now[name].to_pandas_dtype()) for name in now if now[name] != text}
@@ -126,6 +144,10 @@ def read_columns(
             whole = pa.chunked_array(texts.pop(name)).to_pandas()
             columns[int(name)] = pd.Series(whole, dtype="str")
     return columns
+
+
+class _OddQuoteError(Exception):
+    """A quote does not enclose a field, in a file that is not parted by commas."""
 
 
 def _tables(file: File, layout: Layout, kinds: Mapping[str, pa.DataType]) -> Iterator[pa.Table]:
@@ -193,31 +215,42 @@ def _is_plain(rows: bytes, delimiter: str) -> bool:
 
 def _blocks(stream: IO[bytes], file: File, layout: Layout) -> Iterator[bytes]:
     """Cut a stream into blocks of whole rows, up to 3 * _BLOCK bytes each."""
-    rest = b""
+    rest, n_lines = b"", layout.n_skip
     while data := stream.read(2 * _BLOCK):
         block = rest + data
         end = _end_of_rows(block, layout)
         rows, rest = block[:end], block[end:]
+        n_lines += rows.count(b"\n")
         if rows and not rows.isspace():
             yield rows
         if len(rest) > _BLOCK:
+            if layout.quoted and layout.delimiter in _BARE and b'"' in rest:
+                raise _OddQuoteError
             problem = f"has a row longer than {_BLOCK:,} bytes; is a quote never closed?"
             raise DataError(f"{file} {problem}")
     if rest.strip():
+        if layout.quoted and b'"' in rest and _end_of_rows(rest + b"\n", layout) <= len(rest):
+            if layout.delimiter in _BARE:
+                raise _OddQuoteError
+            raise DataError(f"{file}, line {n_lines + 1}: a quote in this row is never closed")
         yield rest
 
 
 def _end_of_rows(block: bytes, layout: Layout) -> int:
     """Return where the last whole row ends: after a line end that is not inside quotes."""
-    end = block.rfind(b"\n") + 1
-    if not layout.quoted or block.count(b'"', 0, end) % 2 == 0:
+    end, bare = block.rfind(b"\n") + 1, layout.delimiter in _BARE
+    n_quotes = block.count(b'"', 0, end) if layout.quoted else 0
+    if n_quotes == 0 or (n_quotes % 2 == 0 and not bare):
         return end
     # A quote opens a field only at its start; elsewhere it is a character like any other.
-    before = re.escape(f"\n\r{layout.delimiter}").encode()
+    around = re.escape(f"\n\r{layout.delimiter}").encode()
+    closing = (b"", b"\n", b"\r", layout.delimiter.encode())
     end = outside = 0
-    for field in re.finditer(rb'(?:\A|(?<=[%b]))"(?:[^"]|"")*("|\Z)' % before, block):
+    for field in re.finditer(rb'(?:\A|(?<=[%b]))"(?:[^"]|"")*("|\Z)' % around, block):
         end = block.rfind(b"\n", outside, field.start()) + 1 or end
         outside = field.end()
+        if bare and field[1] and block[outside : outside + 1] not in closing:
+            raise _OddQuoteError
     return block.rfind(b"\n", outside) + 1 or end
 
 
@@ -229,7 +262,7 @@ def _bad_row(error: Exception, file: File, layout: Layout, n_before: int) -> Dat
         return DataError(f"{file}, line {line}: {row[3]} fields where there should be {row[2]}")
     if row and "UTF8" in str(error):
         return _not_utf8(file, line)
-    reason = " ".join(str(error).split())
+    reason = escape(" ".join(str(error).split()))
     return DataError(f"{file} cannot be split into rows; is a quote never closed? ({reason})")
 
 
@@ -280,10 +313,14 @@ def read_rows(
             raise _not_utf8(file, data.count(b"\n", 0, error.start) + 1) from error
         text = data.decode("latin-1")
     sign = delimiter or _delimiter(text.partition("\n")[0])
-    if file.name.endswith(".csv") and sign != "::":
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=sign)
+    try:  # the old layouts, and RecBole's, know no quotes
+        if delimiter or sign == "::" or file.name.endswith(".item") or '"' not in text:
+            raise csv.Error
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=sign, strict=True)
         numbered = [(reader.line_num, row) for row in reader if row]
-    else:
+    except csv.Error:
+        if sign == "," and '"' in text and not delimiter:
+            raise
         written = enumerate(text.split("\n"), 1)
         numbered = [(n, line.rstrip("\r").split(sign)) for n, line in written if line.strip()]
     if not numbered:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recsys.data.columns import TextColumn, find, find_all, take, to_column
+from recsys.data.columns import TextColumn, find, find_all, several_ids, take, to_column
 from recsys.data.events import Events
 from recsys.data.sequences import Sequences
 from recsys.errors import DataWarning, UnknownItemError, UnknownUserError
@@ -325,7 +325,7 @@ class Tables:
 
     def known_rows(self, item_ids: Iterable[Any]) -> Rows:
         """Return the same, and warn of ids that have none."""
-        ids = item_ids if isinstance(item_ids, np.ndarray) else list(item_ids)
+        ids = several_ids(item_ids)
         rows = self.item_rows(ids)
         if len(rows) < len(ids):
             unknown = (one for one in islice(ids, NAMED) if find(self.item_ids, one) is None)

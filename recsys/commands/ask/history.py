@@ -9,6 +9,7 @@ import numpy as np
 
 from recsys.commands import common
 from recsys.data.columns import find, take
+from recsys.errors import escape
 
 if TYPE_CHECKING:
     from recsys.model.tables import Tables
@@ -36,11 +37,7 @@ def run(args: argparse.Namespace) -> None:
         return
     print(f"user {user_id}: {n_events:,} events, the latest first")
     for row in rows:
-        print("  ".join(_printable(value) for value in row.values() if value is not None))
-
-
-def _printable(value: Any) -> str:
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
+        print("  ".join(escape(value) for value in row.values() if value is not None))
 
 
 def _history(tables: Tables, user_row: int, k: int) -> tuple[int, list[dict[str, Any]]]:
