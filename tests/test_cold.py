@@ -105,7 +105,6 @@ def test_the_regression_is_scikit_learns_weighted_one_but_for_a_hardly_penalised
 # ---- added items
 
 
-@pytest.mark.parametrize("scoring", ["input-output", "cosine"])
 def test_the_popularity_of_an_item_that_was_new_is_its_share_of_its_first_days():
     rows = [("a", 1, 0), ("b", 1, 1), ("a", 2, 20), ("b", 2, 21), ("c", 2, 40), ("c", 1, 22)]
     views = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"])
@@ -121,6 +120,7 @@ def test_the_popularity_of_an_item_that_was_new_is_its_share_of_its_first_days()
     assert np.isnan(early_popularity(untimed, ids, 5)).all()
 
 
+@pytest.mark.parametrize("scoring", ["input-output", "cosine"])
 def test_an_item_lands_in_the_cluster_that_its_metadata_are_of(scoring):
     model = Recommender(**TINY, scoring=scoring).fit(*grid(240, 400)).add_items(ONE_OF_EACH)
     assert cold_items(model) == [1000, 7000]
