@@ -108,11 +108,12 @@ def read(path: Path, format: str, kind: str) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("model", ["numbers", "texts"])
-@pytest.mark.parametrize("kind", ["input", "output", "users"])
+@pytest.mark.parametrize("kind", ["input", "output", "audience", "users"])
 @pytest.mark.parametrize("format", FILES)
 def test_each_format_gives_its_own_reader_the_very_vectors(format, kind, model, request, tmp_path):
     either = request.getfixturevalue(model)
-    by_default = format in ("npz", "sqlite") or (format == "parquet" and kind != "users")
+    parquet = format == "parquet" and kind in ("input", "output")
+    by_default = format in ("npz", "sqlite") or parquet
     export(either, tmp_path / "target", format=format, what=None if by_default else kind)
     frame = read(tmp_path / "target", format, kind)
     as_read = str if format == "word2vec" else lambda key: key
@@ -156,7 +157,7 @@ def check_look_up(look_up: LookUp, model: Recommender) -> None:
     for user in warm(model):
         np.testing.assert_array_equal(look_up.user_vector(user), model.user_vector(user))
     for item in model.items:  # numpy's integers too
-        for space in ("input", "output"):
+        for space in ("input", "output", "audience"):
             expected = model.item_vector(item, space)
             np.testing.assert_array_equal(look_up.item_vector(item, space=space), expected)
     look_up.item_vector(model.items[0])[:] += 1  # the caller's own
@@ -269,7 +270,9 @@ def test_redis_replaces_an_earlier_export_or_leaves_it(numbers, texts, client):
     for model in (numbers, texts):
         done = export(model, client.url, format="redis")
         assert (done["n_items"], done["n_users"]) == (len(model.items), len(warm(model)))
-        expected = {f"{prefix}:{i}" for i in model.items for prefix in ("i2vEmb", "i2vOut")}
+        expected = {
+            f"{prefix}:{i}" for i in model.items for prefix in ("i2vEmb", "i2vOut", "i2vAud")
+        }
         expected |= {f"uEmb:{user}" for user in warm(model)}
         assert {key.decode() for key in client.scan_iter()} == expected | {"theirs", "recsys:about"}
         raw = np.frombuffer(client.get(f"i2vOut:{model.items[0]}"), dtype="<f4")
@@ -386,7 +389,13 @@ def test_combinations_that_make_no_sense_are_refused(numbers, lonely, tmp_path):
         (numbers, path, "word2vec", "input,users", "one kind of vectors"),
         (numbers, path, "projector", ["input", "output"], "one kind of vectors"),
         (numbers, path, "parquet", "input,users", "one table"),
-        (numbers, path, "npz", "items", "must be some of input, output, users, got ['items']"),
+        (
+            numbers,
+            path,
+            "npz",
+            "items",
+            "must be some of input, output, audience, users, got ['items']",
+        ),
         (numbers, path, "npz", [], "what must be some of"),
         (numbers, path, "gexf", None, "format must be one of word2vec"),
         (numbers, path, "redis", None, "redis takes redis://host:port/database"),
@@ -397,7 +406,7 @@ def test_combinations_that_make_no_sense_are_refused(numbers, lonely, tmp_path):
             export(model, target, format=format, what=what)
         assert message in str(caught.value)
     assert list(tmp_path.iterdir()) == []
-    assert export(without, path, format="sqlite")["what"] == ["input", "users"]
+    assert export(without, path, format="sqlite")["what"] == ["input", "audience", "users"]
 
 
 def test_the_command_says_what_it_has_done_and_who_is_left_out(saved, numbers, tmp_path, capsys):
@@ -405,7 +414,7 @@ def test_the_command_says_what_it_has_done_and_who_is_left_out(saved, numbers, t
     words = ["export", str(target), "--format", "sqlite", "--model", str(saved)]
     done = subprocess.run([sys.executable, "-m", "recsys", *words], capture_output=True, text=True)
     said = f"vectors of {n_items:,} items and {n_users:,} users, 16 numbers each"
-    assert done.stdout == f"{target}: sqlite, input, output, users {said}\n"
+    assert done.stdout == f"{target}: sqlite, input, output, audience, users {said}\n"
     assert done.stderr == "1 users have no vector and are left out\n"
     assert main([*words, "--json", "--what", "users"]) == 0
     assert json.loads(capsys.readouterr().out) == {

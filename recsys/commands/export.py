@@ -5,10 +5,10 @@ npz         numpy arrays by name, no pickle
 parquet     one table, a list of float32 a row
 projector   a folder of vectors.tsv and metadata.tsv for https://projector.tensorflow.org
 sqlite      look-up tables in a file, which `recsys.LookUp` reads
-redis       keys i2vEmb:<id>, i2vOut:<id>, uEmb:<id>, which `recsys.LookUp` reads
+redis       keys i2vEmb:<id>, i2vOut:<id>, i2vAud:<id>, uEmb:<id>, which `recsys.LookUp` reads
 
-Items have `input` and `output` vectors, users one vector each (`users`). Layouts and how to use
-them: recsys/export/README.md.
+Items have `input`, `output` and `audience` vectors, users one vector each (`users`). Layouts and
+how to use them: recsys/export/README.md.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "redis a URL such as redis://localhost:6379/0")  # fmt: skip
     parser.add_argument("--format", choices=FORMATS, required=True, help="see above")
     parser.add_argument("--what", metavar="KINDS",
-                        help="input, output, users, or several with commas between (default: input "
-                        "for word2vec and projector; input,output for parquet; all for npz, sqlite "
-                        "and redis)")  # fmt: skip
+                        help="input, output, audience, users, or several with commas between "
+                        "(default: input for word2vec, audience for projector; input,output for "
+                        "parquet; all for npz, sqlite and redis)")  # fmt: skip
     common.add_model_folder(parser)
 
 

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from recsys.recommender import Recommender
 
 logger = logging.getLogger(__name__)
-KINDS = ("input", "output", "users")
+KINDS = ("input", "output", "audience", "users")
 FORMATS = ("word2vec", "npz", "parquet", "projector", "sqlite", "redis")
 # Other formats get all kinds by default.
-DEFAULTS = {"word2vec": ["input"], "projector": ["input"], "parquet": ["input", "output"]}
+DEFAULTS = {"word2vec": ["input"], "projector": ["audience"], "parquet": ["input", "output"]}
 # What an earlier export starts with; of SQLite the application id that `lookup` writes.
 BEGINNINGS = {
     "word2vec": rb"\d+ \d+\t\n",  # a tab, which readers ignore and other writers do not put there
@@ -59,9 +59,10 @@ def export(
     target : str or path
         A file; for "projector" a folder; for "redis" redis://host:port/database or unix://path.
     format : {"word2vec", "npz", "parquet", "projector", "sqlite", "redis"}
-    what : "input", "output", "users", or several as a list or with commas, optional
-        "word2vec" and "projector" take one (default "input"), "parquet" "users" or the others
-        (default), the rest take any (default all that the model has).
+    what : "input", "output", "audience", "users", or several, with commas or as a list, optional
+        "word2vec" takes one (default "input"), and so does "projector" (default "audience"),
+        "parquet" "users" or some of the others (default "input" and "output"), the rest take any
+        (default all that the model has).
 
     Returns
     -------
@@ -114,7 +115,7 @@ def _kinds(format: str, what: str | Iterable[str] | None) -> list[str]:
     if len(wanted) > 1 and len(DEFAULTS.get(format, KINDS)) == 1:
         raise ValueError(f"{format} holds one kind of vectors: choose one of {sorted(wanted)}")
     if wanted > {"users"} and format == "parquet":
-        raise ValueError("a parquet file is one table: users, or items (input and output)")
+        raise ValueError("a parquet file is one table: users, or items (the other kinds)")
     return [kind for kind in KINDS if kind in wanted]
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 # At byte 68 of an SQLite file: tells an earlier export from anybody else's database.
 APPLICATION_ID = int.from_bytes(b"i2vE", "big")
-PREFIXES = {"input": "i2vEmb:", "output": "i2vOut:", "vector": "uEmb:"}
+PREFIXES = {"input": "i2vEmb:", "output": "i2vOut:", "audience": "i2vAud:", "vector": "uEmb:"}
 ABOUT_KEY = "recsys:about"
 AGAIN = "export again with `recsys export`"
 
@@ -40,7 +40,7 @@ class Table:
     ids: Ids  # integers, or str as objects, shape (n,)
     titles: Ids | None  # str as objects, shape (n,)
     events: npt.NDArray[np.int64]  # views of an item; items with a vector that a user has viewed
-    vectors: dict[str, Vector]  # "input" and "output", or "vector": float32, shape (n, d)
+    vectors: dict[str, Vector]  # by kind, or "vector": float32, shape (n, d)
     cold_ids: Ids  # those without a vector
 
     @property
@@ -219,7 +219,7 @@ class LookUp:
         return vector
 
     def item_vector(self, item_id: Any, space: str = "input") -> Vector:
-        """Return an item's "input" or "output" vector, float32 (d,).
+        """Return an item's "input", "output" or "audience" vector, float32 (d,).
 
         Raises
         ------
