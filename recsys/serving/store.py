@@ -1,0 +1,235 @@
+"""Keep events and logged lists in SQLite or PostgreSQL, by one code."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from recsys.errors import DataError
+
+DAY = 86_400
+TIMEOUT = 5  # seconds that a statement waits for another writer
+MOST = 10_000  # newest events of a user that are read
+
+METADATA = sa.MetaData()
+_KEY = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+# Ids are kept as text, as a model's own ids would print.
+EVENTS = sa.Table(
+    "events", METADATA,
+    sa.Column("id", _KEY, primary_key=True),
+    sa.Column("event_id", sa.Text, unique=True),
+    sa.Column("user_id", sa.Text, nullable=False),
+    sa.Column("item_id", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("rating", sa.Double),
+    sa.Column("time", sa.BigInteger, nullable=False),
+    sa.Column("received", sa.BigInteger, nullable=False),
+    sa.Index("events_by_user", "user_id", "time"),
+    sa.Index("events_by_age", "received"),
+)  # fmt: skip
+LISTS = sa.Table(
+    "lists", METADATA,
+    sa.Column("id", _KEY, primary_key=True),
+    sa.Column("time", sa.BigInteger, nullable=False),
+    sa.Column("experiment", sa.Text, nullable=False),
+    sa.Column("arm", sa.Text, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("user_id", sa.Text, nullable=False),
+    sa.Column("items", sa.Text, nullable=False),  # a JSON array of item ids as text, by rank
+    sa.Index("lists_by_user", "user_id"),
+    sa.Index("lists_by_age", "time"),
+)  # fmt: skip
+UPDATES = sa.Table(
+    "updates", METADATA,
+    sa.Column("id", _KEY, primary_key=True),
+    sa.Column("time", sa.BigInteger, nullable=False),
+    sa.Column("folder", sa.Text, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),  # taken, refused, failed, nothing new
+    sa.Column("detail", sa.Text, nullable=False),
+)  # fmt: skip
+VERSION = sa.Table("schema_version", sa.MetaData(), sa.Column("version", sa.Integer))
+# What brings a store from version i to i + 1: append, and never change what was released.
+MIGRATIONS: Sequence[Sequence[sa.Table]] = ((EVENTS,), (LISTS, UPDATES))
+
+Row = Mapping[str, Any]
+
+
+class Store:
+    """A database of events and lists; every process and thread may have its own or share one.
+
+    Parameters
+    ----------
+    url : str
+        `sqlite:///PATH` or `postgresql+psycopg://...`; tables are made where they are missing.
+
+    Raises
+    ------
+    DataError
+        The URL cannot be read, is of another kind, or the store was made by a newer version.
+    sqlalchemy.exc.OperationalError
+        The database cannot be reached.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            parsed = sa.make_url(url)
+        except sa.exc.ArgumentError:
+            raise DataError("a store is sqlite:///PATH or postgresql+psycopg://...") from None
+        self.is_sqlite = parsed.drivername in ("sqlite", "sqlite+pysqlite")
+        if not self.is_sqlite and parsed.drivername != "postgresql+psycopg":
+            raise DataError(
+                f"a store is sqlite:///PATH or postgresql+psycopg://..., not {parsed.drivername}"
+            )
+        self.engine = _sqlite(parsed) if self.is_sqlite else _postgresql(parsed)
+        self.reader = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._insert = sqlite.insert if self.is_sqlite else postgresql.insert
+        self._migrate()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    def ping(self) -> None:
+        """Raise an error of SQLAlchemy if the database cannot be asked."""
+        with self.reader.connect() as connection:
+            connection.execute(sa.select(1))
+
+    # ---- events
+
+    def add_events(self, events: Sequence[Row]) -> int:
+        """Store events durably and return how many were new by their `event_id`.
+
+        Parameters
+        ----------
+        events : sequence of mappings
+            `user_id`, `item_id`, `kind`, `rating`, `time` (seconds since 1970) and `event_id`, the
+            last None where there is none.
+        """
+        now = int(time.time())
+        rows = [{**event, "received": now} for event in events]
+        statement = self._insert(EVENTS).on_conflict_do_nothing(index_elements=["event_id"])
+        with self.engine.begin() as connection:
+            done = connection.execute(
+                statement, rows, execution_options={"preserve_rowcount": True}
+            )
+        return done.rowcount
+
+    def events_of(self, user_id: str) -> Sequence[Any]:
+        """Return item_id, time, rating and kind of a user's newest events, oldest first."""
+        with self.reader.connect() as connection:
+            found = connection.execute(_EVENTS_OF, {"user": user_id}).all()
+        return found[::-1] if len(found) > 1 else found
+
+    def all_events(self) -> dict[str, list[Any]]:
+        """Return the columns user_id, item_id, rating, kind and time of all events, by time."""
+        columns = [EVENTS.c[name] for name in ("user_id", "item_id", "rating", "kind", "time")]
+        with self.reader.connect() as connection:
+            rows = connection.execute(sa.select(*columns).order_by(EVENTS.c.time, EVENTS.c.id))
+            return {
+                column.name: list(values)
+                for column, values in zip(
+                    columns, zip(*rows, strict=True) or [()] * 5, strict=False
+                )
+            }
+
+    def forget_user(self, user_id: str) -> dict[str, int]:
+        """Delete a user's events and lists, and return how many of each there were."""
+        return self._delete(EVENTS.c.user_id == user_id, LISTS.c.user_id == user_id)
+
+    def forget_older(self, days: float) -> dict[str, int]:
+        """Delete what was received or logged more than some days ago; return how many of each."""
+        oldest = int(time.time() - days * DAY)
+        return self._delete(EVENTS.c.received < oldest, LISTS.c.time < oldest)
+
+    def _delete(self, *which: sa.ColumnElement[bool]) -> dict[str, int]:
+        with self.engine.begin() as connection:
+            return {
+                table.name: connection.execute(sa.delete(table).where(some)).rowcount
+                for table, some in zip((EVENTS, LISTS), which, strict=True)
+            }
+
+    # ---- lists and updates
+
+    def add_lists(self, lists: Sequence[Row]) -> None:
+        """Store lists that were shown: time, experiment, arm, model, user_id, items (ids, text)."""
+        rows = [{**one, "items": json.dumps(one["items"])} for one in lists]
+        with self.engine.begin() as connection:
+            connection.execute(sa.insert(LISTS), rows)
+
+    def add_update(self, folder: str, outcome: str, detail: str) -> None:
+        """Note what became of an update."""
+        row = {"time": int(time.time()), "folder": folder, "outcome": outcome, "detail": detail}
+        with self.engine.begin() as connection:
+            connection.execute(sa.insert(UPDATES), row)
+
+    def count_updates(self) -> dict[str, int]:
+        """Return the number of updates by their outcome."""
+        counts = sa.select(UPDATES.c.outcome, sa.func.count().label("n")).group_by(
+            UPDATES.c.outcome
+        )
+        with self.reader.connect() as connection:
+            return {row.outcome: row.n for row in connection.execute(counts)}
+
+    # ---- the schema
+
+    def _migrate(self) -> None:
+        with self.engine.begin() as connection:
+            if self.is_sqlite:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(0x7265637379)))
+            VERSION.create(connection, checkfirst=True)
+            version = connection.execute(sa.select(VERSION.c.version)).scalar() or 0
+            if version > len(MIGRATIONS):
+                raise DataError(
+                    f"the store has schema version {version} and this recsys knows "
+                    f"{len(MIGRATIONS)}: use a newer recsys"
+                )
+            if version == len(MIGRATIONS):
+                return
+            for tables in MIGRATIONS[version:]:
+                for table in tables:
+                    table.create(connection)
+            connection.execute(sa.delete(VERSION))
+            connection.execute(sa.insert(VERSION), {"version": len(MIGRATIONS)})
+
+
+_EVENTS_OF = (
+    sa.select(EVENTS.c.item_id, EVENTS.c.time, EVENTS.c.rating, EVENTS.c.kind)
+    .where(EVENTS.c.user_id == sa.bindparam("user"))
+    .order_by(EVENTS.c.time.desc(), EVENTS.c.id.desc())
+    .limit(MOST)
+)
+
+
+def _sqlite(url: sa.URL) -> sa.Engine:
+    if url.database in (None, "", ":memory:"):
+        raise DataError("a SQLite store is a file: sqlite:///PATH")
+    engine = sa.create_engine(url, connect_args={"timeout": TIMEOUT}, pool_reset_on_return=None)
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _: Any) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")  # a commit is on the disk when it returns
+        connection.execute("PRAGMA secure_delete=ON")  # what is forgotten is overwritten
+
+    return engine
+
+
+def _postgresql(url: sa.URL) -> sa.Engine:
+    limits = f"-c statement_timeout={TIMEOUT}s -c lock_timeout={TIMEOUT}s"
+    given = {"connect_timeout": TIMEOUT, "options": limits}
+    return sa.create_engine(url, connect_args=given, pool_pre_ping=True)
+
+
+def is_full(error: BaseException) -> bool:
+    """Tell whether an error of SQLAlchemy says that the disk of the store is full."""
+    cause = getattr(error, "orig", None)
+    full = getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return full or getattr(cause, "sqlstate", None) == "53100"
