@@ -31,12 +31,13 @@ ITEM_COLUMNS = ("title", "genres", "year")
 UNKNOWN = (errors.UnknownUserError, errors.UnknownItemError, errors.ColdUserError)
 
 
-def add_data_arguments(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
-    """Add --data and the options that say how to read it."""
+def add_data_arguments(parser: argparse.ArgumentParser, *, required: bool = False) -> Any:
+    """Add --data and the options that say how to read it; return what takes its alternatives."""
     group = parser.add_argument_group("data")
+    source = group.add_mutually_exclusive_group(required=required)
     default = f" (default: {DEFAULT_DATA}, or the synthetic sample where that cannot be had)"
     about = "a data set's name, a folder, a zip, or a file" + ("" if required else default)
-    group.add_argument("--data", metavar="SOURCE", required=required, help=about)
+    source.add_argument("--data", metavar="SOURCE", help=about)
     for column in COLUMNS:
         group.add_argument(f"--{column}-col", metavar="NAME",
                            help=f"name of the {column} column in a file")  # fmt: skip
@@ -57,6 +58,7 @@ def add_data_arguments(parser: argparse.ArgumentParser, *, required: bool = Fals
                        help="read the file itself and keep no copy in the data folder")  # fmt: skip
     group.add_argument("--rating-scale", type=float, nargs=2, metavar=("LOW", "HIGH"),
                        help="refuse ratings outside (default: any number from 0 up)")  # fmt: skip
+    return source
 
 
 def _column_and_value(text: str) -> tuple[str, str]:
@@ -176,7 +178,20 @@ def add_model_folder(parser: argparse.ArgumentParser) -> None:
 
 def model_folder(args: argparse.Namespace) -> Path:
     """Return the folder that --model names, or the usual one."""
-    return args.model or data_folder() / "model"
+    return Path(args.model or data_folder() / "model")
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """Add --store."""
+    parser.add_argument("--store", metavar="URL",
+                        help="sqlite:///PATH or postgresql+psycopg://... (default: $RECSYS_STORE, "
+                        "else events.db in the data folder)")  # fmt: skip
+
+
+def store_url(args: argparse.Namespace) -> str:
+    """Return the store that --store names, or the usual one."""
+    usual = f"sqlite:///{data_folder().absolute()}/events.db"
+    return args.store or os.environ.get("RECSYS_STORE") or usual
 
 
 def convert_id(text: str, ids: Any) -> Any:

@@ -1,44 +1,173 @@
 """Serve a saved model over HTTP: lists that know the latest events, a page, an A/B test.
 
-Needs the extra "serve": pip install "recsys[serve]". Routes and safety: recsys/serving/README.md.
+Needs the extra "serve": pip install "recsys[serve]". Routes, events, comparing models and safety:
+recsys/serving/README.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import logging
+import os
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from recsys.data.datasets import data_folder
+from recsys.commands import common
+from recsys.errors import DataError, ModelError
+
+if TYPE_CHECKING:
+    from recsys.serving.live import Arm
 
 SUMMARY = "serve the saved model over HTTP"
+
+SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+IDLE, GRACE = 5, 10  # seconds: between requests of a connection, and to finish when stopped
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's options."""
-    parser.add_argument("--model", action="append", metavar="[NAME=]FOLDER",
-                        help="(default: data/model); several are compared")  # fmt: skip
-    parser.add_argument("--share", action="append", default=[], metavar="NAME=SHARE",
-                        help="share of the users of a model (default: equal shares)")  # fmt: skip
-    parser.add_argument("--experiment", default="ab", metavar="NAME",
-                        help="another name assigns users anew (default: ab)")  # fmt: skip
-    parser.add_argument("--store", metavar="URL",
-                        help="sqlite:///PATH or postgresql+psycopg://... (default: $RECSYS_STORE, "
-                        "else events.db in the data folder)")  # fmt: skip
+    parser.add_argument("--model", action="append", default=[], metavar="[NAME=]FOLDER",
+                        help="(default: data/model); several, by name, are compared")  # fmt: skip
+    common.add_store(parser)
     parser.add_argument("--host", default="127.0.0.1", help="(default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="(default: 8000)")
     parser.add_argument(
         "--workers", type=int, default=1, metavar="N", help="processes (default: 1)"
     )
+    parser.add_argument("--update-every", type=duration, metavar="TIME",
+                        help="learn stored events again and again, such as 1h")  # fmt: skip
+    parser.add_argument("--keep", type=duration, metavar="TIME",
+                        help="at each update, drop events and lists older than this, such as 400d; "
+                        "needs --update-every (default: keep all)")  # fmt: skip
+    group = parser.add_argument_group("comparing models")
+    group.add_argument("--share", action="append", default=[], metavar="NAME=SHARE",
+                       help="share of the users; models without one share the rest")  # fmt: skip
+    group.add_argument("--experiment", default="ab", metavar="NAME",
+                       help="another name assigns users anew (default: ab)")  # fmt: skip
+    group = parser.add_argument_group("safety")
+    group.add_argument("--token-file", type=Path, metavar="FILE",
+                       help="ask for what it holds as a bearer token")  # fmt: skip
+    group.add_argument("--public", action="store_true",
+                       help="listen on other addresses than loopback without a token")  # fmt: skip
+
+
+def duration(text: str) -> float:
+    """Return the seconds of a time such as 90s, 30m, 1h or 7d.
+
+    Examples
+    --------
+    >>> duration("1.5h")
+    5400.0
+    """
+    seconds = float(text[:-1]) * SECONDS[text[-1]] if text[-1:] in SECONDS else 0.0
+    if not 1 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 90s, 30m, 1h or 7d")
+    return seconds
 
 
 def run(args: argparse.Namespace) -> None:
-    """Serve until interrupted."""
-    import uvicorn
+    """Check what was asked for, and serve until interrupted."""
+    try:
+        import uvicorn
+        from uvicorn.supervisors import Multiprocess
 
-    from recsys.serving.app import make_app
+        from recsys.serving.app import make_app
+    except ImportError as error:
+        raise ImportError(f'{error}: pip install "recsys[serve]"') from None
+    from recsys.serving.gate import LOOPBACK
+    from recsys.serving.store import Store
+    from recsys.serving.update import learn_again_and_again
+
+    if args.workers < 1 or not 0 <= args.port < 65_536:
+        raise DataError("--workers must be 1 or more, and --port from 0 to 65535")
+    token, local = _token(args.token_file), args.host in LOOPBACK
+    if not (local or token or args.public):
+        raise DataError(
+            f"{args.host} can be reached from other machines: give --token-file FILE, or --public "
+            "if everybody may read and write"
+        )
+    arms, url = _arms(args), common.store_url(args)
+    for arm in arms:
+        _check_model(arm)
+    with Store(url) as store:
+        store.add_arms(args.experiment, {arm.name: arm.share for arm in arms})
+    hosts = (*LOOPBACK, args.host) if local and not token else None
+    given: dict[str, Any] = {"experiment": args.experiment, "token": token, "hosts": hosts}
+    if args.workers > 1:  # before anything counts
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="recsys-metrics-")
+    config = uvicorn.Config(
+        functools.partial(make_app, arms, url, **given), factory=True, host=args.host,
+        port=args.port, workers=args.workers, loop="uvloop", http="httptools", ws="none",
+        log_level="warning", access_log=False, server_header=False, proxy_headers=False,
+        timeout_keep_alive=IDLE, timeout_graceful_shutdown=GRACE,
+    )  # fmt: skip
+    if args.update_every is not None:
+        folders = list(dict.fromkeys(arm.folder for arm in arms))
+        keep = None if args.keep is None else args.keep / SECONDS["d"]
+        learn_again_and_again(args.update_every, folders, url, keep)
+    socket = config.bind_socket()
+    name = f"[{args.host}]" if ":" in args.host else args.host
+    logging.getLogger(__name__).info(
+        "serving %s at http://%s:%d/ (described at /docs)",
+        ", ".join(f"{arm.name} from {arm.folder}" for arm in arms), name, socket.getsockname()[1],
+    )  # fmt: skip
+    if args.workers > 1:
+        Multiprocess(config, sockets=[socket]).run()
+    else:
+        uvicorn.Server(config).run(sockets=[socket])
+
+
+def _token(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    token = path.read_text("utf-8").strip()
+    if not (len(token) >= 16 and token.isascii() and token.isprintable() and " " not in token):
+        raise DataError(f"'{path}' must hold a token of 16 or more letters and digits, no spaces")
+    return token
+
+
+def _arms(args: argparse.Namespace) -> list[Arm]:
+    """Read --model and --share."""
     from recsys.serving.live import Arm
 
-    folder = Path(args.model[0]) if args.model else data_folder() / "model"
-    store = args.store or f"sqlite:///{data_folder()}/events.db"
-    app = make_app([Arm("model", folder, 1.0)], store)
-    uvicorn.run(app, host=args.host, port=args.port, log_level="warning")
+    if len(args.model) <= 1 and "=" not in "".join(args.model):
+        args.model = [f"model={common.model_folder(argparse.Namespace(model=''.join(args.model)))}"]
+    folders = dict(_split(one, "--model") for one in args.model)
+    shares = {name: _share(text) for name, text in (_split(one, "--share") for one in args.share)}
+    if len(folders) < len(args.model) or shares.keys() - folders.keys():
+        raise DataError("every --model needs a name of its own, and every --share the name of one")
+    rest = 1 - sum(shares.values())
+    others = len(folders) - len(shares)
+    if (rest > 1e-9) != (others > 0) or rest < -1e-9:
+        raise DataError("shares must add up to 1, with something left for models without one")
+    return [
+        Arm(name, Path(f), shares.get(name, rest / max(others, 1))) for name, f in folders.items()
+    ]
+
+
+def _split(text: str, option: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise DataError(f"{option} is NAME=..., got {text!r}")
+    return name, value
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise DataError(f"a share lies above 0, up to 1, got {text!r}")
+    return share
+
+
+def _check_model(arm: Arm) -> None:
+    from recsys.model import storage
+
+    try:
+        storage.stamp(arm.folder)
+    except ModelError as error:
+        raise ModelError(f"{arm.name}: {error}") from None

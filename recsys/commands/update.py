@@ -1,4 +1,8 @@
-"""Learn new ratings into the saved model, without training on all of the old ones again."""
+"""Learn new ratings into the saved model, without training on all of the old ones again.
+
+With --events, the ratings are the events that `recsys serve` has stored; the old model then stays
+if the new one's recall on the newest events is lower than chance explains (exit 1).
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,9 @@ SUMMARY = "learn new ratings, save the model"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's options."""
-    common.add_data_arguments(parser, required=True)
+    source = common.add_data_arguments(parser, required=True)
+    source.add_argument("--events", metavar="STORE",
+                        help="URL of the store of `recsys serve`")  # fmt: skip
     common.add_model_folder(parser)
 
 
@@ -31,6 +37,9 @@ def run(args: argparse.Namespace) -> None:
     from recsys.model import storage
 
     folder = common.model_folder(args)
+    if args.events is not None:
+        _learn_events(args, folder)
+        return
     storage.stamp(folder)  # before the data are read, an error if there is no model
     name, ratings, items = common.load_data(args)
     model = change_saved(folder, lambda model: model.update(ratings, items))
@@ -58,6 +67,22 @@ def change_saved(folder: Path, change: Callable[[Recommender], Recommender]) -> 
             logger.info("%s: changing that one", error)
         else:
             return model
+
+
+def _learn_events(args: argparse.Namespace, folder: Path) -> None:
+    from recsys.serving.store import Store
+    from recsys.serving.update import learn_events
+
+    with Store(args.events) as store:
+        outcome = learn_events(folder, store)
+    if outcome.name == "refused":
+        raise ModelError(f"'{folder}': recall on the newest events fell: {outcome.detail}")
+    drift = outcome.drift or {"n_new_events": 0}
+    if args.json:
+        judged = {"judged": outcome.judged}
+        common.print_json({"model": str(folder), "data": "events", "drift": drift, **judged})
+    else:
+        common.print_text(_as_text(folder, drift))
 
 
 def _as_text(folder: Path, drift: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from recsys.data.columns import find
 from recsys.errors import ColdUserError, UnknownUserError
 from recsys.model.ask import NO_ROWS
 from recsys.serving.live import as_number, is_text
+from recsys.serving.store import DISLIKE
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from recsys.serving.live import Served
 
     Rows = npt.NDArray[np.integer[Any]]
-
-DISLIKE = "dislike"
 
 
 @dataclass(frozen=True)

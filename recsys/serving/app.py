@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import prometheus_client
 import sqlalchemy as sa
@@ -19,9 +19,10 @@ from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 
 from recsys import __version__
+from recsys.data.columns import take
 from recsys.errors import UnknownUserError
 from recsys.recommendations import Recommendations
 from recsys.serving import answers, forms
@@ -267,6 +268,19 @@ async def metrics(service: Shared) -> Response:
 async def page() -> Response:
     """Show the page."""
     return FileResponse(PAGE / "index.html")
+
+
+@ROUTES.get("/docs", include_in_schema=False)
+async def docs(request: Request, service: Shared) -> Response:
+    """Describe the routes for people."""
+    served = service.live.first
+    tables = served.model.tables
+    first = [quote(str(take(ids[:1])[0]), safe="") for ids in (tables.user_ids, tables.item_ids)]
+    examples = {
+        path: path.replace("{id}", first["items" in path])
+        for path in request.app.openapi()["paths"]
+    }
+    return HTMLResponse(forms.describe(request.app.openapi(), examples))
 
 
 @ROUTES.get("/favicon.ico", include_in_schema=False)

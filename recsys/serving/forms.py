@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime
+from html import escape
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -43,13 +44,13 @@ def check_time(value: Any) -> int:
             raise ValueError("a time is seconds since 1970 or ISO 8601 text") from None
         value = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (is_number and 0 < value < time.time() + DAY):
+    if not (is_number and 1 <= value < time.time() + DAY):
         raise ValueError("a time lies between 1970 and a day from now, in seconds since 1970")
     return int(value)
 
 
 _TIME_SCHEMA = {
-    "anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "format": "date-time"}]
+    "anyOf": [{"type": "number", "minimum": 1}, {"type": "string", "format": "date-time"}]
 }
 Time = Annotated[int, BeforeValidator(check_time), WithJsonSchema(_TIME_SCHEMA)]
 
@@ -284,3 +285,52 @@ def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> 
     content = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     body = json.dumps(content).encode()
     return Response(body, status, headers, media_type="application/problem+json")
+
+
+def describe(openapi: dict[str, Any], examples: dict[str, str]) -> str:
+    """Write the description of the routes as a page without scripts, to read and to try.
+
+    `examples` are paths to try, by the path of their route.
+    """
+    lines = [
+        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="color-scheme" '
+        'content="light dark"><meta name="viewport" content="width=device-width">'
+        f"<title>{escape(openapi['info']['title'])}: API</title>",
+        f"<h1>API</h1><p>{escape(openapi['info']['description'])} Errors are "
+        'application/problem+json. For programs: <a href="/openapi.json">openapi.json</a>.</p>',
+    ]
+    for path, methods in openapi["paths"].items():
+        for method, about in methods.items():
+            lines.append(f"<h2><code>{method.upper()} {escape(path)}</code></h2>")
+            lines.append(f"<p>{escape(about.get('description', ''))}</p>")
+            if method == "get" and path in examples:
+                example = escape(examples[path])
+                lines.append(f'<p>Try <a href="{example}"><code>{example}</code></a></p>')
+            lines += _fields(_parameters(about, openapi))
+    return "\n".join([*lines, "</html>"])
+
+
+def _parameters(about: dict[str, Any], openapi: dict[str, Any]) -> dict[str, Any]:
+    """Return the schemas of what a route takes, by name: parameters, or fields of the body."""
+    taken: dict[str, Any] = {
+        one["name"]: one["schema"] | one for one in about.get("parameters", ())
+    }
+    body = about.get("requestBody", {}).get("content", {}).get("application/json", {})
+    schema = body.get("schema", {})
+    schema = schema.get("anyOf", [schema])[0]
+    name = schema.get("$ref", "").rsplit("/", 1)[-1]
+    return {**taken, **openapi["components"]["schemas"].get(name, {}).get("properties", {})}
+
+
+def _fields(fields: dict[str, Any]) -> list[str]:
+    if not fields:
+        return []
+    rows = []
+    for name, schema in fields.items():
+        kinds = {one.get("type", "") for one in schema.get("anyOf", [schema])} - {"null", ""}
+        usual = schema.get("default")
+        note = schema.get("description", "")
+        note += f" (default: {json.dumps(usual)})" if usual is not None else ""
+        cells = (f"<code>{escape(name)}</code>", " or ".join(sorted(kinds)), escape(note))
+        rows.append("".join(f"<td>{cell}</td>" for cell in cells))
+    return ["<table>", *(f"<tr>{row}</tr>" for row in rows), "</table>"]

@@ -49,6 +49,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.runs: set[tuple[str, str]] = set()
         given: Any = {"registry": self.registry}
         self.requests = Counter(
             "recsys_requests", "Requests by route, method and status",
@@ -77,9 +78,10 @@ class Metrics:
             self.overlap.labels(arm).set(served.model.about["ann"].get("overlap", 1.0))
         for outcome, n in updates.items():
             self.updates.labels(outcome).set(n)
-        self.model.clear()
-        for arm, served in live.served.items():
-            self.model.labels(arm, served.run).set(1)
+        runs = {(arm, served.run) for arm, served in live.served.items()}
+        self.runs |= runs
+        for arm, run in self.runs:
+            self.model.labels(arm, run).set((arm, run) in runs)
         self.swaps.set(live.n_swaps)
         self.failures.set(live.n_failures)
         registry = self.registry
@@ -157,7 +159,7 @@ class Gate:
         if len(scope.get("raw_path", b"")) + len(scope["query_string"]) > URL:
             return problem(414, f"a URL has at most {URL:,} bytes: POST takes longer lists")
         headers = dict(scope["headers"])
-        host = headers.get(b"host", b"").decode("latin-1")
+        host = headers.get(b"host", b"").decode("latin-1").lower()
         if self.hosts is not None and _name(host) not in self.hosts:
             return problem(421, f"this service is not called {host!r}: ask for localhost")
         if self.token is not None and scope["path"] not in OPEN:

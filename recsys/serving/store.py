@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,6 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from recsys.errors import DataError
 
 DAY = 86_400
+DISLIKE = "dislike"  # the kind of event that speaks against an item
 TIMEOUT = 5  # seconds that a statement waits for another writer
 MOST = 10_000  # newest events of a user that are read
 
@@ -53,9 +54,17 @@ UPDATES = sa.Table(
     sa.Column("outcome", sa.Text, nullable=False),  # taken, refused, failed, nothing new
     sa.Column("detail", sa.Text, nullable=False),
 )  # fmt: skip
+ARMS = sa.Table(
+    "arms", METADATA,
+    sa.Column("id", _KEY, primary_key=True),
+    sa.Column("experiment", sa.Text, nullable=False),
+    sa.Column("arm", sa.Text, nullable=False),
+    sa.Column("share", sa.Double, nullable=False),
+    sa.UniqueConstraint("experiment", "arm"),
+)  # fmt: skip
 VERSION = sa.Table("schema_version", sa.MetaData(), sa.Column("version", sa.Integer))
 # What brings a store from version i to i + 1: append, and never change what was released.
-MIGRATIONS: Sequence[Sequence[sa.Table]] = ((EVENTS,), (LISTS, UPDATES))
+MIGRATIONS: Sequence[Sequence[sa.Table]] = ((EVENTS, UPDATES), (LISTS, ARMS))
 
 Row = Mapping[str, Any]
 
@@ -89,7 +98,17 @@ class Store:
         self.engine = _sqlite(parsed) if self.is_sqlite else _postgresql(parsed)
         self.reader = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._insert = sqlite.insert if self.is_sqlite else postgresql.insert
-        self._migrate()
+        try:
+            self._migrate()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close all connections."""
@@ -130,13 +149,9 @@ class Store:
         """Return the columns user_id, item_id, rating, kind and time of all events, by time."""
         columns = [EVENTS.c[name] for name in ("user_id", "item_id", "rating", "kind", "time")]
         with self.reader.connect() as connection:
-            rows = connection.execute(sa.select(*columns).order_by(EVENTS.c.time, EVENTS.c.id))
-            return {
-                column.name: list(values)
-                for column, values in zip(
-                    columns, zip(*rows, strict=True) or [()] * 5, strict=False
-                )
-            }
+            asked = sa.select(*columns).order_by(EVENTS.c.time, EVENTS.c.id)
+            rows = connection.execute(asked).all()
+        return {one.name: [row[place] for row in rows] for place, one in enumerate(columns)}
 
     def forget_user(self, user_id: str) -> dict[str, int]:
         """Delete a user's events and lists, and return how many of each there were."""
@@ -161,6 +176,54 @@ class Store:
         rows = [{**one, "items": json.dumps(one["items"])} for one in lists]
         with self.engine.begin() as connection:
             connection.execute(sa.insert(LISTS), rows)
+
+    def add_arms(self, experiment: str, shares: Mapping[str, float]) -> None:
+        """Note the arms of an experiment, which stay as they are once it has begun.
+
+        Raises
+        ------
+        DataError
+            It was begun with other arms or shares, so that users would change sides.
+        """
+        rows = [{"experiment": experiment, "arm": a, "share": share} for a, share in shares.items()]
+        statement = self._insert(ARMS).on_conflict_do_nothing()
+        if not self.arms_of(experiment):
+            with self.engine.begin() as connection:
+                connection.execute(statement, rows)
+        if self.arms_of(experiment) != shares:
+            begun = ", ".join(f"{a}={s:g}" for a, s in self.arms_of(experiment).items())
+            raise DataError(
+                f"experiment {experiment!r} was begun with the shares {begun}: others need a new "
+                "--experiment NAME"
+            )
+
+    def arms_of(self, experiment: str) -> dict[str, float]:
+        """Return the shares of the arms of an experiment, the first one first."""
+        asked = sa.select(ARMS.c.arm, ARMS.c.share).where(ARMS.c.experiment == experiment)
+        with self.reader.connect() as connection:
+            return {row.arm: row.share for row in connection.execute(asked.order_by(ARMS.c.id))}
+
+    def experiments(self) -> list[str]:
+        """Return the names of all experiments."""
+        with self.reader.connect() as connection:
+            return [*connection.scalars(sa.select(ARMS.c.experiment).distinct())]
+
+    def lists_of(self, experiment: str) -> Iterator[tuple[int, str, str, str, list[str]]]:
+        """Yield time, arm, model, user and items of every list of an experiment."""
+        columns = (LISTS.c.time, LISTS.c.arm, LISTS.c.model, LISTS.c.user_id, LISTS.c["items"])
+        asked = sa.select(*columns).where(LISTS.c.experiment == experiment)
+        with self.reader.connect() as connection:
+            for shown, arm, model, user, items in connection.execute(asked):
+                yield shown, arm, model, user, json.loads(items)
+
+    def times_of_events(self) -> dict[tuple[str, str], list[int]]:
+        """Return when each user did something with each item, but dislike it."""
+        asked = sa.select(EVENTS.c.user_id, EVENTS.c.item_id, EVENTS.c.time)
+        times: dict[tuple[str, str], list[int]] = {}
+        with self.reader.connect() as connection:
+            for user, item, moment in connection.execute(asked.where(EVENTS.c.kind != DISLIKE)):
+                times.setdefault((user, item), []).append(moment)
+        return times
 
     def add_update(self, folder: str, outcome: str, detail: str) -> None:
         """Note what became of an update."""
