@@ -11,6 +11,9 @@ import functools
 import logging
 import os
 import tempfile
+import threading
+import time
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +23,12 @@ from recsys.errors import DataError, ModelError
 if TYPE_CHECKING:
     from recsys.serving.live import Arm
 
+logger = logging.getLogger(__name__)
+
 SUMMARY = "serve the saved model over HTTP"
 
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-IDLE, GRACE = 5, 10  # seconds: between requests of a connection, and to finish when stopped
+IDLE, GRACE = 65, 10  # seconds: between requests of a connection, and to finish when stopped
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,9 +81,8 @@ def run(args: argparse.Namespace) -> None:
         from recsys.serving.app import make_app
     except ImportError as error:
         raise ImportError(f'{error}: pip install "recsys[serve]"') from None
-    from recsys.serving.gate import LOOPBACK
+    from recsys.serving.gate import LOOPBACK, Protocol
     from recsys.serving.store import Store
-    from recsys.serving.update import learn_again_and_again
 
     if args.workers < 1 or not 0 <= args.port < 65_536:
         raise DataError("--workers must be 1 or more, and --port from 0 to 65535")
@@ -94,22 +98,23 @@ def run(args: argparse.Namespace) -> None:
     with Store(url) as store:
         store.add_arms(args.experiment, {arm.name: arm.share for arm in arms})
     hosts = (*LOOPBACK, args.host) if local and not token else None
-    given: dict[str, Any] = {"experiment": args.experiment, "token": token, "hosts": hosts}
+    more: dict[str, Any] = {"experiment": args.experiment, "token": token, "hosts": hosts}
     if args.workers > 1:  # before anything counts
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="recsys-metrics-")
     config = uvicorn.Config(
-        functools.partial(make_app, arms, url, **given), factory=True, host=args.host,
-        port=args.port, workers=args.workers, loop="uvloop", http="httptools", ws="none",
+        functools.partial(make_app, arms, url, **more), factory=True, host=args.host,
+        port=args.port, workers=args.workers, loop="uvloop", http=Protocol, ws="none",
         log_level="warning", access_log=False, server_header=False, proxy_headers=False,
         timeout_keep_alive=IDLE, timeout_graceful_shutdown=GRACE,
     )  # fmt: skip
     if args.update_every is not None:
-        folders = list(dict.fromkeys(arm.folder for arm in arms))
+        folders = [*{arm.folder: None for arm in arms}]
         keep = None if args.keep is None else args.keep / SECONDS["d"]
-        learn_again_and_again(args.update_every, folders, url, keep)
+        given = (args.update_every, folders, url, keep)
+        threading.Thread(target=_learn_again_and_again, args=given, daemon=True).start()
     socket = config.bind_socket()
     name = f"[{args.host}]" if ":" in args.host else args.host
-    logging.getLogger(__name__).info(
+    logger.info(
         "serving %s at http://%s:%d/ (described at /docs)",
         ", ".join(f"{arm.name} from {arm.folder}" for arm in arms), name, socket.getsockname()[1],
     )  # fmt: skip
@@ -171,3 +176,20 @@ def _check_model(arm: Arm) -> None:
         storage.stamp(arm.folder)
     except ModelError as error:
         raise ModelError(f"{arm.name}: {error}") from None
+
+
+def _learn_again_and_again(every: float, *given: Any) -> None:
+    """Learn stored events every so many seconds, in a process of its own."""
+    while True:
+        time.sleep(every)
+        process = get_context("spawn").Process(target=_learn, args=given, daemon=True)
+        process.start()
+        process.join()
+        if process.exitcode:
+            logger.warning("an update ended with exit code %s", process.exitcode)
+
+
+def _learn(folders: list[Path], url: str, keep_days: float | None) -> None:
+    from recsys.serving.update import learn_all  # which takes long to import
+
+    learn_all(folders, url, keep_days)

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 ID_LENGTH = 500  # characters; an index of PostgreSQL takes no longer entries
 MOST_IDS, MOST_EVENTS, MOST_K = 10_000, 1_000, 1_000
+IN_URL = 100  # ids that a URL may hold
 DAY = 86_400
 
 
@@ -100,6 +101,8 @@ class Wanted(_Form):
 class UserWanted(Wanted):
     """A list for a user."""
 
+    allow: Annotated[list[Id], Field(max_length=IN_URL)] | None = None
+    block: Annotated[list[Id], Field(max_length=IN_URL)] | None = None
     log: bool | None = Field(
         None, description="whether to log the list for comparing models; yes, but not from /docs"
     )

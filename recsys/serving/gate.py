@@ -17,6 +17,7 @@ from prometheus_client import (
     generate_latest,
     multiprocess,
 )
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from recsys.serving.forms import problem
 
@@ -34,6 +35,7 @@ BODY, URL = 1 << 20, 1 << 14  # bytes
 SECONDS = 10  # for a body to arrive
 WAITING = 100  # requests of a worker at a time; more are told to come again
 OPEN = ("/livez", "/readyz")
+CLOSE = {"Connection": "close"}  # what else is on its way is not read
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 HEADERS = [
     (b"content-security-policy", b"default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -142,9 +144,9 @@ class Gate:
                 async with asyncio.timeout(SECONDS):
                     receive = await _whole(receive)
             except TimeoutError:
-                refused = problem(408, f"the body did not arrive within {SECONDS} s")
+                refused = problem(408, f"the body did not arrive within {SECONDS} s", CLOSE)
             except OverflowError:
-                refused = problem(413, f"a body has at most {BODY:,} bytes: send several")
+                refused = problem(413, f"a body has at most {BODY:,} bytes: send several", CLOSE)
         if refused is not None:
             await refused(scope, receive, send)
             return
@@ -171,8 +173,49 @@ class Gate:
                 return problem(401, "send the header Authorization: Bearer TOKEN", wanted)
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length[:20]) > BODY:
-            return problem(413, f"a body has at most {BODY:,} bytes: send several")
+            return problem(413, f"a body has at most {BODY:,} bytes: send several", CLOSE)
         return None
+
+
+class Protocol(HttpToolsProtocol):
+    """HTTP as uvicorn speaks it; slow headers end a connection, and all errors are problems."""
+
+    timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for a first request."""
+        super().connection_made(transport)
+        self._wait()
+
+    def on_message_begin(self) -> None:
+        """Wait for the rest of the headers."""
+        super().on_message_begin()
+        self._wait()
+
+    def on_headers_complete(self) -> None:
+        """Let the request take its time."""
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing any more."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP, or has a URL of more than 64 KB."""
+        answer = problem(400, f"{msg} A URL has at most {URL:,} bytes.", CLOSE)
+        headers = [b"%s: %s\r\n" % pair for pair in (*answer.raw_headers, *HEADERS)]
+        self.transport.write(b"".join([STATUS_LINE[400], *headers, b"\r\n", answer.body]))
+        self.transport.close()
+
+    def _wait(self) -> None:
+        self._stop_waiting()
+        self.timer = self.loop.call_later(SECONDS, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
 
 
 def _name(host: str) -> str:

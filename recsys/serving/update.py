@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import threading
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -194,20 +192,3 @@ def learn_all(folders: list[Path], store_url: str, keep_days: float | None) -> N
                 store.add_update(str(folder), "failed", str(error))
         if keep_days is not None:
             store.forget_older(keep_days)
-
-
-def learn_again_and_again(
-    every: float, folders: list[Path], store_url: str, keep_days: float | None
-) -> None:
-    """Start a thread that runs `learn_all` every so many seconds, in a process of its own."""
-
-    def run() -> None:
-        while not threading.Event().wait(every):
-            given = (folders, store_url, keep_days)
-            process = get_context("spawn").Process(target=learn_all, args=given, daemon=True)
-            process.start()
-            process.join()
-            if process.exitcode:
-                logger.warning("an update ended with exit code %s", process.exitcode)
-
-    threading.Thread(target=run, daemon=True).start()
