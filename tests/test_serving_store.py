@@ -103,7 +103,7 @@ def test_only_the_newest_events_of_a_user_are_read(url, monkeypatch, opened):
     store = opened(url)
     store.add_events([event("u", str(n), n) for n in range(stores.MOST + 5)])
     found = store.events_of("u")
-    assert (len(found), found[0].time, found[-1].time) == (stores.MOST, 5, stores.MOST + 4)
+    assert (len(found), found[0][1], found[-1][1]) == (stores.MOST, 5, stores.MOST + 4)
 
 
 def test_an_older_store_is_brought_up_to_date_and_a_newer_one_refused(url, monkeypatch, opened):

@@ -6,9 +6,20 @@ import json
 import time
 from datetime import UTC, datetime
 from html import escape
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import unquote
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from fastapi.exceptions import RequestValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
+from starlette.requests import Request
 from starlette.responses import Response
 
 ID_LENGTH = 500  # characters; an index of PostgreSQL takes no longer entries
@@ -53,6 +64,7 @@ def check_time(value: Any) -> int:
 _TIME_SCHEMA = {
     "anyOf": [{"type": "number", "minimum": 1}, {"type": "string", "format": "date-time"}]
 }
+Form = TypeVar("Form", bound=BaseModel)
 Time = Annotated[int, BeforeValidator(check_time), WithJsonSchema(_TIME_SCHEMA)]
 
 
@@ -129,6 +141,42 @@ class Asked(Wanted):
     disliked: Ids = []
     explain: Id | None = Field(None, description="an item whose score is split")
     point: bool = Field(False, description="whether to answer the place on the map")
+
+
+def parameters(form: type[BaseModel] | None = None, *, path: bool = False) -> dict[str, Any]:
+    """Describe what a route reads of its URL, as `openapi_extra` of FastAPI."""
+    found: list[dict[str, Any]] = []
+    if path:
+        schema = {"type": "string", "minLength": 1, "maxLength": ID_LENGTH}
+        found.append({"name": "id", "in": "path", "required": True, "schema": schema})
+    for name, schema in form.model_json_schema()["properties"].items() if form else ():
+        found.append({"name": name, "in": "query", "required": False, "schema": schema})
+    return {"parameters": found}
+
+
+def read_query(form: type[Form], request: Request) -> Form:
+    """Read the query of a URL; FastAPI's own way takes twice as long as a list does.
+
+    Raises
+    ------
+    RequestValidationError
+    """
+    given: dict[str, Any] = {}
+    for name, text in request.query_params.multi_items():
+        if name in ("allow", "block"):
+            given.setdefault(name, []).append(text)
+        else:
+            given[name] = text
+    try:
+        return form.model_validate(given)
+    except ValidationError as error:
+        wrong = [{**one, "loc": ("query", *one["loc"])} for one in error.errors(include_url=False)]
+        raise RequestValidationError(wrong) from None
+
+
+def read_id(request: Request) -> str:
+    """Decode the id of a path, which may hold anything; ValueError if it is none."""
+    return check_id(unquote(request.path_params["id"], errors="strict"))
 
 
 OutId = int | str
