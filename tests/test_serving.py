@@ -19,6 +19,8 @@ pytest.importorskip("fastapi", reason='the extra "serve" is not installed')
 
 from starlette.testclient import TestClient
 
+from recsys.__main__ import main
+from recsys.serving import app as app_module
 from recsys.serving import gate
 from recsys.serving.app import make_app
 from recsys.serving.live import Arm, assign
@@ -40,6 +42,11 @@ def folder(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("serving") / "model"
     model.save(folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch):
+    monkeypatch.setattr(app_module, "FLUSH", 0.01)
 
 
 @pytest.fixture
@@ -247,7 +254,7 @@ JSON = {"content-type": "application/json"}
         ("GET", f"/v1/items?search={'y' * 20_000}", {}, 414, "a URL has at most"),
         ("POST", "/v1/recommendations", {"json": {}}, 404, "none of the items"),
         ("POST", "/v1/recommendations", {"json": {"histroy": [1]}}, 422, "histroy"),
-        ("POST", "/v1/recommendations", {"json": {"history": list(range(10_001))}}, 422, "10000"),
+        ("POST", "/v1/recommendations", {"json": {"history": list(range(1_001))}}, 422, "1000"),
         ("POST", "/v1/recommendations", {"content": b"{", "headers": JSON}, 422, "JSON"),
         ("POST", EVENTS, {"content": b"[]", "headers": {"content-type": "text/plain"}}, 422, ""),
         ("POST", EVENTS, {"content": b"[" * 200_000, "headers": JSON}, 400, ""),
@@ -393,3 +400,42 @@ def test_a_new_model_is_taken_between_two_requests_and_a_broken_one_never(model,
             time.sleep(0.05)
         assert client.get("/v1/about").json() == new
         assert "recsys_model_failures 1.0" in client.get("/metrics").text
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--model {tmp}/none", "recsys train"),
+        ("--host 0.0.0.0", "--token-file FILE, or --public"),
+        ("--host 192.168.1.1 --token-file {tmp}/short", "16 or more"),
+        ("--host example.org", "can be reached from other machines"),
+        ("--workers 0", "--workers must be 1 or more"),
+        ("--keep 3d", "--update-every"),
+        ("--store mysql://u:secret@h/x", "not mysql"),
+        ("--store sqlite:///{tmp}/no/such/folder/x.db", "cannot be opened"),
+        ("--store postgresql+psycopg://u:secret@127.0.0.1:1/x", "u:***@127.0.0.1:1/x cannot be"),
+        ("--model A={model} --model B={model} --share A=0.5 --share B=0.6", "add up to 1"),
+        ("--model A={model} --model B={model} --share C=0.5", "the name of one"),
+        ("--model A={model} --model A={model}", "a name of its own"),
+        ("--model A={model} --model {model}", "--model is NAME=..."),
+    ],
+)
+def test_what_cannot_be_served_is_said_in_a_line(
+    words, said, folder, tmp_path, monkeypatch, capsys
+):
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    monkeypatch.setenv("RECSYS_STORE", f"sqlite:///{tmp_path}/events.db")
+    (tmp_path / "short").write_text("secret")
+    words = words.format(tmp=tmp_path, model=folder).split()
+    given = words if "--model" in words else [*words, "--model", str(folder)]
+    assert main(["serve", *given]) == 1
+    out, err = capsys.readouterr()
+    assert (said in err, out, "secret" in err) == (True, "", False), err
+
+
+def test_other_verbs_make_no_store(tmp_path, folder, capsys):
+    url = f"sqlite:///{tmp_path}/none.db"
+    for words in (["ab", url], ["update", "--events", url, "--model", str(folder)]):
+        assert main(words) == 1
+        assert "there is no store" in capsys.readouterr().err
+    assert not (tmp_path / "none.db").exists()

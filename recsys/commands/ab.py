@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
     from recsys.serving.ab import as_text, compare
     from recsys.serving.store import Store
 
-    with Store(args.store) as store:
+    with Store(args.store, create=False) as store:
         found = compare(
             store, args.experiment, k=args.k, window=args.window, difference=args.difference
         )

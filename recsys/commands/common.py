@@ -190,8 +190,10 @@ def add_store(parser: argparse.ArgumentParser) -> None:
 
 def store_url(args: argparse.Namespace) -> str:
     """Return the store that --store names, or the usual one."""
-    usual = f"sqlite:///{data_folder().absolute()}/events.db"
-    return args.store or os.environ.get("RECSYS_STORE") or usual
+    given: str | None = args.store or os.environ.get("RECSYS_STORE")
+    if given is None:
+        data_folder().mkdir(parents=True, exist_ok=True)
+    return given or f"sqlite:///{data_folder().absolute()}/events.db"
 
 
 def convert_id(text: str, ids: Any) -> Any:

@@ -13,7 +13,6 @@ import os
 import tempfile
 import threading
 import time
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,12 +80,14 @@ def run(args: argparse.Namespace) -> None:
         from recsys.serving.app import make_app
     except ImportError as error:
         raise ImportError(f'{error}: pip install "recsys[serve]"') from None
-    from recsys.serving.gate import LOOPBACK, Protocol
+    from recsys.serving.gate import LOOPBACK, Protocol, is_loopback
     from recsys.serving.store import Store
 
     if args.workers < 1 or not 0 <= args.port < 65_536:
         raise DataError("--workers must be 1 or more, and --port from 0 to 65535")
-    token, local = _token(args.token_file), args.host in LOOPBACK
+    if args.keep is not None and args.update_every is None:
+        raise DataError("--keep drops what is old at each update: give --update-every too")
+    token, local = _token(args.token_file), is_loopback(args.host)
     if not (local or token or args.public):
         raise DataError(
             f"{args.host} can be reached from other machines: give --token-file FILE, or --public "
@@ -95,10 +96,11 @@ def run(args: argparse.Namespace) -> None:
     arms, url = _arms(args), common.store_url(args)
     for arm in arms:
         _check_model(arm)
+    experiment = args.experiment if len(arms) > 1 else "single"
     with Store(url) as store:
-        store.add_arms(args.experiment, {arm.name: arm.share for arm in arms})
-    hosts = (*LOOPBACK, args.host) if local and not token else None
-    more: dict[str, Any] = {"experiment": args.experiment, "token": token, "hosts": hosts}
+        store.add_arms(experiment, {arm.name: arm.share for arm in arms})
+    hosts = (*LOOPBACK, args.host.lower()) if local and not token else None
+    more: dict[str, Any] = {"experiment": experiment, "token": token, "hosts": hosts}
     if args.workers > 1:  # before anything counts
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="recsys-metrics-")
     config = uvicorn.Config(
@@ -180,6 +182,8 @@ def _check_model(arm: Arm) -> None:
 
 def _learn_again_and_again(every: float, *given: Any) -> None:
     """Learn stored events every so many seconds, in a process of its own."""
+    from multiprocessing import get_context
+
     while True:
         time.sleep(every)
         process = get_context("spawn").Process(target=_learn, args=given, daemon=True)

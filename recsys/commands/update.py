@@ -73,7 +73,7 @@ def _learn_events(args: argparse.Namespace, folder: Path) -> None:
     from recsys.serving.store import Store
     from recsys.serving.update import learn_events
 
-    with Store(args.events) as store:
+    with Store(args.events, create=False) as store:
         outcome = learn_events(folder, store)
     if outcome.name == "refused":
         raise ModelError(f"'{folder}': recall on the newest events fell: {outcome.detail}")

@@ -157,7 +157,9 @@ async def recommend_for(asked: forms.Asked, request: Request) -> Response:
         await service.map_of(served)
         found["point"] = answers.place_of(served, taste)
     if asked.explain is not None:
-        found["explanation"] = answers.explain(served, taste, asked.explain)
+        found["explanation"] = await asyncio.to_thread(
+            answers.explain, served, taste, asked.explain
+        )
     return answer(found)
 
 
@@ -188,7 +190,8 @@ async def similar(request: Request) -> Response:
     served, asked = service.live.first, read_query(forms.Length, request)
     item = served.item(read_id(request))
     served.model.tables.item_row(item)  # a title is no id
-    return answer(_listed(served, None, served.model.similar_items(item, asked.k)))
+    found = await asyncio.to_thread(served.model.similar_items, item, asked.k)
+    return answer(_listed(served, None, found))
 
 
 @ROUTES.get("/v1/users/{id}", response_model=forms.User, openapi_extra=parameters(path=True))
@@ -223,13 +226,15 @@ async def forget(request: Request) -> Response:
     """Forget a user in the store; a model keeps what it has learned until it is trained again."""
     service = _service(request)
     user = read_id(request)
-    service.lists = [one for one in service.lists if one["user_id"] != user]
+    await asyncio.sleep(2 * FLUSH)  # until every worker has written the lists that wait
     gone = await asyncio.to_thread(service.store.forget_user, user)
     remains = {s.run: answers.n_learned(s, user) for s in service.live.served.values()}
     note = "nothing of this user is left"
     if any(remains.values()):
         note = "models keep these events until they are trained again (recsys train) without them"
-    return answer({"user_id": user, **gone, "remains": remains, "note": note})
+    return answer(
+        {"user_id": service.live.first.user(user), **gone, "remains": remains, "note": note}
+    )
 
 
 @ROUTES.post("/v1/events", response_model=forms.Stored)

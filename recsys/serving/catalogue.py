@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MAP, MAP_ITEMS = "map.json", 5_000
 GENRES, GROUPS = 40, 10
+WORDS = 10  # of a search that count
 
 
 def words_of(text: str) -> list[str]:
@@ -53,25 +54,27 @@ class Catalogue:
         return np.argsort(-self.model.tables.counts, kind="stable")
 
     @functools.cached_property
-    def _words(self) -> tuple[list[str], list[Rows]]:
-        """All words of titles and ids, ascending, and the rows of the items that have each."""
+    def _words(self) -> tuple[list[str], Rows, Rows]:
+        """All words of titles and ids, ascending; rows of the items that have them, word by word,
+        and where those of each word begin, and the last end.
+        """
         tables, found = self.model.tables, dict[str, list[int]]()
         titles = [""] * len(tables.item_ids) if tables.titles is None else tables.titles[:]
         for row, (title, item_id) in enumerate(zip(titles, take(tables.item_ids), strict=True)):
             for word in {*words_of(title), *words_of(str(item_id))}:
                 found.setdefault(word, []).append(row)
         words = sorted(found)
-        return words, [np.array(found[word]) for word in words]
+        lengths = [0, *(len(found[word]) for word in words)]
+        return words, np.concatenate([found[word] for word in words]), np.cumsum(lengths)
 
     def search(self, text: str, k: int) -> list[dict[str, Any]]:
         """Return the k most watched items with words that begin with all of the words."""
         marked = np.ones(len(self.by_count), bool)
-        words, rows = self._words
-        for prefix in words_of(text):
+        words, rows, starts = self._words
+        for prefix in words_of(text)[:WORDS]:
             first, last = bisect_left(words, prefix), bisect_left(words, prefix + "\U0010ffff")
             having = np.zeros(len(marked), bool)
-            for place in range(first, last):
-                having[rows[place]] = True
+            having[rows[starts[first] : starts[last]]] = True
             marked &= having
         if text.strip() and not words_of(text):
             marked[:] = False

@@ -23,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 ID_LENGTH = 500  # characters; an index of PostgreSQL takes no longer entries
-MOST_IDS, MOST_EVENTS, MOST_K = 10_000, 1_000, 1_000
+MOST_IDS, MOST_HISTORY, MOST_EVENTS, MOST_K = 10_000, 1_000, 1_000, 1_000
 IN_URL = 100  # ids that a URL may hold
 DAY = 86_400
 
@@ -45,6 +45,7 @@ _ID_SCHEMA = {
 }
 Id = Annotated[str, BeforeValidator(check_id), WithJsonSchema(_ID_SCHEMA)]
 Ids = Annotated[list[Id], Field(max_length=MOST_IDS)]
+History = Annotated[list[Id], Field(max_length=MOST_HISTORY)]
 
 
 def check_time(value: Any) -> int:
@@ -136,9 +137,9 @@ class Length(_Form):
 class Asked(Wanted):
     """A visitor's history, oldest first, or what they like and dislike; filters and dials."""
 
-    history: Ids = []
-    liked: Ids = []
-    disliked: Ids = []
+    history: History = []
+    liked: History = []
+    disliked: History = []
     explain: Id | None = Field(None, description="an item whose score is split")
     point: bool = Field(False, description="whether to answer the place on the map")
 

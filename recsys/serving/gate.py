@@ -7,6 +7,7 @@ import hmac
 import logging
 import os
 import time
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import (
@@ -216,6 +217,14 @@ class Protocol(HttpToolsProtocol):
     def _stop_waiting(self) -> None:
         if self.timer is not None:
             self.timer.cancel()
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine reaches an address."""
+    try:
+        return host.lower() == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _name(host: str) -> str:

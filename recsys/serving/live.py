@@ -140,6 +140,7 @@ class Live:
     async def watch(self) -> None:
         """Look at the pointers again and again; a model that cannot be opened is not taken."""
         tried: dict[str, tuple[int, ...]] = {}
+        said: dict[str, str] = {}
         while True:
             await asyncio.sleep(EVERY)
             for arm in self.arms:
@@ -150,10 +151,12 @@ class Live:
                     tried[arm.name] = stamp
                     new = await asyncio.to_thread(Served.load, arm.folder)
                 except (ModelError, OSError) as error:
-                    if tried.get(arm.name) != ():
+                    if said.get(arm.name) != str(error):  # once, not twice a second
+                        said[arm.name] = str(error)
+                        self.n_failures += 1
                         logger.warning("%s: the old model stays: %s", arm.name, error)
-                    self.n_failures += 1
                 else:
+                    said.pop(arm.name, None)
                     self.served[arm.name] = new  # between two requests: they run on this thread
                     self.n_swaps += 1
                     logger.info("%s: %s is served", arm.name, new.run)

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -77,16 +78,17 @@ class Store:
     ----------
     url : str
         `sqlite:///PATH` or `postgresql+psycopg://...`; tables are made where they are missing.
+    create : bool
+        Whether to make a SQLite file that is not there.
 
     Raises
     ------
     DataError
-        The URL cannot be read, is of another kind, or the store was made by a newer version.
-    sqlalchemy.exc.OperationalError
-        The database cannot be reached.
+        The URL cannot be read or is of another kind, the database cannot be opened, or its tables
+        were made by a newer version.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, create: bool = True) -> None:
         try:
             parsed = sa.make_url(url)
         except sa.exc.ArgumentError:
@@ -96,6 +98,8 @@ class Store:
             raise DataError(
                 f"a store is sqlite:///PATH or postgresql+psycopg://..., not {parsed.drivername}"
             )
+        if self.is_sqlite and not (create or Path(parsed.database or "").is_file()):
+            raise DataError(f"there is no store '{parsed.database}': `recsys serve` makes one")
         self.engine = _sqlite(parsed) if self.is_sqlite else _postgresql(parsed)
         self.reader = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._kept_lock = threading.Lock()
@@ -107,6 +111,10 @@ class Store:
             self._migrate()
             if self.is_sqlite:
                 self._kept = self.engine.raw_connection()
+        except sa.exc.DBAPIError as error:
+            self.close()
+            shown = parsed.render_as_string(hide_password=True)
+            raise DataError(f"the store {shown} cannot be opened: {error.orig}") from None
         except BaseException:
             self.close()
             raise
