@@ -86,6 +86,12 @@ def test_one_file_alone_imports_it(library, home):
         assert (library in libraries) == (str(path) == home), path
 
 
+def test_the_service_is_imported_by_its_commands_alone():
+    using = {str(path) for path in FILES if place_of(path) != "serving"
+             and any(module.startswith("recsys.serving") for module in imports_of(PACKAGE / path))}  # fmt: skip
+    assert using == {"commands/ab.py", "commands/serve.py", "commands/update.py"}
+
+
 def test_public_names_are_typed_where_they_are_found():
     typed = {name for name in imports_of(PACKAGE / "__init__.py") if name.startswith("recsys.")}
     found = {f"recsys.{home}" for home in recsys._HOME_OF.values()}

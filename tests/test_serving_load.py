@@ -18,6 +18,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from urllib.request import urlopen
 
 import numpy as np
 import pandas as pd
@@ -194,6 +195,22 @@ def test_slow_senders_and_what_is_not_http_are_sent_away(folder, store):
             assert answer.split(b" ")[1:2] == ([status] if status else [])
             assert (b"application/problem+json" in answer) == bool(status)
         assert server.ask("GET", "/livez")[0] == 200
+
+
+def test_events_are_learned_again_and_again_in_a_process_of_its_own(folder, store, model):
+    before = (folder / "current").read_text()
+    with serving(folder, store, "--update-every", "2s", "--keep", "400d") as server:
+        event = {"user_id": "900001", "item_id": int(model.items[0])}
+        assert server.ask("POST", "/v1/events", event) == (200, {"stored": 1})
+        deadline = time.monotonic() + 60
+        while (run := (folder / "current").read_text()) == before and time.monotonic() < deadline:
+            time.sleep(0.1)
+        _wait_for(server, run.strip())
+        assert server.ask("GET", "/v1/users/900001")[1]["in_model"]
+        with urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=30) as answer:
+            text = answer.read().decode()
+    assert 'recsys_updates{outcome="taken"} 1.0' in text
+    assert f'recsys_model{{arm="model",model="{run.strip()}"}} 1.0' in text
 
 
 def _wait_for(server, run):
