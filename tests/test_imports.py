@@ -87,8 +87,12 @@ def test_one_file_alone_imports_it(library, home):
 
 
 def test_the_service_is_imported_by_its_commands_alone():
-    using = {str(path) for path in FILES if place_of(path) != "serving"
-             and any(module.startswith("recsys.serving") for module in imports_of(PACKAGE / path))}  # fmt: skip
+    using = {
+        str(path)
+        for path in FILES
+        if place_of(path) != "serving"
+        and any(module.startswith("recsys.serving") for module in imports_of(PACKAGE / path))
+    }
     assert using == {"commands/ab.py", "commands/serve.py", "commands/update.py"}
 
 

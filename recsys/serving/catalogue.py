@@ -55,7 +55,7 @@ class Catalogue:
 
     @functools.cached_property
     def _words(self) -> tuple[list[str], Rows, Rows]:
-        """All words of titles and ids, ascending; rows of items, word by word; where each begins."""
+        """All words of titles and ids, ascending; rows of items by word; where each begins."""
         tables, found = self.model.tables, dict[str, list[int]]()
         titles = [""] * len(tables.item_ids) if tables.titles is None else tables.titles[:]
         for row, (title, item_id) in enumerate(zip(titles, take(tables.item_ids), strict=True)):
