@@ -133,6 +133,25 @@ def test_shares_of_an_experiment_stay_as_they_are(url, opened):
     assert (store.arms_of("one"), store.experiments()) == ({"B": 0.25, "A": 0.75}, ["one"])
 
 
+def test_the_service_answers_the_same_from_either_database(url, model, tmp_path):
+    from starlette.testclient import TestClient
+
+    from recsys.serving.app import make_app
+    from recsys.serving.live import Arm
+
+    model.save(tmp_path / "model")
+    app = make_app([Arm("model", tmp_path / "model", 1.0)], url)
+    history = [int(item) for item in model.items[:3]]
+    with TestClient(app, base_url="http://localhost") as client:
+        for item in history:
+            posted = client.post("/v1/events", json={"user_id": "newcomer", "item_id": item})
+            assert posted.json() == {"stored": 1}
+        found = client.get("/v1/users/newcomer/recommendations").json()["items"]
+        assert found == model.recommend_for(history).to_dicts()
+        assert client.get("/readyz").status_code == 200
+        assert "recsys_events_stored_total 3.0" in client.get("/metrics").text
+
+
 # ---- learning
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recsys.data.columns import find
-from recsys.errors import ColdUserError, UnknownUserError
+from recsys.errors import ColdUserError, DataError, UnknownUserError
 from recsys.model.ask import NO_ROWS
 from recsys.serving.live import as_number, is_text
 from recsys.serving.store import DISLIKE
@@ -113,7 +113,10 @@ def ids_of(served: Served, given: Iterable[str] | None, *, split: bool = False) 
 
 def _allowed(served: Served, seen: Rows, wanted: Wanted) -> Any:
     block, allow = (ids_of(served, ids, split=True) for ids in (wanted.block, wanted.allow))
-    return served.model.allowed(seen, block, allow, wanted.where)
+    try:
+        return served.model.allowed(seen, block, allow, wanted.where)
+    except ValueError as error:
+        raise DataError(str(error)) from None
 
 
 def recommend(served: Served, user: str, known: Known, wanted: Wanted) -> Recommendations:
@@ -123,7 +126,7 @@ def recommend(served: Served, user: str, known: Known, wanted: Wanted) -> Recomm
     ------
     UnknownUserError, ColdUserError
         Nothing is known of them, or nothing with a vector; and there is no fallback.
-    ValueError
+    DataError
         A filter cannot be read.
     """
     model = served.model

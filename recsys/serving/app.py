@@ -25,7 +25,7 @@ from starlette.types import Receive, Scope, Send
 
 from recsys import __version__
 from recsys.data.columns import take
-from recsys.errors import UnknownUserError
+from recsys.errors import ColdUserError, DataError, UnknownItemError, UnknownUserError
 from recsys.recommendations import Recommendations
 from recsys.serving import answers, forms
 from recsys.serving.forms import answer, parameters, problem, read_id, read_query
@@ -73,28 +73,27 @@ class Service:
             "model": served.run, "user_id": user, "items": [str(one) for one in item_ids],
         })  # fmt: skip
 
-    def flush(self) -> None:
-        """Write the lists that wait."""
+    async def flush(self) -> None:
+        """Write the lists that wait, in a thread."""
         lists, self.lists = self.lists, []
         if not lists:
             return
         try:
-            self.store.add_lists(lists)
+            await asyncio.to_thread(self.store.add_lists, lists)
         except sa.exc.SQLAlchemyError as error:
             self.metrics.lists_lost.inc(len(lists))
             logger.warning("%d lists are not logged: %s", len(lists), _cause(error))
 
-    async def map_of(self, served: Served) -> dict[str, Any]:
-        """Return the map of a model; the first time it is made, in a thread."""
+    async def map_of(self, served: Served) -> bytes:
+        """Return the map of a model as JSON; the first time it is made, in a thread."""
         async with self.making_map:
-            await asyncio.to_thread(lambda: served.catalogue.places)
-        return served.catalogue.map
+            return await asyncio.to_thread(lambda: served.catalogue.map_json)
 
     async def flush_again_and_again(self) -> None:
-        """Write logged lists in a thread, every now and then."""
+        """Write logged lists every now and then."""
         while True:
             await asyncio.sleep(FLUSH)
-            await asyncio.to_thread(self.flush)
+            await self.flush()
 
 
 # ---- routes
@@ -265,7 +264,7 @@ async def map(request: Request) -> Response:
     headers = {"ETag": f'"{served.run}"', "Cache-Control": "private, no-cache"}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
-    return answer(await service.map_of(served), headers=headers)
+    return Response(await service.map_of(served), 200, headers, "application/json")
 
 
 @ROUTES.get("/livez", response_model=forms.Health)
@@ -349,8 +348,10 @@ def _handle_errors(app: FastAPI) -> None:
 
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(RequestValidationError, on_invalid)
-    app.add_exception_handler(LookupError, on_unknown)
-    app.add_exception_handler(ValueError, on_value)
+    app.add_exception_handler(UnknownUserError, on_unknown)
+    app.add_exception_handler(UnknownItemError, on_unknown)
+    app.add_exception_handler(ColdUserError, on_unknown)
+    app.add_exception_handler(DataError, on_value)
     app.add_exception_handler(sa.exc.SQLAlchemyError, on_store)
     app.add_exception_handler(sqlite3.Error, on_store)
     app.add_exception_handler(Exception, on_any)
@@ -401,7 +402,7 @@ def make_app(
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-        await asyncio.to_thread(service.flush)
+        await service.flush()
         service.store.close()
 
     app = FastAPI(

@@ -141,9 +141,11 @@ class Catalogue:
         path = self.run / MAP
         try:
             found: dict[str, Any] = json.loads(path.read_bytes())
-            return found
-        except (OSError, ValueError):
-            made = self._make_map()
+            if found["model"] == self.run.name:
+                return found
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        made = self._make_map()
         part = path.with_name(f"{MAP}.{os.getpid()}")
         try:
             part.write_text(json.dumps(made))
@@ -151,6 +153,11 @@ class Catalogue:
         except OSError:  # a folder that is read-only, or gone: it is made again next time
             part.unlink(missing_ok=True)
         return made
+
+    @functools.cached_property
+    def map_json(self) -> bytes:
+        """The map as JSON, in UTF-8."""
+        return json.dumps(self.map, ensure_ascii=False).encode("utf-8", "replace")
 
     @functools.cached_property
     def places(self) -> npt.NDArray[np.float64]:

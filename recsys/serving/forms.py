@@ -22,6 +22,8 @@ from pydantic import (
 from starlette.requests import Request
 from starlette.responses import Response
 
+from recsys.errors import DataError
+
 ID_LENGTH = 500  # characters; an index of PostgreSQL takes no longer entries
 MOST_IDS, MOST_HISTORY, MOST_EVENTS, MOST_K = 10_000, 1_000, 1_000, 1_000
 IN_URL = 100  # ids that a URL may hold
@@ -176,8 +178,11 @@ def read_query(form: type[Form], request: Request) -> Form:
 
 
 def read_id(request: Request) -> str:
-    """Decode the id of a path, which may hold anything; ValueError if it is none."""
-    return check_id(unquote(request.path_params["id"], errors="strict"))
+    """Decode the id of a path, which may hold anything; DataError if it is none."""
+    try:
+        return check_id(unquote(request.path_params["id"], errors="strict"))
+    except ValueError as error:
+        raise DataError(f"the path holds no id: {error}") from None
 
 
 OutId = int | str
