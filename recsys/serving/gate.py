@@ -52,6 +52,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.counters: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self.runs: set[tuple[str, str]] = set()
         given: Any = {"registry": self.registry}
         self.requests = Counter(
@@ -74,6 +75,15 @@ class Metrics:
         )
         self.swaps = Gauge("recsys_model_swaps", "Models replaced by this worker", **last)
         self.failures = Gauge("recsys_model_failures", "Models that could not be opened", **last)
+
+    def count(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count a request that was answered."""
+        key = route, method, status
+        if key not in self.counters:
+            self.counters[key] = self.requests.labels(*key), self.seconds.labels(route)
+        requests, taken = self.counters[key]
+        requests.inc()
+        taken.observe(seconds)
 
     def expose(self, live: Live, updates: Mapping[str, int]) -> bytes:
         """Return all numbers as text; of all workers where there are several."""
@@ -135,8 +145,7 @@ class Gate:
         finally:
             self.n_waiting -= 1
             route = getattr(scope.get("route"), "path", "other")
-            self.metrics.requests.labels(route, scope["method"], status).inc()
-            self.metrics.seconds.labels(route).observe(time.perf_counter() - started)
+            self.metrics.count(route, scope["method"], status, time.perf_counter() - started)
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         refused = self._refuse(scope)

@@ -25,11 +25,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from recsys.model.storage import versions
-from tests.benchmarks import data, search, serving, training
+from tests.benchmarks import data, search, service, serving, training
 from tests.benchmarks.measure import LEFT_OUT, PEERS, Case, Row
 
 BY_RATINGS = data.STAGES | training.STAGES
-BY_ITEMS = search.STAGES | serving.STAGES
+BY_ITEMS = search.STAGES | serving.STAGES | service.STAGES
 PACKAGES = ("pandas", "pyarrow", "scipy", *PEERS)
 
 
