@@ -178,7 +178,7 @@ def add_model_folder(parser: argparse.ArgumentParser) -> None:
 
 def model_folder(args: argparse.Namespace) -> Path:
     """Return the folder that --model names, or the usual one."""
-    return Path(args.model or data_folder() / "model")
+    return args.model or data_folder() / "model"
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:

@@ -17,9 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys.commands import common
-from recsys.errors import DataError, ModelError
+from recsys.data.datasets import data_folder
+from recsys.errors import DataError
 
 if TYPE_CHECKING:
+    from uvicorn import Config
+
     from recsys.serving.live import Arm
 
 logger = logging.getLogger(__name__)
@@ -75,53 +78,65 @@ def run(args: argparse.Namespace) -> None:
     """Check what was asked for, and serve until interrupted."""
     try:
         import uvicorn
-        from uvicorn.supervisors import Multiprocess
 
         from recsys.serving.app import make_app
     except ImportError as error:
         raise ImportError(f'{error}: pip install "recsys[serve]"') from None
-    from recsys.serving.gate import LOOPBACK, Protocol, is_loopback
+    from recsys.serving.gate import LOOPBACK, Protocol
     from recsys.serving.store import Store
 
-    if args.workers < 1 or not 0 <= args.port < 65_536:
-        raise DataError("--workers must be 1 or more, and --port from 0 to 65535")
-    if args.keep is not None and args.update_every is None:
-        raise DataError("--keep drops what is old at each update: give --update-every too")
-    token, local = _token(args.token_file), is_loopback(args.host)
-    if not (local or token or args.public):
-        raise DataError(
-            f"{args.host} can be reached from other machines: give --token-file FILE, or --public "
-            "if everybody may read and write"
-        )
+    token, is_local = _check(args)
     arms, url = _arms(args), common.store_url(args)
-    for arm in arms:
-        _check_model(arm)
     experiment = args.experiment if len(arms) > 1 else "single"
     with Store(url) as store:
         store.add_arms(experiment, {arm.name: arm.share for arm in arms})
-    hosts = (*LOOPBACK, args.host.lower()) if local and not token else None
-    more: dict[str, Any] = {"experiment": experiment, "token": token, "hosts": hosts}
-    if args.workers > 1:  # before anything counts
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="recsys-metrics-")
+    hosts = (*LOOPBACK, args.host.lower()) if is_local and not token else None
+    app = functools.partial(
+        make_app, arms, url, experiment=experiment, token=token, hosts=hosts
+    )  # fmt: skip
     config = uvicorn.Config(
-        functools.partial(make_app, arms, url, **more), factory=True, host=args.host,
-        port=args.port, workers=args.workers, loop="uvloop", http=Protocol, ws="none",
-        log_level="warning", access_log=False, server_header=False, proxy_headers=False,
-        timeout_keep_alive=IDLE, timeout_graceful_shutdown=GRACE,
+        app, factory=True, host=args.host, port=args.port, workers=args.workers, loop="uvloop",
+        http=Protocol, ws="none", log_level="warning", access_log=False, server_header=False,
+        proxy_headers=False, timeout_keep_alive=IDLE, timeout_graceful_shutdown=GRACE,
     )  # fmt: skip
     if args.update_every is not None:
         folders = [*{arm.folder: None for arm in arms}]
         keep = None if args.keep is None else args.keep / SECONDS["d"]
         given = (args.update_every, folders, url, keep)
         threading.Thread(target=_learn_again_and_again, args=given, daemon=True).start()
+    _serve(config, ", ".join(f"{arm.name} from {arm.folder}" for arm in arms))
+
+
+def _check(args: argparse.Namespace) -> tuple[str | None, bool]:
+    """Return the token, and whether only this machine can ask; DataError for what is unsafe."""
+    from recsys.serving.gate import is_loopback
+
+    if args.workers < 1 or not 0 <= args.port < 65_536:
+        raise DataError("--workers must be 1 or more, and --port from 0 to 65535")
+    if args.keep is not None and args.update_every is None:
+        raise DataError("--keep drops what is old at each update: give --update-every too")
+    token, is_local = _token(args.token_file), is_loopback(args.host)
+    if not (is_local or token or args.public):
+        raise DataError(
+            f"{args.host} can be reached from other machines: give --token-file FILE, or --public "
+            "if everybody may read and write"
+        )
+    return token, is_local
+
+
+def _serve(config: Config, what: str) -> None:
+    """Listen, say where, and serve in as many processes as wanted."""
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
     socket = config.bind_socket()
-    name = f"[{args.host}]" if ":" in args.host else args.host
-    logger.info(
-        "serving %s at http://%s:%d/ (described at /docs)",
-        ", ".join(f"{arm.name} from {arm.folder}" for arm in arms), name, socket.getsockname()[1],
-    )  # fmt: skip
-    if args.workers > 1:
-        Multiprocess(config, sockets=[socket]).run()
+    name = f"[{config.host}]" if ":" in config.host else config.host
+    address = f"http://{name}:{socket.getsockname()[1]}/"
+    logger.info("serving %s at %s (described at %sdocs)", what, address, address)
+    if config.workers > 1:
+        with tempfile.TemporaryDirectory(prefix="recsys-metrics-") as folder:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # before a worker counts
+            Multiprocess(config, sockets=[socket]).run()
     else:
         uvicorn.Server(config).run(sockets=[socket])
 
@@ -137,21 +152,24 @@ def _token(path: Path | None) -> str | None:
 
 def _arms(args: argparse.Namespace) -> list[Arm]:
     """Read --model and --share."""
+    from recsys.model import storage
     from recsys.serving.live import Arm
 
-    if len(args.model) <= 1 and "=" not in "".join(args.model):
-        args.model = [f"model={common.model_folder(argparse.Namespace(model=''.join(args.model)))}"]
-    folders = dict(_split(one, "--model") for one in args.model)
+    given = args.model or [str(data_folder() / "model")]
+    if len(given) == 1 and "=" not in given[0]:
+        given = [f"model={given[0]}"]
+    folders = dict(_split(one, "--model") for one in given)
     shares = {name: _share(text) for name, text in (_split(one, "--share") for one in args.share)}
-    if len(folders) < len(args.model) or shares.keys() - folders.keys():
+    if len(folders) < len(given) or shares.keys() - folders.keys():
         raise DataError("every --model needs a name of its own, and every --share the name of one")
     rest = 1 - sum(shares.values())
     others = len(folders) - len(shares)
     if (rest > 1e-9) != (others > 0) or rest < -1e-9:
         raise DataError("shares must add up to 1, with something left for models without one")
-    return [
-        Arm(name, Path(f), shares.get(name, rest / max(others, 1))) for name, f in folders.items()
-    ]
+    for folder in folders.values():
+        storage.stamp(Path(folder))  # says how to make a model where there is none
+    equal = rest / max(others, 1)
+    return [Arm(name, Path(f), shares.get(name, equal)) for name, f in folders.items()]
 
 
 def _split(text: str, option: str) -> tuple[str, str]:
@@ -169,15 +187,6 @@ def _share(text: str) -> float:
     if not 0 < share <= 1:
         raise DataError(f"a share lies above 0, up to 1, got {text!r}")
     return share
-
-
-def _check_model(arm: Arm) -> None:
-    from recsys.model import storage
-
-    try:
-        storage.stamp(arm.folder)
-    except ModelError as error:
-        raise ModelError(f"{arm.name}: {error}") from None
 
 
 def _learn_again_and_again(every: float, *given: Any) -> None:
