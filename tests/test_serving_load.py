@@ -192,7 +192,7 @@ def test_whatever_is_sent_is_answered_as_described(folder, store):
     with serving(folder, store) as server:
         report = subprocess.run(
             [sys.executable, "-m", "schemathesis.cli", "run",
-             f"http://127.0.0.1:{server.port}/openapi.json", "--max-examples", str(n // 14),
+             f"http://127.0.0.1:{server.port}/openapi.json", "--max-examples", str(n // 6),
              "--checks", "not_a_server_error,status_code_conformance,content_type_conformance,"
              "response_headers_conformance,response_schema_conformance",
              "--phases", "fuzzing", "--seed", "1", "--no-color", "--workers", "1"],
