@@ -159,7 +159,7 @@ def taste_of(served: Served, asked: Asked) -> Taste:
 
 def recommend_for(served: Served, taste: Taste, wanted: Wanted) -> Recommendations:
     """Recommend to a visitor, as `recsys.Recommender.recommend_for`; or what is popular."""
-    model, (rows, weights) = served.model, taste
+    model, rows, weights = served.model, *taste[:2]
     seen = NO_ROWS if wanted.watched else rows
     allowed = _allowed(served, seen, wanted)
     if not (weights > 0).any():
@@ -192,7 +192,7 @@ def place_of(served: Served, taste: Taste) -> list[float] | None:
 
     Items that are disliked, or not on the map, do not count; None where none is left.
     """
-    places, (rows, weights) = served.catalogue.places, taste
+    places, rows, weights = served.catalogue.places, *taste[:2]
     weights = np.where(np.isnan(places[rows, 0]), 0, np.maximum(weights, 0)).astype(float)
     if not weights.any():
         return None

@@ -189,7 +189,7 @@ async def similar(request: Request) -> Response:
     served, asked = service.live.first, read_query(forms.Length, request)
     item = served.item(read_id(request))
     served.model.tables.item_row(item)  # a title is no id
-    found = await asyncio.to_thread(served.model.similar_items, item, asked.k)
+    found = await asyncio.to_thread(served.model.similar_items, item, asked.k, None)
     return answer(_listed(served, None, found))
 
 

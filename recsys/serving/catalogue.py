@@ -135,7 +135,7 @@ class Catalogue:
     def map(self) -> dict[str, Any]:
         """The map, made once and kept in the folder of the run where that can be written.
 
-        The two directions of largest variance of the items' input vectors at length 1
+        The two directions of largest variance of the items' audience vectors at length 1
         (`recsys.vectors.projection.project`), for the most watched items.
         """
         path = self.run / MAP
@@ -171,7 +171,7 @@ class Catalogue:
         from recsys.vectors.projection import project
 
         tables, rows = self.model.tables, self.by_count[:MAP_ITEMS]
-        places = project(tables.vectors[rows]) if len(rows) > 1 else np.zeros((len(rows), 2))
+        places = project(tables.audience[rows]) if len(rows) > 1 else np.zeros((len(rows), 2))
         groups = {code: group for group, (_, code) in enumerate(self._genres[:GROUPS])}
         group: list[int | None] = [None] * len(rows)
         if groups and tables.catalogue is not None:
