@@ -10,6 +10,7 @@ import argparse
 import functools
 import logging
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -104,7 +105,7 @@ def run(args: argparse.Namespace) -> None:
         keep = None if args.keep is None else args.keep / SECONDS["d"]
         given = (args.update_every, folders, url, keep)
         threading.Thread(target=_learn_again_and_again, args=given, daemon=True).start()
-    _serve(config, ", ".join(f"{arm.name} from {arm.folder}" for arm in arms))
+    _serve(config, {arm.name: str(arm.folder) for arm in arms}, as_json=args.json)
 
 
 def _check(args: argparse.Namespace) -> tuple[str | None, bool]:
@@ -124,7 +125,7 @@ def _check(args: argparse.Namespace) -> tuple[str | None, bool]:
     return token, is_local
 
 
-def _serve(config: Config, what: str) -> None:
+def _serve(config: Config, models: dict[str, str], *, as_json: bool) -> None:
     """Listen, say where, and serve in as many processes as wanted."""
     import uvicorn
     from uvicorn.supervisors import Multiprocess
@@ -132,7 +133,11 @@ def _serve(config: Config, what: str) -> None:
     socket = config.bind_socket()
     name = f"[{config.host}]" if ":" in config.host else config.host
     address = f"http://{name}:{socket.getsockname()[1]}/"
-    logger.info("serving %s at %s (described at %sdocs)", what, address, address)
+    named = ", ".join(f"{name} from {folder}" for name, folder in models.items())
+    logger.info("serving %s at %s (described at %sdocs)", named, address, address)
+    if as_json:
+        common.print_json({"url": address, "models": models})
+        sys.stdout.flush()
     if config.workers > 1:
         with tempfile.TemporaryDirectory(prefix="recsys-metrics-") as folder:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # before a worker counts
@@ -152,7 +157,7 @@ def _token(path: Path | None) -> str | None:
 
 def _arms(args: argparse.Namespace) -> list[Arm]:
     """Read --model and --share."""
-    from recsys.model import storage
+    from recsys.model.ask import Model
     from recsys.serving.live import Arm
 
     given = args.model or [str(data_folder() / "model")]
@@ -167,7 +172,7 @@ def _arms(args: argparse.Namespace) -> list[Arm]:
     if (rest > 1e-9) != (others > 0) or rest < -1e-9:
         raise DataError("shares must add up to 1, with something left for models without one")
     for folder in folders.values():
-        storage.stamp(Path(folder))  # says how to make a model where there is none
+        Model.load(Path(folder), verify=False)  # says what is wrong before anything is served
     equal = rest / max(others, 1)
     return [Arm(name, Path(f), shares.get(name, equal)) for name, f in folders.items()]
 
