@@ -160,6 +160,18 @@ def test_new_users_and_items_that_no_model_knows_are_kept(client, model):
     assert client.get(url).json()["items"] == expected
 
 
+def test_ratings_below_the_lowest_are_watched_and_no_interest(sample, tmp_path):
+    model = Recommender(**BRIEF, min_rating=4.0).fit(sample)
+    model.save(tmp_path / "model")
+    liked, not_liked = (int(item) for item in model.popular(2).item_ids)
+    rated = [{"user_id": "new", "item_id": liked, "rating": 4.0},
+             {"user_id": "new", "item_id": not_liked, "rating": 3.5}]  # fmt: skip
+    with serving(tmp_path / "model", tmp_path) as client:
+        client.post("/v1/events", json=rated)
+        found = client.get("/v1/users/new/recommendations").json()["items"]
+    assert found == model.recommend_for([liked], block=[not_liked]).to_dicts()
+
+
 def test_sending_an_event_again_changes_nothing(client):
     event = {"user_id": 1, "item_id": 2, "event_id": "e1", "timestamp": "2026-01-01T10:00:00Z"}
     assert client.post("/v1/events", json=[event, event]).json() == {"stored": 1}
@@ -276,6 +288,11 @@ def test_an_error_is_a_problem_that_says_what_to_do(method, url, given, status, 
     assert (answer.status_code, found["status"]) == (status, status), found
     assert said in found["detail"]
     assert "Traceback" not in answer.text
+
+
+def test_a_body_that_comes_in_parts_is_counted_too(client):
+    parts = (b" " * 2**18 for _ in range(5))
+    assert client.post("/v1/events", content=parts, headers=JSON).status_code == 413
 
 
 def test_what_breaks_inside_is_a_500_without_a_traceback(client, monkeypatch):

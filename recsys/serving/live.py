@@ -150,7 +150,7 @@ class Live:
                         continue
                     tried[arm.name] = stamp
                     new = await asyncio.to_thread(Served.load, arm.folder)
-                except (ModelError, OSError) as error:
+                except (ModelError, OSError, MemoryError) as error:
                     if said.get(arm.name) != str(error):  # once, not twice a second
                         said[arm.name] = str(error)
                         self.n_failures += 1
