@@ -188,7 +188,7 @@ def test_no_acknowledged_event_is_lost_or_counted_twice_when_the_process_is_kill
 def test_whatever_is_sent_is_answered_as_described(folder, store):
     """Schemathesis makes requests from the description, valid and not."""
     schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
-    n = 10_000 if FULL else 700
+    n = 10_000 if FULL else 400
     with serving(folder, store) as server:
         report = subprocess.run(
             [sys.executable, "-m", "schemathesis.cli", "run",
