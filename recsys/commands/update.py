@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys.commands import common
-from recsys.errors import ReplacedError
+from recsys.errors import ModelError, ReplacedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from recsys.data.columns import take
 from recsys.data.events import order_events, seconds_of
 from recsys.data.frames import ITEM, RATING, TIMESTAMP, USER
 from recsys.data.splits import MAX_USERS, cutoff_of, draw, time_cases
-from recsys.errors import DataError, ModelError
+from recsys.errors import DataError
 from recsys.evaluation.measure import contender_of_model, recall_of
 from recsys.evaluation.metrics import means_with_ci95
 from recsys.model import storage
@@ -74,7 +74,7 @@ def learn_events(folder: Path, store: Store) -> Outcome:
     return outcome
 
 
-def _learn(model: Model, frame: pd.DataFrame, folder: Path, before: Any) -> Outcome:
+def _learn(model: Model, frame: pd.DataFrame, folder: Path, before: storage.Stamp) -> Outcome:
     merged = is_new = None
     if len(frame):
         merged, is_new = merge_events(model.tables, frame, min_rating=model.params["min_rating"])
@@ -89,9 +89,7 @@ def _learn(model: Model, frame: pd.DataFrame, folder: Path, before: Any) -> Outc
         )
         return Outcome("refused", said, {}, judged)
     changed = update_model(model, merged[is_new])
-    if storage.stamp(folder) != before:
-        raise ModelError(f"the model in '{folder}' has been replaced meanwhile: update that one")
-    changed.save(folder)
+    changed.save(folder, replacing=before)
     drift = changed.about["drift"]
     return Outcome("taken", f"{drift['n_new_events']:,} new events", drift, judged)
 
