@@ -231,15 +231,20 @@ def test_train_serve_click_update_swap_and_compare(tmp_path, store):
             after = connection.ask("GET", f"{url}&log=false")[1]
             assert not {row["item_id"] for row in after["items"]} & {*clicked}
             runs[user] = after["model"]
+        taken = set()
         for name in ("weak", "strong"):
-            recsys("update", "--events", store, "--model", tmp_path / name)
+            try:
+                recsys("update", "--events", store, "--model", tmp_path / name)
+                taken.add(name)
+            except AssertionError as refused:  # one time in twenty by chance, and then it is said
+                if "recall on the newest events fell" not in str(refused):
+                    raise
         time.sleep(3)
-        swapped = 0
         for user, run in runs.items():
-            answer = connection.ask("GET", f"/v1/users/{user}")[1]
-            swapped += answer["model"] != run
-            assert all(event["learned"] for event in answer["events"])
-        assert swapped == len(runs)
+            answer = server.ask("GET", f"/v1/users/{user}")[1]
+            learned = all(event["learned"] for event in answer["events"])
+            assert (answer["model"] != run, learned) == (answer["arm"] in taken,) * 2
+        assert taken
     report = json.loads(recsys("ab", store, "--window", "3s", "-k", "20", "--json"))
     low, high = report["differences"]["strong"]["ci95"]
     assert low <= report["differences"]["strong"]["mean"] <= high
