@@ -8,36 +8,32 @@ const plain = (key, value) => (typeof value === "bigint" ? JSON.rawJSON(`${value
 export const parse = (text) => JSON.parse(text, exact);
 export const write = (value) => JSON.stringify(value, plain);
 
+export const isStale = (error) => error.name === "AbortError";
+export const drop = (kind) => asked.get(kind)?.abort();
 const asked = new Map(); // kind of question -> AbortController of the newest
 
-/** Answer a GET, or a POST where there is a body; an earlier question of the same kind is dropped. */
+/** Answer a GET, or a POST if there is a body; an earlier question of the same kind is dropped. */
 export async function ask(path, { body, kind = path } = {}) {
-  asked.get(kind)?.abort();
-  const controller = new AbortController();
-  asked.set(kind, controller);
+  drop(kind);
+  const { signal } = asked.set(kind, new AbortController()).get(kind);
   for (;;) {
     const token = sessionStorage.getItem("token");
-    const headers = body ? { "Content-Type": "application/json" } : {};
-    if (token) headers.Authorization = `Bearer ${token}`;
-    const question = { headers, signal: controller.signal };
-    if (body) Object.assign(question, { method: "POST", body: write(body) });
-    const response = await fetch(path, question).catch((error) => {
-      throw isStale(error) ? error : new Error("The service does not answer. Is it still running?");
+    const headers = { ...(body && { "Content-Type": "application/json" }),
+                      ...(token && { Authorization: `Bearer ${token}` }) };
+    const posted = body && { method: "POST", body: write(body) };
+    const response = await fetch(path, { ...posted, headers, signal }).catch((error) => {
+      throw isStale(error) ? error : Error("The service does not answer. Is it still running?");
     });
     const text = await response.text();
     if (response.ok) return parse(text);
-    if (response.status !== 401) throw new Error(problem(response, text));
+    if (response.status !== 401) throw Error(problem(response, text));
     if (sessionStorage.getItem("token") === token) await askForToken(token);
   }
 }
 
-export const drop = (kind) => asked.get(kind)?.abort();
-export const isStale = (error) => error.name === "AbortError";
-
 function problem(response, text) {
   try {
-    const { title, detail } = JSON.parse(text);
-    return typeof detail === "string" ? detail : title || text;
+    return JSON.parse(text).detail;
   } catch {
     return `The service answered ${response.status} ${response.statusText}`;
   }
@@ -50,12 +46,12 @@ function askForToken(refused) {
     const dialog = document.getElementById("token");
     const field = dialog.querySelector("input");
     if (refused) document.getElementById("token-note").textContent = "That token was refused.";
-    dialog.returnValue = field.value = "";
+    field.value = "";
     dialog.querySelector("form").onsubmit = () => sessionStorage.setItem("token", field.value);
     dialog.onclose = () => {
       waiting = undefined;
-      if (sessionStorage.getItem("token") === refused) reject(new Error("A token is needed."));
-      else resolve();
+      if (field.value) resolve();
+      else reject(Error("The service wants a token."));
     };
     dialog.showModal();
   });

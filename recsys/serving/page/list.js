@@ -3,52 +3,59 @@
 /** Make an element with properties and children. */
 export function el(tag, properties, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
-  element.append(...children.filter((child) => child != null));
+  element.append(...children.filter((child) => child));
   return element;
 }
 
 export const nameOf = ({ title, item_id }) => title || `No. ${item_id}`;
+const textOf = (text) => el("bdi", { textContent: text });
 
-export const factsOf = ({ year, genres, n_events: n }) =>
-  [year, genres?.slice(0, 3).join(", "), n ? `chosen ${n.toLocaleString("en")} time${n === 1 ? "" : "s"}` : "new"]
-    .filter(Boolean).join(" · ");
-
-/** Draw again, and leave the focus where it was, by the place of the button among the others. */
-export function redraw(container, children, otherwise) {
-  const at = [...container.querySelectorAll("button")].indexOf(document.activeElement);
-  container.replaceChildren(...children);
-  if (at < 0) return;
-  const buttons = container.querySelectorAll("button");
-  (buttons[Math.min(at, buttons.length - 1)] ?? otherwise)?.focus();
+/** Say what is known of an item, such as "1996 · Crime, Drama · chosen 508 times". */
+export function factsOf({ year, genres, n_events: n }) {
+  const chosen = n ? `chosen ${n.toLocaleString("en")} time${n === 1 ? "" : "s"}` : "new";
+  return [year, genres?.slice(0, 3).join(", "), chosen].filter(Boolean).join(" · ");
 }
 
-/** Make one row of a list: rank, name (opens the card), reason, and what one can say of it. */
+/** Draw again and leave the focus at its place among the buttons, or else give it elsewhere. */
+export function redraw(container, children, otherwise) {
+  const place = [...container.querySelectorAll("button")].indexOf(document.activeElement);
+  container.replaceChildren(...children);
+  if (place < 0) return;
+  const buttons = container.querySelectorAll("button");
+  (buttons[Math.min(place, buttons.length - 1)] ?? otherwise)?.focus();
+}
+
+/** Make one row of a list: its name opens the item, two buttons judge it. */
 export function row(item, { mark, open, like, dislike }) {
   const name = nameOf(item);
+  const judge = (text, label, onclick) =>
+    onclick && el("button", { className: "icon", textContent: text, title: label,
+                              ariaLabel: label, onclick: () => onclick(item) });
   return el("li", {},
-    el("span", { className: "rank" }, String(item.rank), mark ? el("small", { textContent: mark }) : null),
+    el("span", { className: "rank", textContent: item.rank },
+      mark && el("small", { textContent: mark })),
     el("div", {},
-      el("button", { className: "name", title: name, onclick: () => open(item.item_id) }, el("bdi", { textContent: name })),
-      item.reason ? el("small", {}, el("bdi", { textContent: item.reason })) : null),
-    like ? button("♥\uFE0E", `I like ${name}`, () => like(item)) : null,
-    dislike ? button("✕", `Not for me: ${name}`, () => dislike(item)) : null);
+      el("button", { className: "name", title: name, onclick: () => open(item.item_id) },
+        textOf(name)),
+      item.reason && el("small", {}, textOf(item.reason))),
+    judge("♥\uFE0E", `I like ${name}`, like),
+    judge("✕", `Not for me: ${name}`, dislike));
 }
 
-export const button = (text, label, onclick) =>
-  el("button", { className: "icon", textContent: text, ariaLabel: label, title: label, onclick });
-
-/** Say how ranks have moved since the list before: "new", "▲ 2", "▼ 1", or nothing. */
-export function movement(item, before) {
+/** Say how an item has moved since the list before: "new", "▲ 2", "▼ 1", or nothing. */
+export function movement({ item_id, rank }, before) {
   if (!before) return "";
-  const up = (before.get(item.item_id) ?? 0) - item.rank;
-  if (!before.has(item.item_id)) return "new";
+  if (!before.has(item_id)) return "new";
+  const up = before.get(item_id) - rank;
   return up ? `${up > 0 ? "▲" : "▼"} ${Math.abs(up)}` : "";
 }
 
-/** Make one chip of a pick: its name says what its removal would change, its cross removes it. */
-export function chip(item, { liked, remove }) {
+/** Make one chip of a pick: its name shows what its removal would change, its cross removes it. */
+export function chip(item, liked, remove) {
   const name = nameOf(item);
+  const title = `${liked ? "" : "not "}${name}: what changes without it?`;
   return el("li", { className: liked ? "" : "not" },
-    el("button", { className: "name", title: `${liked ? "" : "not "}${name}: what changes without it?` }, el("bdi", { textContent: name })),
-    el("button", { className: "remove", textContent: "✕", ariaLabel: `Remove ${name}`, onclick: remove }));
+    el("button", { className: "name", title }, textOf(name)),
+    el("button", { className: "remove", textContent: "✕", ariaLabel: `Remove ${name}`,
+                   onclick: remove }));
 }

@@ -1,104 +1,97 @@
 // A map of the catalogue on two canvases: the items below, and above them what moves.
-import { el } from "./list.js";
+import { el, nameOf } from "./list.js";
 
-const SOFT = 700; // milliseconds in which your point moves
-const SHORT = 26; // characters of a label
+const MOVING = 700; // milliseconds
+const COLOURS = 10; // of groups, in the stylesheet
+const AROUND = 14; // pixels from the pointer to an item
 
+/** A map in a section of the page; `open(id)` is called for an item that is clicked. */
 export class CatalogueMap {
-  constructor(section, { open }) {
+  constructor(section, open) {
     [this.below, this.above] = section.querySelectorAll("canvas");
-    Object.assign(this, { section, open, marks: { liked: [], disliked: [], list: [], item: null }, view: null, hovered: -1 });
-    const [closer, farther, all] = section.querySelectorAll("button");
+    Object.assign(this, { section, open, hovered: -1, labels: [] });
+    const [closer, farther, whole] = section.querySelectorAll("button");
     closer.onclick = () => this.zoom(1.6);
     farther.onclick = () => this.zoom(1 / 1.6);
-    all.onclick = () => this.fit();
+    whole.onclick = () => this.fit();
     this.listen();
     new ResizeObserver(() => this.resize()).observe(this.above);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
   }
 
-  /** Take what `/v1/map` says; items are known by their row from here on. */
+  /** Take what `/v1/map` says; items go by their row in it from here on. */
   show(map) {
+    const { item_ids: ids, n_events: n, groups } = map;
     this.map = map;
-    this.rows = new Map(map.item_ids.map((id, row) => [id, row]));
-    this.order = map.item_ids.map((_, row) => row).sort((a, b) => map.n_events[b] - map.n_events[a]);
-    this.layers = [...map.groups.keys(), null].map((group) => this.order.filter((row) => map.group[row] === group));
-    const groups = map.groups.map((name, group) => [name, `group-${group % 9}`]);
-    const legend = [["your picks", "of-picks"], ["recommended", "of-list"], ...groups];
-    this.section.querySelector("ul").replaceChildren(...legend.map(([name, className]) =>
-      el("li", { className }, el("bdi", { textContent: name }))));
-    this.above.ariaLabel = `Map of ${map.item_ids.length.toLocaleString("en")} items: similar ones lie close together. `
-      + "Arrow keys move it, plus and minus zoom. The list of recommendations says the same in words.";
+    this.rows = new Map(ids.map((id, row) => [id, row]));
+    this.order = [...ids.keys()].sort((a, b) => n[b] - n[a]);
+    this.layers = [...groups.keys(), null].map((group) =>
+      this.order.filter((row) => map.group[row] === group));
+    const legend = [["your picks", "picked"], ["recommended", "listed"],
+                    ...groups.map((name, group) => [name, `group-${group % COLOURS}`])];
+    this.section.querySelector("ul").replaceChildren(...legend.map(([textContent, className]) =>
+      el("li", { className }, el("bdi", { textContent }))));
+    this.above.ariaLabel = `Map of ${ids.length.toLocaleString("en")} items, similar ones close to `
+      + "each other. Arrow keys move it, plus and minus zoom. The list says the same in words.";
     this.section.hidden = false;
-    this.view = null;
     this.resize();
   }
 
-  /** Mark ids of picks, of the list and of the open item, and move your point. */
+  /** Mark picks, list and open item by their ids, and let your point move to its new place. */
   mark(marks, point = this.target) {
+    if (String(point) !== String(this.target)) {
+      const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+      this.from = still ? point : this.you();
+      this.target = point;
+      this.since = performance.now();
+    }
     this.marks = marks;
-    if (!this.map) return;
-    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    this.from = still || !this.target ? point : this.you();
-    this.target = point;
-    this.since = performance.now();
-    if (!this.seen(this.rows.get(marks.item))) this.centre(this.rows.get(marks.item));
+    const row = this.rows?.get(marks.item);
+    if (this.view && row >= 0 && !this.sees(this.at(row)))
+      Object.assign(this.view, { x: this.map.x[row], y: this.map.y[row], touched: true });
     this.draw();
   }
 
+  /** Return where your point is at this moment of its way. */
   you() {
     if (!this.target || !this.from) return this.target;
-    const t = Math.min((performance.now() - this.since) / SOFT, 1);
-    const eased = 1 - (1 - t) ** 3;
-    return this.target.map((end, i) => this.from[i] + (end - this.from[i]) * eased);
+    const left = 1 - Math.min((performance.now() - this.since) / MOVING, 1);
+    return this.target.map((end, i) => end - (end - this.from[i]) * left ** 3);
   }
 
-  // ---- the view: pixels = (place - origin) * scale, y upwards
+  // ---- the view: its middle, and pixels per unit; y goes up
 
   resize() {
     const { clientWidth: width, clientHeight: height } = this.above;
     if (!this.map || !width) return;
-    const ratio = devicePixelRatio || 1;
-    for (const canvas of [this.below, this.above]) {
-      canvas.width = width * ratio;
-      canvas.height = height * ratio;
-      canvas.getContext("2d").setTransform(ratio, 0, 0, ratio, 0, 0);
-    }
     Object.assign(this, { width, height });
+    for (const canvas of [this.below, this.above]) {
+      canvas.width = width * devicePixelRatio;
+      canvas.height = height * devicePixelRatio;
+      canvas.getContext("2d").scale(devicePixelRatio, devicePixelRatio);
+    }
     if (this.view?.touched) this.draw();
     else this.fit();
   }
 
   fit() {
-    const [left, right] = ends(this.map.x);
-    const [low, high] = ends(this.map.y);
-    const scale = 0.9 * Math.min(this.width / (right - left || 1), this.height / (high - low || 1));
-    this.least = scale / 2;
-    this.view = { scale, x: (left + right) / 2, y: (low + high) / 2, touched: false };
+    const [[left, right], [low, high]] = [ends(this.map.x), ends(this.map.y)];
+    this.whole = 0.92 * Math.min(this.width / (right - left || 1), this.height / (high - low || 1));
+    this.view = { scale: this.whole, x: (left + right) / 2, y: (low + high) / 2 };
     this.draw();
   }
 
-  place([x, y]) {
+  pixel([x, y]) {
     const { scale, x: midX, y: midY } = this.view;
     return [this.width / 2 + (x - midX) * scale, this.height / 2 - (y - midY) * scale];
   }
 
-  nameOf(row) {
-    return this.map.titles?.[row] || `No. ${this.map.item_ids[row]}`;
-  }
-
   at(row) {
-    return this.place([this.map.x[row], this.map.y[row]]);
+    return this.pixel([this.map.x[row], this.map.y[row]]);
   }
 
-  seen(row) {
-    if (row === undefined || !this.view) return true;
-    const [x, y] = this.at(row);
-    return x > 0 && y > 0 && x < this.width && y < this.height;
-  }
-
-  centre(row) {
-    Object.assign(this.view, { x: this.map.x[row], y: this.map.y[row], touched: true });
+  sees([x, y]) {
+    return x > -9 && y > -9 && x < this.width + 9 && y < this.height + 9;
   }
 
   pan(dx, dy) {
@@ -109,116 +102,119 @@ export class CatalogueMap {
   }
 
   zoom(factor, x = this.width / 2, y = this.height / 2) {
-    const scale = Math.max(this.least, Math.min(this.view.scale * factor, this.least * 400));
-    const move = 1 / this.view.scale - 1 / scale;
-    this.view.x += (x - this.width / 2) * move;
-    this.view.y -= (y - this.height / 2) * move;
-    this.view.scale = scale;
-    this.pan(0, 0);
+    const before = this.view.scale;
+    const scale = Math.max(this.whole / 2, Math.min(before * factor, this.whole * 200));
+    this.view.scale = scale; // and what is under the pointer stays there
+    this.pan((x - this.width / 2) * (1 - scale / before), (y - this.height / 2) * (1 - scale / before));
   }
 
   // ---- drawing
 
   draw() {
-    if (this.planned || !this.view) return;
-    this.planned = requestAnimationFrame(() => {
-      this.planned = null;
-      this.drawItems();
+    cancelAnimationFrame(this.planned);
+    if (this.view) this.planned = requestAnimationFrame(() => {
+      const style = getComputedStyle(this.section);
+      this.colour = (name) => style.getPropertyValue(`--${name}`);
+      this.font = `12px ${style.fontFamily}`;
+      this.drawItems(this.below.getContext("2d"));
       this.drawMarks();
     });
   }
 
-  drawItems() {
-    const ctx = this.below.getContext("2d");
-    const style = getComputedStyle(this.section);
-    this.colour = (name) => style.getPropertyValue(`--${name}`);
-    this.font = `12px ${style.fontFamily}`;
+  drawItems(ctx) {
     ctx.clearRect(0, 0, this.width, this.height);
     ctx.globalAlpha = 0.62;
-    const grown = Math.min(Math.sqrt(this.view.scale / this.least), 5) * Math.min(1, 4 / this.order.length ** 0.27);
+    const crowd = Math.min(1, 4 / this.order.length ** 0.27);
+    const size = crowd * Math.min(Math.sqrt(this.view.scale / this.whole), 4);
     this.layers.forEach((rows, group) => {
-      ctx.fillStyle = this.colour(group < this.map.groups.length ? `group-${group % 9}` : "group-none");
+      const isLast = group === this.layers.length - 1;
+      ctx.fillStyle = this.colour(isLast ? "group-none" : `group-${group % COLOURS}`);
       for (const row of rows) {
         const [x, y] = this.at(row);
-        if (x < -9 || y < -9 || x > this.width + 9 || y > this.height + 9) continue;
-        const r = grown * (1 + Math.log10(1 + this.map.n_events[row]));
-        if (r < 1.6) ctx.fillRect(x - r, y - r, 2 * r, 2 * r);
-        else {
-          ctx.beginPath();
-          ctx.arc(x, y, r, 0, 7);
-          ctx.fill();
-        }
+        if (!this.sees([x, y])) continue;
+        const r = size * (1.4 + 1.4 * Math.log10(1 + this.map.n_events[row]));
+        if (r < 1.5) ctx.fillRect(x - r, y - r, 2 * r, 2 * r);
+        else circle(ctx, [x, y], r).fill();
       }
     });
     ctx.globalAlpha = 1;
     this.label(ctx);
   }
 
-  /** Choose labels that lie on nothing: of the marked items first, then of the most chosen. */
+  /** Place labels that lie on nothing: of the marked items first, then of the most chosen. */
   label(ctx) {
     const { liked, disliked, list, item } = this.marks;
-    const marked = [item, ...liked, ...list, ...disliked].map((id) => this.rows.get(id)).filter((row) => row >= 0);
-    const taken = marked.map((row) => this.at(row)).map(([x, y]) => [x - 5, y - 5, x + 5, y + 5]);
-    taken.push([this.width - 56, 0, this.width, 132]); // the buttons
-    if (this.target) {
-      const [x, y] = this.place(this.target);
-      taken.push([x - 10, y - 10, x + 42, y + 10]);
-    }
-    let left = marked.length + this.width * this.height / 16000;
+    const ids = [item, ...liked, ...list, ...disliked].filter((id) => this.rows.has(id));
+    const marked = new Set(ids.map((id) => this.rows.get(id)));
+    const taken = [[this.width - 56, 0, this.width, 132]]; // the buttons
+    for (const row of marked) taken.push(around(this.at(row), 5, 5));
+    if (this.target) taken.push(around(this.pixel(this.target), 10, 42));
+    let left = marked.size + (this.width * this.height) / 16000;
     this.labels = [];
     ctx.font = this.font;
-    for (const [i, row] of [...new Set([...marked, ...this.order.slice(0, 2000)])].entries()) {
-      if (left < 0) break;
-      const [x, y] = this.at(row);
-      const text = short(this.nameOf(row));
-      const box = [x + 9, y - 9, x + 15 + ctx.measureText(text).width, y + 9];
-      if (!this.seen(row) || box[2] > this.width || taken.some((other) => overlap(box, other))) continue;
+    for (const row of new Set([...marked, ...this.order.slice(0, 2000)])) {
+      const at = this.at(row);
+      if (!this.sees(at)) continue;
+      const text = this.nameOf(row, 26);
+      const box = around([at[0] + 18, at[1]], 9, ctx.measureText(text).width);
+      if (box[2] > this.width || taken.some((other) => overlap(box, other))) continue;
       taken.push(box);
-      left -= 1;
-      if (i < marked.length) this.labels.push([row, text]);
-      else write(ctx, text, x + 9, y, this.colour("muted"), this.colour("map"));
+      if (marked.has(row)) this.labels.push([row, text]);
+      else write(ctx, text, box[0], at[1], this.colour("muted"), this.colour("map"));
+      if ((left -= 1) < 0) return;
     }
+  }
+
+  nameOf(row, most) {
+    const { titles, item_ids: ids } = this.map;
+    const letters = [...nameOf({ title: titles[row], item_id: ids[row] })];
+    return letters.length > most ? `${letters.slice(0, most - 1).join("").trim()}…` : letters.join("");
   }
 
   drawMarks() {
     const ctx = this.above.getContext("2d");
     const { liked, disliked, list, item } = this.marks;
     const [accent, second, ink, paper] = ["accent", "second", "ink", "map"].map(this.colour);
+    const places = (ids) => ids.filter((id) => this.rows.has(id)).map((id) => this.at(this.rows.get(id)));
+    const you = this.you();
     ctx.clearRect(0, 0, this.width, this.height);
     ctx.font = this.font;
-    const you = this.you();
-    const each = (ids, mark) => ids.forEach((id) => this.rows.has(id) && mark(this.at(this.rows.get(id))));
-    if (you) each(liked, (end) => line(ctx, this.place(you), end, accent));
-    each(list, (at) => dot(ctx, at, 5, second, paper));
-    each(disliked, (at) => dot(ctx, at, 5, paper, ink));
-    each(liked, (at) => dot(ctx, at, 6, accent, paper));
-    if (item !== null) each([item], (at) => dot(ctx, at, 9, "transparent", ink));
-    for (const [row, text] of this.labels) write(ctx, text, this.at(row)[0] + 9, this.at(row)[1], ink, paper);
+    if (you) for (const end of places(liked)) line(ctx, this.pixel(you), end, accent);
+    for (const at of places(list)) dot(ctx, at, 5, second, paper);
+    for (const at of places(disliked)) dot(ctx, at, 5, paper, ink);
+    for (const at of places(liked)) dot(ctx, at, 6, accent, paper);
+    for (const at of places([item])) dot(ctx, at, 9, "transparent", ink);
+    for (const [row, text] of this.labels) {
+      const [x, y] = this.at(row);
+      write(ctx, text, x + 9, y, ink, paper);
+    }
     if (you) {
-      const [x, y] = this.place(you);
+      const [x, y] = this.pixel(you);
       dot(ctx, [x, y], 9, ink, paper);
       dot(ctx, [x, y], 4, paper, paper);
-      ctx.font = `bold ${ctx.font}`;
+      ctx.font = `bold ${this.font}`;
       write(ctx, "you", x + 13, y, ink, paper);
     }
     if (this.hovered >= 0) this.drawHovered(ctx, ink, paper);
-    if (this.from && performance.now() - this.since < SOFT) requestAnimationFrame(() => this.drawMarks());
-    this.section.dataset.point = you ? you.map((one) => one.toFixed(2)) : "";
+    this.section.dataset.you = you?.map((one) => one.toFixed(3)) ?? "";
+    cancelAnimationFrame(this.moving);
+    if (performance.now() - this.since < MOVING)
+      this.moving = requestAnimationFrame(() => this.drawMarks());
   }
 
   drawHovered(ctx, ink, paper) {
     const [x, y] = this.at(this.hovered);
-    dot(ctx, [x, y], 7, "transparent", ink);
-    const text = short(this.nameOf(this.hovered), 60);
+    const text = this.nameOf(this.hovered, 60);
+    ctx.font = this.font;
     const width = ctx.measureText(text).width + 16;
     const left = Math.max(4, Math.min(x - width / 2, this.width - width - 4));
     const top = y > 44 ? y - 38 : y + 14;
+    dot(ctx, [x, y], 7, "transparent", ink);
     ctx.fillStyle = ink;
     ctx.beginPath();
     ctx.roundRect(left, top, width, 26, 6);
     ctx.fill();
-    ctx.fillStyle = paper;
-    ctx.fillText(text, left + 8, top + 13);
+    write(ctx, text, left + 8, top + 13, paper, ink);
   }
 
   // ---- mouse, fingers, keys
@@ -226,27 +222,26 @@ export class CatalogueMap {
   listen() {
     const canvas = this.above;
     const fingers = new Map();
-    let moved = 0;
     const here = (event) => [event.offsetX, event.offsetY];
+    let moved = 0;
     canvas.onpointerdown = (event) => {
       if (!fingers.size) moved = 0;
       fingers.set(event.pointerId, here(event));
       canvas.setPointerCapture(event.pointerId);
     };
     canvas.onpointermove = (event) => {
-      const [x, y] = here(event);
-      const before = fingers.get(event.pointerId);
-      if (!before) return this.hover(this.nearest(x, y));
+      const [now, then] = [here(event), fingers.get(event.pointerId)];
+      if (!then) return this.hover(this.nearest(now));
       const other = [...fingers].find(([id]) => id !== event.pointerId)?.[1];
-      const by = [x - before[0], y - before[1]].map((d) => d / fingers.size);
+      const by = now.map((end, i) => (end - then[i]) / fingers.size);
       moved += Math.hypot(...by);
-      fingers.set(event.pointerId, [x, y]);
+      fingers.set(event.pointerId, now);
       if (moved > 4) this.pan(...by);
-      if (other) this.zoom(distance([x, y], other) / (distance(before, other) || 1), ...other);
+      if (other) this.zoom(distance(now, other) / (distance(then, other) || 1), ...other);
     };
     canvas.onpointerup = canvas.onpointercancel = (event) => {
       fingers.delete(event.pointerId);
-      const row = this.nearest(...here(event));
+      const row = this.nearest(here(event));
       if (event.type === "pointerup" && moved <= 4 && row >= 0) this.open(this.map.item_ids[row]);
     };
     canvas.onpointerleave = () => this.hover(-1);
@@ -254,23 +249,22 @@ export class CatalogueMap {
       event.preventDefault();
       this.zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0015)), ...here(event));
     }, { passive: false });
-    const keys = { ArrowLeft: [40, 0], ArrowRight: [-40, 0], ArrowUp: [0, 40], ArrowDown: [0, -40] };
     canvas.onkeydown = (event) => {
-      if (event.ctrlKey || event.metaKey || event.altKey) return;
-      if (keys[event.key]) this.pan(...keys[event.key]);
-      else if (event.key === "+" || event.key === "=") this.zoom(1.3);
-      else if (event.key === "-") this.zoom(1 / 1.3);
-      else if (event.key === "0") this.fit();
-      else return;
+      const act = {
+        ArrowLeft: () => this.pan(40, 0), ArrowRight: () => this.pan(-40, 0),
+        ArrowUp: () => this.pan(0, 40), ArrowDown: () => this.pan(0, -40),
+        "+": () => this.zoom(1.3), "-": () => this.zoom(1 / 1.3), 0: () => this.fit(),
+      }[event.key];
+      if (!act || event.ctrlKey || event.metaKey || event.altKey) return;
       event.preventDefault();
+      act();
     };
   }
 
-  nearest(x, y) {
-    let [best, least] = [-1, 14 ** 2];
+  nearest(pointer) {
+    let [best, least] = [-1, AROUND];
     for (const row of this.order) {
-      const [px, py] = this.at(row);
-      const far = (px - x) ** 2 + (py - y) ** 2;
+      const far = distance(this.at(row), pointer);
       if (far < least) [best, least] = [row, far];
     }
     return best;
@@ -284,30 +278,33 @@ export class CatalogueMap {
   }
 }
 
-const ends = (values) => values.reduce(([low, high], one) => [Math.min(low, one), Math.max(high, one)], [Infinity, -Infinity]);
+const ends = (values) => [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
 const distance = (a, b) => Math.hypot(a[0] - b[0], a[1] - b[1]);
+const around = ([x, y], margin, right) => [x - margin, y - margin, x + right, y + margin];
 const overlap = (a, b) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
-const short = (text, most = SHORT) => ([...text].length > most ? `${[...text].slice(0, most - 1).join("").trim()}…` : text);
 
-function dot(ctx, [x, y], radius, fill, edge) {
+function circle(ctx, [x, y], radius) {
   ctx.beginPath();
   ctx.arc(x, y, radius, 0, 7);
-  [ctx.fillStyle, ctx.strokeStyle, ctx.lineWidth] = [fill, edge, 2];
+  return ctx;
+}
+
+function dot(ctx, at, radius, fillStyle, strokeStyle) {
+  Object.assign(circle(ctx, at, radius), { fillStyle, strokeStyle, lineWidth: 2 });
   ctx.fill();
   ctx.stroke();
 }
 
-function line(ctx, from, to, colour) {
+function line(ctx, from, to, strokeStyle) {
+  Object.assign(ctx, { strokeStyle, lineWidth: 1.5 });
   ctx.beginPath();
   ctx.moveTo(...from);
   ctx.lineTo(...to);
-  [ctx.strokeStyle, ctx.lineWidth, ctx.globalAlpha] = [colour, 1.5, 0.5];
   ctx.stroke();
-  ctx.globalAlpha = 1;
 }
 
-function write(ctx, text, x, y, colour, halo) {
-  Object.assign(ctx, { textBaseline: "middle", lineWidth: 3, lineJoin: "round", strokeStyle: halo, fillStyle: colour });
+function write(ctx, text, x, y, fillStyle, strokeStyle) {
+  Object.assign(ctx, { fillStyle, strokeStyle, textBaseline: "middle", lineWidth: 3, lineJoin: "round" });
   ctx.strokeText(text, x, y);
   ctx.fillText(text, x, y);
 }

@@ -1,24 +1,28 @@
 // The page: what was picked and turned is in the address, and every change asks the service again.
 import { ask, drop, isStale, parse, write } from "./api.js";
-import { button, chip, el, factsOf, movement, nameOf, redraw, row } from "./list.js";
+import { chip, el, factsOf, movement, nameOf, redraw, row } from "./list.js";
 import { CatalogueMap } from "./map.js";
 import { combobox } from "./search.js";
 
 const $ = (id) => document.getElementById(id);
-const START = { liked: [], disliked: [], popularity: 1, diversity: 0, genres: [], from: "", to: "", where: "", k: 10, item: null };
 const DIALS = ["popularity", "diversity"];
 const TYPED = ["from", "to", "where"];
 const TUNED = [...DIALS, "genres", ...TYPED];
+const START = { liked: [], disliked: [], popularity: 1, diversity: 0, genres: [],
+                from: "", to: "", where: "", k: 10, item: null };
+const MOST = 50;
 
 let state = { ...START };
-let about = { genres: [], years: null, columns: [] };
 let shown = []; // the list as it stands
 let noted = ""; // what is said of it
-let before; // item id -> rank in the list before
-const known = new Map(); // item id -> item
-const catalogue = new CatalogueMap($("map"), { open });
+let before; // ranks by item id in the list before
+const known = new Map(); // items by id
+const map = new CatalogueMap($("map"), open);
 
 // ---- state
+
+const isStart = (name) => write(state[name]) === write(START[name]);
+const kindOf = (value) => (Array.isArray(value) ? "array" : typeof value);
 
 function read() {
   state = { ...START };
@@ -26,46 +30,47 @@ function read() {
     const [name, text] = part.split("=");
     try {
       const value = parse(decodeURIComponent(text));
-      const same = name === "item" || (typeof value === typeof START[name] && Array.isArray(value) === Array.isArray(START[name]));
-      if (name in START && same) state[name] = value;
-    } catch { /* not an address of ours: the rest still counts */ }
+      if (name === "item" || kindOf(value) === kindOf(START[name])) state[name] = value;
+    } catch { /* somebody changed the address: the rest of it still counts */ }
   }
 }
 
-const sameAsStart = (name) => write(state[name]) === write(START[name]);
-
 /** Write the state into the address; `step` makes it one that the back button undoes. */
 function save(step) {
-  const parts = Object.keys(START).filter((name) => !sameAsStart(name))
-    .map((name) => `${name}=${encodeURIComponent(write(state[name])).replace(/%(5B|5D|2C)/g, decodeURIComponent)}`);
-  history[step ? "pushState" : "replaceState"](null, "", parts.length ? `#${parts.join("&")}` : location.pathname + location.search);
+  const encode = (name) => encodeURIComponent(write(state[name]));
+  const parts = Object.keys(START).filter((name) => !isStart(name))
+    .map((name) => `${name}=${encode(name).replace(/%(5B|5D|2C)/g, decodeURIComponent)}`);
+  const address = parts.length ? `#${parts.join("&")}` : location.pathname + location.search;
+  history[step ? "pushState" : "replaceState"](null, "", address);
 }
 
-function change(changes, step = true) {
+function change(changes, step = false) {
   Object.assign(state, changes);
   save(step);
   draw();
   refresh();
 }
 
-const isPicked = (id) => state.liked.includes(id) || state.disliked.includes(id);
-const without = (id) => ({ liked: state.liked.filter((one) => one !== id), disliked: state.disliked.filter((one) => one !== id) });
+const picks = () => [...state.liked, ...state.disliked];
+const without = (id) => ({ liked: state.liked.filter((one) => one !== id),
+                           disliked: state.disliked.filter((one) => one !== id) });
 
 function judge(item, kind) {
-  known.set(item.item_id, item);
+  known.set(item.item_id, { ...known.get(item.item_id), ...item });
   const rest = without(item.item_id);
-  change({ ...rest, [kind]: [...rest[kind], item.item_id] });
+  change({ ...rest, [kind]: [...rest[kind], item.item_id] }, true);
 }
+const like = (item) => judge(item, "liked");
+const dislike = (item) => judge(item, "disliked");
 
 // ---- the list
 
-function question(asked = state) {
-  const { liked, disliked, k, popularity, diversity, genres, from, to } = asked;
-  const years = [from && `year >= ${Number(from)}`, to && `year <= ${Number(to)}`];
-  const any = genres.map((genre) => `${JSON.stringify(genre)} in genres`).join(" or ");
-  const parts = [any, ...years, asked.where.trim()].filter(Boolean);
-  const where = parts.length > 1 ? parts.map((part) => `(${part})`).join(" and ") : parts[0];
-  return { liked, disliked, k, popularity, diversity, ...(where && { where }), reasons: true, fallback: "popularity", point: true };
+function question({ liked, disliked, k, popularity, diversity, genres, from, to, where }) {
+  const parts = [genres.map((genre) => `${JSON.stringify(genre)} in genres`).join(" or "),
+                 from && `year >= ${from}`, to && `year <= ${to}`, where.trim()].filter(Boolean);
+  const joined = parts.length > 1 ? parts.map((part) => `(${part})`).join(" and ") : parts[0];
+  return { liked, disliked, k, popularity, diversity, where: joined,
+           reasons: true, fallback: "popularity", point: true };
 }
 
 async function refresh() {
@@ -73,36 +78,39 @@ async function refresh() {
   $("list").ariaBusy = "true";
   try {
     const started = performance.now();
-    const { items, point } = await ask("v1/recommendations", { kind: "list", body: question() });
-    showList(items, performance.now() - started);
-    catalogue.mark(marks(), point ?? null);
+    const answer = await ask("v1/recommendations", { kind: "list", body: question(state) });
+    showList(answer.items, Math.max(1, Math.round(performance.now() - started)));
+    map.mark(marks(), answer.point ?? null);
   } catch (error) {
-    if (!isStale(error)) fail(error);
+    fail(error);
   }
 }
 
 function showList(items, milliseconds) {
   const n = state.liked.length;
-  for (const item of items) if (!known.has(item.item_id)) known.set(item.item_id, item);
   shown = items;
+  for (const item of items) if (!known.has(item.item_id)) known.set(item.item_id, item);
   $("error").hidden = true;
   $("list").ariaBusy = "false";
   $("heading").textContent = n ? "Recommended for you" : "Most chosen by everybody";
-  noted = n ? `${items.length} items from ${n} pick${n === 1 ? "" : "s"} · ${Math.max(1, Math.round(milliseconds))} ms`
+  noted = n ? `${items.length} items from ${n} pick${n === 1 ? "" : "s"} · ${milliseconds} ms`
     : "Pick something, and this list becomes yours";
   $("note").textContent = noted;
-  const rows = items.map((item) => row(n ? item : { ...item, reason: "" }, { ...acts, mark: movement(item, before) }));
+  const rows = items.map((item) => row(n ? item : { ...item, reason: "" },
+                                       { open, like, dislike, mark: movement(item, before) }));
   const empty = el("li", { className: "empty", textContent: "Nothing is left: ease the filters." });
   redraw($("list"), rows.length ? rows : [empty], $("search"));
   before = n && new Map(items.map((item) => [item.item_id, item.rank]));
-  $("more").hidden = items.length < state.k || state.k >= 50;
-  say(`${$("heading").textContent}: ${items.slice(0, 3).map(nameOf).join(", ") || "nothing is left"}`);
+  $("more").hidden = items.length < state.k || state.k >= MOST;
+  say(`${$("heading").textContent}: ${namesOf(items.slice(0, 3))}`);
 }
 
-const acts = { open, like: (item) => judge(item, "liked"), dislike: (item) => judge(item, "disliked") };
-const marks = () => ({ liked: state.liked, disliked: state.disliked, list: shown.map((item) => item.item_id), item: state.item });
+const namesOf = (items) => items.map(nameOf).join(", ") || "nothing";
+const idsOf = (items) => items.map((item) => item.item_id);
+const marks = () => ({ ...state, list: idsOf(shown) });
 
 function fail(error) {
+  if (isStale(error)) return;
   $("list").ariaBusy = "false";
   $("error").hidden = false;
   $("error").firstElementChild.textContent = error.message;
@@ -127,174 +135,172 @@ function peek(id) {
   $("entering-part").hidden = true;
   $("note").textContent = noted;
   for (const one of $("list").children) one.classList.remove("leaves");
-  if (id !== null) peeking = setTimeout(() => showPeek(id), 120);
+  if (id !== null) peeking = setTimeout(() => showPeek(id).catch(fail), 120);
 }
 
 async function showPeek(id) {
-  try {
-    const { items } = await ask("v1/recommendations", { kind: "peek", body: { ...question({ ...state, ...without(id) }), point: false } });
-    const [now, then] = [shown, items].map((list) => new Set(list.map((item) => item.item_id)));
-    const entering = items.filter((item) => !now.has(item.item_id) && item.item_id !== id);
-    const leaving = shown.filter((item) => !then.has(item.item_id));
-    shown.forEach((item, i) => $("list").children[i].classList.toggle("leaves", !then.has(item.item_id)));
-    $("entering").replaceChildren(...entering.map((item) => row(item, { open })));
-    $("entering-part").hidden = !entering.length;
-    const without_it = `Without ${nameOf(known.get(id))}`;
-    const names = (list) => list.map(nameOf).join(", ") || "nothing";
-    $("note").textContent = `${without_it}, ${leaving.length} would leave and ${entering.length} would enter`;
-    say(`${without_it}: ${names(leaving)} would leave; ${names(entering)} would enter`);
-  } catch (error) {
-    if (!isStale(error)) fail(error);
-  }
+  const body = { ...question({ ...state, ...without(id) }), point: false };
+  const { items } = await ask("v1/recommendations", { kind: "peek", body });
+  const stays = new Set(idsOf(items));
+  const old = new Set([id, ...idsOf(shown)]);
+  const entering = items.filter((item) => !old.has(item.item_id));
+  const leaving = shown.filter((item) => !stays.has(item.item_id));
+  for (const item of leaving) $("list").children[shown.indexOf(item)].classList.add("leaves");
+  $("entering").replaceChildren(...entering.map((item) => row(item, { open })));
+  $("entering-part").hidden = !entering.length;
+  const start = `Without ${nameOf(known.get(id))}`;
+  $("note").textContent = `${start}, ${leaving.length} would leave, ${entering.length} would enter`;
+  say(`${start}: ${namesOf(leaving)} would leave, ${namesOf(entering)} would enter`);
 }
 
-function pickOf(event) {
-  const place = [...$("picks").children].indexOf(event.target.closest("li"));
-  return place < 0 ? null : [...state.liked, ...state.disliked][place];
+function pickAt({ target }) {
+  return picks()[[...$("picks").children].indexOf(target.closest("li"))] ?? null;
 }
-$("picks").onpointerover = (event) => event.pointerType === "mouse" && peek(pickOf(event));
+$("picks").onpointerover = (event) => event.pointerType === "mouse" && peek(pickAt(event));
 $("picks").onpointerleave = () => peek(null);
-$("picks").addEventListener("focusin", (event) => peek(pickOf(event)));
+$("picks").addEventListener("focusin", (event) =>
+  event.target.matches(":focus-visible") && peek(pickAt(event)));
 $("picks").addEventListener("focusout", () => peek(null));
-$("picks").onclick = (event) => event.target.closest(".name") && peek(pickOf(event));
+document.addEventListener("click", (event) =>
+  peek(event.target.closest("#picks .name") ? pickAt(event) : null));
 
 // ---- an item and its neighbours
 
 let opener;
 
 function open(id) {
-  opener = document.activeElement;
+  if (!$("card").contains(document.activeElement)) opener = document.activeElement;
   state.item = id;
-  save(false);
-  showCard(true);
-  catalogue.mark(marks());
+  save();
+  showCard();
+  $("card-title").focus();
 }
 
 function close() {
-  $("card").hidden = true;
   state.item = null;
-  save(false);
-  catalogue.mark(marks());
-  if (opener?.isConnected) opener.focus();
+  save();
+  showCard();
+  (opener?.isConnected ? opener : $("search")).focus();
 }
 
-async function showCard(focus) {
+async function showCard() {
   const id = state.item;
   $("card").hidden = id === null;
+  map.mark(marks());
   if (id === null) return;
-  drawCard(known.get(id) ?? { item_id: id });
   $("similar").replaceChildren();
-  if (focus) $("card-title").focus();
-  const path = `v1/items/${encodeURIComponent(id)}`;
+  drawCard();
   try {
-    const [item, near] = await Promise.all([ask(path, { kind: "item" }), ask(`${path}/similar?k=8`, { kind: "similar" })]);
+    const path = `v1/items/${encodeURIComponent(id)}`;
+    const [item, near] = await Promise.all([
+      ask(path, { kind: "item" }), ask(`${path}/similar?k=8`, { kind: "similar" })]);
     known.set(id, item);
-    drawCard(item);
-    $("similar").replaceChildren(...near.items.map((one) => row(one, { open, like: isPicked(one.item_id) ? null : acts.like })));
+    drawCard();
+    $("similar").replaceChildren(...near.items.map((one) => row(one, { open, like })));
   } catch (error) {
     if (!isStale(error)) $("card-facts").textContent = error.message;
   }
 }
 
-function drawCard(item) {
-  const is = (kind) => state[kind].includes(item.item_id);
-  const toggle = (kind, text) => el("button", {
-    className: "quiet", ariaPressed: String(is(kind)), textContent: text,
-    onclick: () => (is(kind) ? change(without(item.item_id)) : judge(item, kind)),
-  });
+function drawCard() {
+  const item = itemOf(state.item);
+  const toggle = (kind, text, act) => {
+    const is = state[kind].includes(item.item_id);
+    return el("button", { className: "quiet", ariaPressed: String(is), textContent: text,
+                          onclick: () => (is ? change(without(item.item_id), true) : act(item)) });
+  };
   $("card-title").replaceChildren(el("bdi", { textContent: nameOf(item) }));
   $("card-facts").textContent = "n_events" in item ? factsOf(item) : "";
-  redraw($("card-actions"), [toggle("liked", "♥\uFE0E I like it"), toggle("disliked", "✕ Not for me")]);
+  redraw($("card-actions"), [toggle("liked", "♥\uFE0E I like it", like),
+                             toggle("disliked", "✕ Not for me", dislike)]);
 }
 
-// ---- drawing what the state says
+// ---- draw what the state says
+
+const itemOf = (id) => known.get(id) ?? { item_id: id };
 
 function draw() {
-  const all = [...state.liked, ...state.disliked];
-  redraw($("picks"), all.map((id) =>
-    chip(known.get(id) ?? { item_id: id }, { liked: state.liked.includes(id), remove: () => change(without(id)) })), $("search"));
-  for (const name of DIALS) {
-    $(name).value = state[name];
-    $(`${name}-value`).textContent = state[name];
-  }
+  redraw($("picks"), picks().map((id) => chip(itemOf(id), state.liked.includes(id),
+                                              () => change(without(id), true))), $("search"));
+  for (const name of DIALS) $(`${name}-value`).textContent = $(name).value = state[name];
   for (const name of TYPED) if ($(name) !== document.activeElement) $(name).value = state[name];
-  for (const one of $("genres").querySelectorAll("button")) one.ariaPressed = String(state.genres.includes(one.textContent));
-  $("active").textContent = [...state.genres, ...TYPED.map((name) => state[name])].filter(Boolean).join(", ");
-  $("reset").hidden = TUNED.every(sameAsStart);
-  if (state.item !== null) drawCard(known.get(state.item) ?? { item_id: state.item });
+  for (const one of $("genres").children)
+    one.ariaPressed = String(state.genres.includes(one.textContent));
+  const filters = [...state.genres, ...TYPED.map((name) => state[name])].filter(Boolean);
+  $("active").textContent = filters.join(", ");
+  $("reset").hidden = TUNED.every(isStart);
+  if (state.item !== null) drawCard();
 }
 
+/** Find the names of picks that came by the address. */
 async function learnNames() {
-  const strange = [...state.liked, ...state.disliked].filter((id) => !known.has(id));
-  await Promise.all(strange.map(async (id) => {
-    known.set(id, await ask(`v1/items/${encodeURIComponent(id)}`).catch(() => ({ item_id: id })));
+  await Promise.all(picks().filter((id) => !known.has(id)).map(async (id) => {
+    known.set(id, await ask(`v1/items/${encodeURIComponent(id)}`).catch(() => itemOf(id)));
   }));
-  if (strange.length) draw();
+  draw();
 }
 
-function drawFilters() {
-  $("genres").append(...about.genres.map((genre) => el("button", { className: "toggle", textContent: genre, onclick: () =>
-    change({ genres: state.genres.includes(genre) ? state.genres.filter((one) => one !== genre) : [...state.genres, genre] }, false) })));
-  $("years").hidden = !about.years;
-  if (about.years) [$("from").placeholder, $("to").placeholder] = about.years;
-  const others = about.columns.filter((name) => !["title", "genres", "year"].includes(name));
+function drawFilters({ genres, years, columns }) {
+  const others = columns.filter((name) => !["title", "genres", "year"].includes(name));
+  const toggle = (one) => change({ genres: state.genres.includes(one)
+    ? state.genres.filter((other) => other !== one) : [...state.genres, one] });
+  $("genres").replaceChildren(...genres.map((one) =>
+    el("button", { className: "toggle", textContent: one, onclick: () => toggle(one) })));
+  $("years").hidden = !years;
+  if (years) [$("from").placeholder, $("to").placeholder] = years;
   $("where-label").hidden = !others.length;
   $("columns").textContent = `on ${others.join(", ")}`;
-  $("filters").hidden = !(about.genres.length || about.years || others.length);
+  $("filters").hidden = !(genres.length || years || others.length);
 }
 
 // ---- start
 
-for (const name of DIALS) $(name).oninput = () => change({ [name]: Number($(name).value) }, false);
+for (const name of DIALS) $(name).oninput = () => change({ [name]: Number($(name).value) });
 let typing;
 for (const name of TYPED) $(name).oninput = () => {
   clearTimeout(typing);
-  typing = setTimeout(() => change({ [name]: $(name).value }, false), 250);
+  typing = setTimeout(() => change({ [name]: $(name).value }), 250);
 };
-$("reset").onclick = () => change(Object.fromEntries(TUNED.map((name) => [name, START[name]])), false);
+$("reset").onclick = () => change(Object.fromEntries(TUNED.map((name) => [name, START[name]])));
 $("more").onclick = () => {
   before = undefined;
-  change({ k: Math.min(state.k + 10, 50) }, false);
+  change({ k: Math.min(state.k + 10, MOST) });
 };
 $("error").lastElementChild.onclick = start;
 $("close").onclick = close;
 $("card").onkeydown = (event) => event.key === "Escape" && close();
 $("copy").onclick = async () => {
   const done = await navigator.clipboard?.writeText(location.href).then(() => true, () => false);
-  $("copy").textContent = done ? "Copied" : "Copy it from the address bar";
+  $("copy").textContent = done ? "Copied" : "It is in the address bar";
   setTimeout(() => ($("copy").textContent = "Copy link"), 2000);
 };
 combobox($("search"), $("options"), {
   find: (text) => ask(`v1/items?search=${encodeURIComponent(text)}&k=12`, { kind: "search" }),
-  pick: (item) => judge(item, "liked"),
-  isPicked,
+  pick: like,
+  isPicked: (id) => picks().includes(id),
 });
-window.onpopstate = () => {
+window.onpopstate = follow;
+
+/** Show what the address says. */
+async function follow() {
   read();
   draw();
-  learnNames();
-  showCard(false);
-  refresh();
-};
+  await Promise.all([refresh(), learnNames(), showCard()]);
+}
 
 async function start() {
   try {
-    about = await ask("v1/about");
+    const about = await ask("v1/about");
     const [items, users] = [about.n_items, about.n_users].map((n) => n.toLocaleString("en"));
     $("about").textContent = `${items} items, learned from what ${users} people chose`;
     $("about").title = `model ${about.model}`;
     for (const name of DIALS) START[name] = about.dials[name].default;
-    read();
-    if (!$("genres").querySelector("button")) drawFilters();
-    draw();
-    await Promise.all([refresh(), learnNames(), showCard(false)]);
-    catalogue.show(await ask("v1/map"));
-    catalogue.mark(marks(), catalogue.target);
+    drawFilters(about);
+    await follow();
+    map.show(await ask("v1/map"));
   } catch (error) {
-    if (!isStale(error)) fail(error);
+    fail(error);
   }
 }
 
-read();
-draw();
 start();

@@ -1,4 +1,4 @@
-// A combobox after the pattern of the ARIA Authoring Practices Guide (list, manual selection).
+// A combobox after the ARIA Authoring Practices Guide: a list, whose first entry is selected.
 import { isStale } from "./api.js";
 import { el, factsOf, nameOf } from "./list.js";
 
@@ -7,64 +7,68 @@ export function combobox(input, listbox, { find, pick, isPicked }) {
   let items = [];
   let active = -1;
 
-  const open = (shown) => {
-    listbox.hidden = !shown;
-    input.setAttribute("aria-expanded", shown);
-    if (!shown) activate(-1);
-  };
-  const activate = (place) => {
+  function activate(place) {
     active = place;
-    [...listbox.children].forEach((option, i) => option.setAttribute("aria-selected", i === place));
-    const option = items.length ? listbox.children[place] : null;
-    if (option) input.setAttribute("aria-activedescendant", option.id);
-    else input.removeAttribute("aria-activedescendant");
-    option?.scrollIntoView({ block: "nearest" });
-  };
-  const choose = (place) => {
-    const item = items[place];
-    if (!item || isPicked(item.item_id)) return;
+    const options = [...listbox.querySelectorAll("[role=option]")];
+    options.forEach((option, i) => (option.ariaSelected = String(i === place)));
+    input.setAttribute("aria-activedescendant", options[place]?.id ?? "");
+    options[place]?.scrollIntoView({ block: "nearest" });
+  }
+
+  function open(shown) {
+    listbox.hidden = !shown;
+    input.ariaExpanded = String(shown);
+    if (!shown) activate(-1);
+  }
+
+  function choose(place) {
+    if (!items[place] || isPicked(items[place].item_id)) return;
     input.value = "";
     open(false);
-    pick(item);
+    pick(items[place]);
+  }
+
+  const option = (item, i) => {
+    const picked = isPicked(item.item_id);
+    return el("li", { id: `option-${i}`, role: "option", ariaDisabled: String(picked),
+                      onpointerdown: (event) => event.preventDefault(), onclick: () => choose(i) },
+      el("bdi", { textContent: nameOf(item) }),
+      el("small", { textContent: picked ? "picked" : factsOf(item) }));
   };
-  const say = (text) => listbox.replaceChildren(el("li", { className: "empty", role: "option", ariaDisabled: "true", ariaSelected: "false", textContent: text }));
-  const option = (item, i) =>
-    el("li", { id: `option-${i}`, role: "option", ariaSelected: "false", ariaDisabled: String(isPicked(item.item_id)),
-               onpointerdown: (event) => event.preventDefault(), onclick: () => choose(i) },
-       el("bdi", { textContent: nameOf(item) }),
-       el("small", { textContent: isPicked(item.item_id) ? "picked" : factsOf(item) }));
+  const say = (textContent) =>
+    el("li", { role: "option", ariaDisabled: "true", ariaSelected: "false", textContent });
 
   async function look() {
+    items = [];
+    activate(-1);
     try {
-      items = (await find(input.value.trim())).items;
-      if (items.length) listbox.replaceChildren(...items.map(option));
-      else say("Nothing has this in its title");
-      listbox.scrollTop = 0;
+      ({ items } = await find(input.value.trim()));
+      listbox.replaceChildren(...(items.length ? items.map(option) : [say("Nothing found")]));
     } catch (error) {
       if (isStale(error)) return;
-      items = [];
-      say(error.message);
+      listbox.replaceChildren(say(error.message));
     }
     if (document.activeElement !== input) return;
     open(true);
-    activate(-1);
+    activate(items.length && input.value ? 0 : -1);
   }
 
   input.oninput = look;
   input.onclick = () => listbox.hidden && look();
   input.onblur = () => open(false);
   input.onkeydown = async (event) => {
-    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
-      event.preventDefault();
-      if (listbox.hidden) await look();
-      const n = items.length;
-      const step = event.key === "ArrowDown" ? 1 : -1;
-      if (n) activate(active < 0 ? (step > 0 ? 0 : n - 1) : (active + step + n) % n);
-    } else if (event.key === "Enter") {
-      choose(active < 0 && input.value.trim() && items.length === 1 ? 0 : active);
-    } else if (event.key === "Escape") {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (event.key === "Enter") choose(active);
+    else if (event.key === "Escape") {
       if (listbox.hidden) input.value = "";
       open(false);
+    } else if (step) {
+      event.preventDefault();
+      if (listbox.hidden) await look();
+      else if (items.length) {
+        const from = step < 0 ? Math.max(active, 0) : active;
+        activate((from + step + items.length) % items.length);
+      }
     }
   };
 }
