@@ -148,9 +148,10 @@ async function showPeek(id) {
   for (const item of leaving) $("list").children[shown.indexOf(item)].classList.add("leaves");
   $("entering").replaceChildren(...entering.map((item) => row(item, { open })));
   $("entering-part").hidden = !entering.length;
-  const start = `Without ${nameOf(known.get(id))}`;
-  $("note").textContent = `${start}, ${leaving.length} would leave, ${entering.length} would enter`;
-  say(`${start}: ${namesOf(leaving)} would leave, ${namesOf(entering)} would enter`);
+  const name = nameOf(itemOf(id));
+  $("note").textContent =
+    `${leaving.length} would leave and ${entering.length} would enter without ${name}`;
+  say(`Without ${name}, ${namesOf(leaving)} would leave and ${namesOf(entering)} would enter`);
 }
 
 function pickAt({ target }) {

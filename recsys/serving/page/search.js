@@ -64,11 +64,12 @@ export function combobox(input, listbox, { find, pick, isPicked }) {
       open(false);
     } else if (step) {
       event.preventDefault();
-      if (listbox.hidden) await look();
-      else if (items.length) {
-        const from = step < 0 ? Math.max(active, 0) : active;
-        activate((from + step + items.length) % items.length);
+      if (listbox.hidden) {
+        await look();
+        active = -1;
       }
+      const n = items.length;
+      if (n) activate(step > 0 ? (active + 1) % n : (Math.max(active, 0) - 1 + n) % n);
     }
   };
 }
