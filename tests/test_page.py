@@ -227,9 +227,10 @@ def test_the_address_brings_everything_back_and_the_back_button_takes_a_pick_bac
     page.go_back()
     settle(page)
     assert titles(page) == expected(model, ids[:1])
-    broken = visit(f"{films}#liked=7&k=[]&popularity=%&nothing=1&diversity=0.2")
+    broken = visit(f"{films}#liked=7&k=999&popularity=%&nothing=1&diversity=0.2")
     settle(broken)
     assert broken.input_value("#diversity") == "0.2"
+    assert len(titles(broken)) == 50
 
 
 def test_everything_can_be_done_by_keyboard(visit, films, model):

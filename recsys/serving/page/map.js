@@ -27,10 +27,13 @@ export class CatalogueMap {
     this.order = [...ids.keys()].sort((a, b) => n[b] - n[a]);
     this.layers = [...groups.keys(), null].map((group) =>
       this.order.filter((row) => map.group[row] === group));
-    const legend = [["your picks", "picked"], ["recommended", "listed"],
+    const legend = [["your picks", "accent"], ["recommended", "second"],
                     ...groups.map((name, group) => [name, `group-${group % COLOURS}`])];
-    this.section.querySelector("ul").replaceChildren(...legend.map(([textContent, className]) =>
-      el("li", { className }, el("bdi", { textContent }))));
+    this.section.querySelector("ul").replaceChildren(...legend.map(([textContent, colour]) => {
+      const entry = el("li", {}, el("bdi", { textContent }));
+      entry.style.setProperty("--dot", `var(--${colour})`);
+      return entry;
+    }));
     this.above.ariaLabel = `Map of ${ids.length.toLocaleString("en")} items, similar ones close to `
       + "each other. Arrow keys move it, plus and minus zoom. The list says the same in words.";
     this.section.hidden = false;
@@ -105,7 +108,7 @@ export class CatalogueMap {
     const before = this.view.scale;
     const scale = Math.max(this.whole / 2, Math.min(before * factor, this.whole * 200));
     this.view.scale = scale; // and what is under the pointer stays there
-    this.pan((x - this.width / 2) * (1 - scale / before), (y - this.height / 2) * (1 - scale / before));
+    this.pan(...[x - this.width / 2, y - this.height / 2].map((d) => d * (1 - scale / before)));
   }
 
   // ---- drawing
@@ -168,14 +171,16 @@ export class CatalogueMap {
   nameOf(row, most) {
     const { titles, item_ids: ids } = this.map;
     const letters = [...nameOf({ title: titles[row], item_id: ids[row] })];
-    return letters.length > most ? `${letters.slice(0, most - 1).join("").trim()}…` : letters.join("");
+    if (letters.length > most) letters.splice(most - 1, Infinity, "…");
+    return letters.join("");
   }
 
   drawMarks() {
     const ctx = this.above.getContext("2d");
     const { liked, disliked, list, item } = this.marks;
     const [accent, second, ink, paper] = ["accent", "second", "ink", "map"].map(this.colour);
-    const places = (ids) => ids.filter((id) => this.rows.has(id)).map((id) => this.at(this.rows.get(id)));
+    const rows = (ids) => ids.map((id) => this.rows.get(id)).filter((row) => row >= 0);
+    const places = (ids) => rows(ids).map((row) => this.at(row));
     const you = this.you();
     ctx.clearRect(0, 0, this.width, this.height);
     ctx.font = this.font;
@@ -278,7 +283,7 @@ export class CatalogueMap {
   }
 }
 
-const ends = (values) => [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
+const ends = (values) => [Math.min, Math.max].map((of) => values.reduce((a, b) => of(a, b)));
 const distance = (a, b) => Math.hypot(a[0] - b[0], a[1] - b[1]);
 const around = ([x, y], margin, right) => [x - margin, y - margin, x + right, y + margin];
 const overlap = (a, b) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
@@ -304,7 +309,8 @@ function line(ctx, from, to, strokeStyle) {
 }
 
 function write(ctx, text, x, y, fillStyle, strokeStyle) {
-  Object.assign(ctx, { fillStyle, strokeStyle, textBaseline: "middle", lineWidth: 3, lineJoin: "round" });
+  Object.assign(ctx, { fillStyle, strokeStyle, textBaseline: "middle" });
+  Object.assign(ctx, { lineWidth: 3, lineJoin: "round" });
   ctx.strokeText(text, x, y);
   ctx.fillText(text, x, y);
 }

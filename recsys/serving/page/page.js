@@ -33,6 +33,7 @@ function read() {
       if (name === "item" || kindOf(value) === kindOf(START[name])) state[name] = value;
     } catch { /* somebody changed the address: the rest of it still counts */ }
   }
+  state.k = Math.max(START.k, Math.min(Math.floor(state.k), MOST));
 }
 
 /** Write the state into the address; `step` makes it one that the back button undoes. */
@@ -235,11 +236,11 @@ function draw() {
   if (state.item !== null) drawCard();
 }
 
-/** Find the names of picks that came by the address. */
+/** Find the names of picks that came by the address; an item that is gone keeps its id. */
 async function learnNames() {
-  await Promise.all(picks().filter((id) => !known.has(id)).map(async (id) => {
-    known.set(id, await ask(`v1/items/${encodeURIComponent(id)}`).catch(() => itemOf(id)));
-  }));
+  const strange = picks().filter((id) => !known.has(id));
+  await Promise.all(strange.map((id) => ask(`v1/items/${encodeURIComponent(id)}`).then(
+    (item) => known.set(id, item), () => {})));
   draw();
 }
 
