@@ -24,8 +24,8 @@ ARGS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 HOSTILE = [
-    "<script>window.hit = 1</script>", "<img src=x onerror='window.hit = 1'>", "{{7*7}} ${7*7} %41 \\",
-    "مرحبا بالعالم", "x\u202egnp.exe", "long " * 60, "W" * 300, "\"quotes\" & 'more'",
+    "<script>window.hit = 1</script>", "<img src=x onerror='window.hit = 1'>", "{{7*7}} ${7*7} \\",
+    "مرحبا بالعالم", "x\u202egnp.exe", "long " * 60, "W" * 300, "\"quotes\" & 'more' %41",
 ]  # fmt: skip
 
 
@@ -45,11 +45,11 @@ def serve(tmp_path_factory):
         command = [sys.executable, "-m", "recsys", "serve", "--port", port, *words]
         processes.append(subprocess.Popen([*map(str, command)]))
         address = f"http://127.0.0.1:{port}/"
-        for _ in range(300):
+        while processes[-1].poll() is None:
             with suppress(OSError), urllib.request.urlopen(f"{address}livez"):
                 return address
             time.sleep(0.1)
-        raise TimeoutError("the service did not start")
+        raise ChildProcessError("the service did not start")
 
     start.processes = processes
     yield start
@@ -432,11 +432,11 @@ def test_a_service_that_went_away_is_named_and_tried_again(visit, serve, model):
 
 
 def test_a_token_is_asked_for_until_it_is_right_and_then_kept(visit, serve, model, tmp_path):
-    (tmp_path / "token").write_text("open sesame\n")
+    (tmp_path / "token").write_text("OpenSesame123456\n")
     address = serve(model, "--token-file", tmp_path / "token")
     page = visit(address, expect=["401"], wait="#token[open]")
     assert violations(page) == []
-    for token in ("open barley", "open sesame"):
+    for token in ("OpenBarley123456", "OpenSesame123456"):
         page.fill("#token input", token)
         page.keyboard.press("Enter")
         page.locator("#token-note", has_text="refused").wait_for(state="attached")

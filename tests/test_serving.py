@@ -321,9 +321,10 @@ def test_a_full_disk_is_507_and_loses_nothing_acknowledged(client, tmp_path):
     assert client.get("/v1/users/1/recommendations?fallback=popularity").status_code == 200
 
 
-def test_a_token_is_asked_for_on_everything_but_the_health_checks(folder, tmp_path):
+def test_a_token_is_asked_for_on_everything_but_health_checks_and_the_page(folder, tmp_path):
     with serving(folder, tmp_path, token="secret-of-16-char") as client:
-        for url in ("/", "/docs", "/metrics", "/v1/about", "/openapi.json", "/page/x", "/nothing"):
+        assert client.get("/").status_code == client.get("/page/page.js").status_code == 200
+        for url in ("/docs", "/metrics", "/v1/about", "/openapi.json", "/page", "/nothing"):
             answer = client.get(url)
             assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer"), url
         wrong = {"authorization": "Bearer secret-of-16-chaR"}

@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 BODY, URL = 1 << 20, 1 << 14  # bytes
 SECONDS = 10  # for a body to arrive
 WAITING = 100  # requests of a worker at a time; more are told to come again
-OPEN = ("/livez", "/readyz")
+OPEN = ("/livez", "/readyz", "/", "/favicon.ico")  # and the files of the page, which asks
 CLOSE = {"Connection": "close"}  # what else is on its way is not read
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 HEADERS = [
@@ -174,7 +174,8 @@ class Gate:
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if self.hosts is not None and _name(host) not in self.hosts:
             return problem(421, f"this service is not called {host!r}: ask for localhost")
-        if self.token is not None and scope["path"] not in OPEN:
+        is_open = scope["path"] in OPEN or scope["path"].startswith("/page/")
+        if self.token is not None and not is_open:
             given = headers.get(b"authorization", b"").split(b" ", 1)
             if len(given) < 2 or given[0].lower() != b"bearer" or not hmac.compare_digest(
                 given[1].strip(), self.token
