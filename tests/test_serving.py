@@ -323,7 +323,9 @@ def test_a_full_disk_is_507_and_loses_nothing_acknowledged(client, tmp_path):
 
 def test_a_token_is_asked_for_on_everything_but_health_checks_and_the_page(folder, tmp_path):
     with serving(folder, tmp_path, token="secret-of-16-char") as client:
-        assert client.get("/").status_code == client.get("/page/page.js").status_code == 200
+        for url in ("/", "/page/page.js", "/favicon.ico"):
+            answer = client.get(url)
+            assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-cache"), url
         for url in ("/docs", "/metrics", "/v1/about", "/openapi.json", "/page", "/nothing"):
             answer = client.get(url)
             assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer"), url

@@ -352,7 +352,8 @@ def describe(openapi: dict[str, Any], examples: dict[str, str]) -> str:
     lines = [
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="color-scheme" '
         'content="light dark"><meta name="viewport" content="width=device-width">'
-        f"<title>{escape(openapi['info']['title'])}: API</title>",
+        f"<title>{escape(openapi['info']['title'])}: API</title>"
+        '<link rel="stylesheet" href="page/style.css">',
         f"<h1>API</h1><p>{escape(openapi['info']['description'])} Errors are "
         'application/problem+json. For programs: <a href="/openapi.json">openapi.json</a>.</p>',
     ]

@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 BODY, URL = 1 << 20, 1 << 14  # bytes
 SECONDS = 10  # for a body to arrive
 WAITING = 100  # requests of a worker at a time; more are told to come again
-OPEN = ("/livez", "/readyz", "/", "/favicon.ico")  # and the files of the page, which asks
+OPEN = ("/livez", "/readyz")
 CLOSE = {"Connection": "close"}  # what else is on its way is not read
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 HEADERS = [
@@ -136,6 +136,8 @@ class Gate:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], *HEADERS]
+                if _is_page(scope["path"]):  # or browsers mix the files of two versions
+                    message["headers"].append((b"cache-control", b"no-cache"))
             await send(message)
 
         self.n_waiting += 1
@@ -174,7 +176,7 @@ class Gate:
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if self.hosts is not None and _name(host) not in self.hosts:
             return problem(421, f"this service is not called {host!r}: ask for localhost")
-        is_open = scope["path"] in OPEN or scope["path"].startswith("/page/")
+        is_open = scope["path"] in OPEN or _is_page(scope["path"])
         if self.token is not None and not is_open:
             given = headers.get(b"authorization", b"").split(b" ", 1)
             if len(given) < 2 or given[0].lower() != b"bearer" or not hmac.compare_digest(
@@ -235,6 +237,11 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _is_page(path: str) -> bool:
+    """Tell whether a path is a file of the page, which itself asks for the token."""
+    return path in ("/", "/favicon.ico") or path.startswith("/page/")
 
 
 def _name(host: str) -> str:
