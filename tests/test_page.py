@@ -161,7 +161,7 @@ def test_every_pick_dial_filter_and_neighbour_answers_and_axe_finds_nothing(
     genre = page.text_content("#genres button")
     page.click("#genres button")
     page.fill("#from", "1990")
-    page.wait_for_timeout(300)  # the field waits for more digits
+    page.locator("#active", has_text="1990").wait_for()  # the field waits for more digits
     settle(page)
     where = f"year >= 1990 and {genre!r} in genres"
     filtered = expected(model, ids[:5], popularity=0, diversity=0.5, where=where)
@@ -275,8 +275,7 @@ def test_everything_can_be_done_by_keyboard(visit, films, model):
     page.locator("#picks li").nth(1).wait_for()
     settle(page)
     assert focused() == f"I like {titles(page)[0]}"
-    page.wait_for_timeout(500)
-    assert titles(page)[0] in page.text_content("#live")
+    page.locator("#live", has_text=titles(page)[0]).wait_for(state="attached")
     before = page.locator("#map").screenshot()
     page.focus("canvas[tabindex]")
     press("+", "ArrowLeft")
@@ -296,13 +295,11 @@ def test_your_point_moves_over_the_map_and_an_item_of_it_opens(visit, films, mod
         new MutationObserver(look).observe(document.getElementById("map"), {attributes: true});
     }""")
     pick(page, names[1])
-    page.wait_for_timeout(1000)
-    path = list(dict.fromkeys(page.evaluate("path")))
-    assert len(path) > 3 if motion == "no-preference" else len(path) == 1
     answer = page.request.post(f"{films}v1/recommendations", data={"liked": ids, "point": True})
-    assert [float(one) for one in path[-1].split(",")] == pytest.approx(
-        answer.json()["point"], abs=1e-3
-    )
+    point = ",".join(f"{one:.3f}" for one in answer.json()["point"])
+    page.locator(f"#map[data-you='{point}']").wait_for()
+    path = set(page.evaluate("path"))
+    assert len(path) > 3 if motion == "no-preference" else path == {point}
     found = page.request.get(f"{films}v1/map").json()
     row = found["item_ids"].index(ids[0])
     box = page.locator("canvas[tabindex]").bounding_box()
