@@ -261,7 +261,7 @@ def test_everything_can_be_done_by_keyboard(visit, films, model):
     assert focused() == f"Remove {names[0]}"
     press("Tab", "ArrowRight")
     settle(page)
-    assert page.text_content("#popularity-value") == "1.1"
+    assert page.get_by_role("slider", name="Popularity", exact=True).input_value() == "1.1"
     while focused() != titles(page)[0]:
         press("Tab")
     first = focused()
