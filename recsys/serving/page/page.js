@@ -158,9 +158,8 @@ async function showPeek(id) {
 function pickAt({ target }) {
   return picks()[[...$("picks").children].indexOf(target.closest("li"))] ?? null;
 }
-// A chip that comes to lie under a mouse at rest is not looked at.
-$("picks").onpointermove = (event) =>
-  event.pointerType === "mouse" && (event.movementX || event.movementY) && peek(pickAt(event));
+// Not onpointerover, which comes too when a chip comes to lie under a mouse at rest.
+$("picks").onpointermove = (event) => event.pointerType === "mouse" && peek(pickAt(event));
 $("picks").onpointerleave = () => peek(null);
 $("picks").addEventListener("focusin", (event) =>
   event.target.matches(":focus-visible") && peek(pickAt(event)));
