@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 
 from recsys.commands import common
-from recsys.commands.serve import duration
+from recsys.commands.service.serve import duration
 
 SUMMARY = "compare models that are served, by what users did"
 

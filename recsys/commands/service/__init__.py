@@ -1,0 +1,1 @@
+"""The web service, and what its experiments found: one file a verb, as in the folder above."""
