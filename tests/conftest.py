@@ -46,7 +46,7 @@ def pytest_terminal_summary(terminalreporter):
 # Every setting that calibration would choose is given, so that none is.
 BRIEF = {
     "vector_size": 16, "epochs": 3, "half_life": 3.0, "popularity_days": 30,
-    "popularity_weight": 0.5, "stale_popularity_weight": 2.0,
+    "popularity_weight": 0.5, "stale_popularity_weight": 2.0, "audience_weight": 5.0,
 }  # fmt: skip
 
 
