@@ -25,7 +25,7 @@ FLOORS = [
     {"studies", "serving"},
     {"evaluate"},
     {"commands"},
-    {"__main__"},
+    {"__main__", "spark"},
 ]
 HEIGHT = {name: height for height, names in enumerate(FLOORS) for name in names}
 # `python -m recsys.evaluate` runs the command of that name.
@@ -93,6 +93,12 @@ def test_the_service_is_imported_by_its_commands_alone():
         and any(module.startswith("recsys.serving") for module in imports_of(PACKAGE / path))
     }
     assert using == {"commands/service/ab.py", "commands/service/serve.py", "commands/update.py"}
+
+
+def test_the_folder_spark_alone_imports_pyspark():
+    for path in FILES:
+        libraries = {module.split(".")[0] for module in imports_of(PACKAGE / path)}
+        assert "pyspark" not in libraries or path.parts[0] == "spark", path
 
 
 def test_public_names_are_typed_where_they_are_found():

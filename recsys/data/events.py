@@ -277,6 +277,11 @@ def _order(
     return order
 
 
+def tie_hash(users: pd.Index, items: pd.Index) -> npt.NDArray[np.uint64]:
+    """Return what `order_events` breaks ties by: a hash of each pair of ids, uint64 (n_pairs,)."""
+    return _mix(_hash_ids(users) ^ _mix(_hash_ids(items)))
+
+
 def _codes(ids: pd.Series) -> tuple[npt.NDArray[np.int32], pd.Index]:
     """Return the rank of each id, int32 array (n_ratings,), and the distinct ids, ascending."""
     import pandas as pd

@@ -153,7 +153,11 @@ def split_events(events: Events, validation_fraction: float, min_rating: float |
 
 
 def time_cases(
-    events: Events, cutoff: int | pd.Timestamp, *, min_rating: float | None = None
+    events: Events,
+    cutoff: int | pd.Timestamp,
+    *,
+    min_rating: float | None = None,
+    now: int | None = None,
 ) -> dict[str, Cases]:
     """Make the cases of the two protocols of a split by time: name -> cases.
 
@@ -171,6 +175,8 @@ def time_cases(
     cutoff : Timestamp, or second since 1970
     min_rating : float, optional
         Events below it are watched, but are neither history nor target.
+    now : int, optional
+        Second of the last training event, where `events` are those of some users only.
     """
     second = cutoff if isinstance(cutoff, int) else int(cutoff.timestamp())
     late = _times(events) >= second
@@ -179,7 +185,7 @@ def time_cases(
     n_late = n_late[users]
     rest = late & (n_late >= 2) & (place >= (n_late + 1) // 2)
     return {
-        "warm": make_cases(events, ~late, late, min_rating, stale=True, cold_users=False),
+        "warm": make_cases(events, ~late, late, min_rating, stale=True, cold_users=False, now=now),
         "fold-in": make_cases(events, ~late | (late & ~rest), rest, min_rating),
     }
 
@@ -282,6 +288,7 @@ def make_cases(
     stale: bool = False,
     rewatched: bool = False,
     cold_users: bool = True,
+    now: int | None = None,
 ) -> Cases:
     """Pair what is known (`watched`) with what is asked for (`target`), bool arrays (n_events,).
 
@@ -291,6 +298,8 @@ def make_cases(
         Whether the question is asked at the end of all that is known, not after each history.
     rewatched, cold_users : bool
         Whether an item watched before may be a target, and users without a history take part.
+    now : int, optional
+        The end of all that is known, as a second; by default that of the events.
     """
     likes, sequences = events.liked(min_rating), events.sequences
     pairs = sequences.user_rows * len(sequences.item_ids) + sequences.codes
@@ -300,7 +309,8 @@ def make_cases(
     once = np.zeros(len(pairs), dtype=bool)
     once[np.flatnonzero(target)[np.unique(pairs[target], return_index=True)[1]]] = True
     known, targets = events.where(watched & likes), sequences.where(once)
-    now = events.where(watched).now if stale and watched.any() else None
+    if stale and now is None and watched.any():
+        now = events.where(watched).now
     histories, staleness = known.sequences, known.days_before(now)
     users = np.flatnonzero((targets.lengths > 0) & ((histories.lengths > 0) | cold_users))
     return Cases(histories, sequences.where(watched), targets, staleness).take_users(users)

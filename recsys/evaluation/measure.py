@@ -132,7 +132,7 @@ def measure(
 
     for name, contender in tqdm(contenders.items(), desc="measure", delay=2, disable=None):
         asked, n_items = over(contender.item_ids), len(contender.item_ids)
-        rows, listed, served = _rank(contender, asked, ks[-1])
+        rows, listed, served = rank_all(contender, asked, ks[-1])
         share = train.counts()[rows_of(contender.item_ids, train.item_ids)] / len(train.codes)
         found.n_unserved[name] = int((~served).sum())
         coverage, values = found.coverage.setdefault(name, {}), found.per_user.setdefault(name, {})
@@ -152,11 +152,11 @@ def measure(
 def recall_of(contender: Contender, cases: Cases, k: int) -> PerUser:
     """Measure the recall@k alone, float64 array of shape (n_users,)."""
     known = cases.recode(contender.item_ids)
-    rows, listed, _ = _rank(contender, known, k)
+    rows, listed, _ = rank_all(contender, known, k)
     return metrics.recall(listed & among(rows, known.targets), known.n_targets, k)
 
 
-def _rank(
+def rank_all(
     contender: Contender, known: Cases, k: int
 ) -> tuple[Rows, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Return ranked rows (n_users, k), where a list has an entry, and who is served at all."""

@@ -40,7 +40,8 @@ def item_columns(trained: ItemVectors, histories: Sequences, params: Mapping[str
 
     With `scoring="cosine"`, the input vectors at length 1. With "input-output", the output vectors
     plus `ridge` times the coefficients of a ridge regression, both brought to one scale: a user's
-    scores over all items have a standard deviation of about 1.
+    scores over all items have a standard deviation of about 1. Without output vectors, of a trainer
+    that has none, the coefficients stand alone.
 
     Parameters
     ----------
@@ -53,16 +54,19 @@ def item_columns(trained: ItemVectors, histories: Sequences, params: Mapping[str
     Raises
     ------
     ValueError
-        `hs=1` without `scoring="cosine"`.
+        Neither output vectors nor a weight of the ridge regression, without `scoring="cosine"`.
     """
     if params["scoring"] == "cosine":
         level = np.zeros(len(trained.vectors))
         return np.column_stack([unit_length(trained.vectors), level]).astype(np.float32)
-    if trained.contexts is None:
-        raise ValueError("hs=1 trains no output vectors: use it with scoring='cosine'")
+    contexts = trained.contexts
+    if contexts is None:
+        if not params["ridge"]:
+            raise ValueError("hs=1 trains no output vectors: use it with scoring='cosine'")
+        contexts = np.zeros_like(trained.vectors)
     rarities = rarity(histories.counts(), params["discount"])
     averaging = {"half_life": params["half_life"], "item_weights": rarities}
-    columns = np.column_stack([trained.contexts, np.zeros(len(trained.contexts))])
+    columns = np.column_stack([contexts, np.zeros(len(contexts))])
     users = draw(np.flatnonzero(histories.lengths > 0), SCALE_USERS)
     averaged = user_vectors(histories.take_users(users), trained.vectors, **averaging)
     averaged = np.column_stack([averaged, np.ones(len(averaged), np.float32)])
