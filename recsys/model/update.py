@@ -23,7 +23,7 @@ from recsys.model import storage
 from recsys.model.ask import Model
 from recsys.model.cold import add_cold_items
 from recsys.model.fit import learn, with_index
-from recsys.search.exact import ExactIndex
+from recsys.search.exact import ExactIndex, unit_length
 from recsys.search.threads import one_blas_thread
 from recsys.settings import word2vec_params
 from recsys.vectors.item2vec import ItemVectors, continue_item2vec
@@ -207,7 +207,8 @@ def measure_drift(before: Tables, after: Tables) -> dict[str, Any]:
 
 def _nearest(kind: str, tables: Tables, rows: Rows) -> Rows:
     """Return the K best other items of each of some rows, int64 (n_rows, up to K)."""
-    targets, asked = tables.unit_vectors, tables.unit_vectors[rows]
+    targets = unit_length(tables.vectors)
+    asked = targets[rows]
     if kind == "answers":
         targets = tables.readout[:, : tables.vectors.shape[1] + 1]
         asked = np.column_stack([tables.vectors[rows], np.ones(len(rows), np.float32)])
