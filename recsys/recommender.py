@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recsys.data.columns import find, take
+from recsys.data.columns import find, several_ids, take
 from recsys.errors import ColdUserError, NotFittedError, UnknownUserError
 from recsys.model import storage
 from recsys.model.ask import NO_ROWS, Model, check_count, check_dials
@@ -385,7 +385,7 @@ class Recommender:
         threads = check_count(threads, "threads")
         model = fitted(self)
         row = model.tables.user_row
-        user_rows = None if users is None else np.array([row(user) for user in users], np.int64)
+        user_rows = None if users is None else np.array([*map(row, several_ids(users))], np.int64)
         who, place, rows, scores = model.recommend_many(
             user_rows, k, watched=watched, allowed=model.allowed(NO_ROWS, block, allow, where),
             popularity=popularity, diversity=diversity, threads=threads,

@@ -334,6 +334,8 @@ def test_every_option_that_a_message_names_exists(capsys):
         with pytest.raises(SystemExit):
             main([verb, "--help"])
         options |= set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out))
+    source = (Path(recsys.__file__).parent / "spark" / "__main__.py").read_text(encoding="utf-8")
+    options |= set(re.findall(r'"(--[a-z][a-z-]*)"', source))  # its own parser needs the extra
     parameters = {*signature(load_ratings).parameters, *signature(load_items).parameters}
     named = set()
     for path in Path(recsys.__file__).parent.rglob("*.py"):

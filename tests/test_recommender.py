@@ -214,6 +214,13 @@ def nearest(vector_of, ids, k=5):
     return pd.Series(unit @ unit[7], ids).drop(ids[7]).nlargest(k)
 
 
+def test_one_text_where_several_ids_are_wanted_is_refused(model):
+    for ask in (model.recommend_for, model.remove_items,
+                lambda text: model.recommend_many(users=text)):  # fmt: skip
+        with pytest.raises(TypeError, match="several ids"):
+            ask("ab")
+
+
 def test_similar_users_and_items_are_the_nearest_by_cosine(model, sample_items):
     users, items = model.users, model.items
     found = model.similar_users(users[7], k=5)

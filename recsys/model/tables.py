@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from dataclasses import dataclass, fields, replace
 from itertools import islice
@@ -13,7 +12,7 @@ import numpy as np
 from recsys.data.columns import TextColumn, find, find_all, several_ids, take, to_column
 from recsys.data.events import Events
 from recsys.data.sequences import Sequences
-from recsys.errors import DataWarning, UnknownItemError, UnknownUserError
+from recsys.errors import DataWarning, UnknownItemError, UnknownUserError, escape, warn
 from recsys.model.catalogue import Catalogue
 from recsys.search.exact import unit_length
 from recsys.search.threads import cached
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from recsys.vectors.item2vec import ItemVectors
 
     Rows = npt.NDArray[np.int64]
-
-logger = logging.getLogger(__name__)
 
 NAMED = 10_000  # Among so many ids those without a vector are named.
 # Those attributes of `Tables` that are columns.
@@ -101,7 +98,7 @@ class Tables:
         if items is not None:
             catalogue = Catalogue.of(items, trained.item_ids)
             if any(items["title"]) and not any(catalogue.columns["title"]):
-                logger.warning("no item of the ratings has a title: are the ids of one kind?")
+                warn("no item of the ratings has a title: are the ids of one kind?")
         return cls(
             item_ids=to_column(trained.item_ids),
             user_ids=to_column(histories.user_ids),
@@ -220,7 +217,7 @@ class Tables:
 
     def without_items(self, item_ids: Iterable[Any]) -> Tables:
         """Return the tables without some items, see `recsys.Recommender.remove_items`."""
-        gone = [self.item_row(item_id) for item_id in item_ids]
+        gone = [self.item_row(item_id) for item_id in several_ids(item_ids)]
         if not gone:
             return self
         rows = np.setdiff1d(np.arange(len(self.item_ids)), gone)
@@ -379,7 +376,7 @@ class Tables:
         if len(rows) == 1:
             return rows[0]
         if rows:
-            ids = ", ".join(str(self.item_ids[row]) for row in rows)
+            ids = ", ".join(escape(self.item_ids[row]) for row in rows)
             raise UnknownItemError(f"{title!r} is the title of several items, with the ids {ids}")
         from difflib import get_close_matches
 

@@ -65,7 +65,7 @@ def matching(where: str, columns: Columns) -> Mask:
     try:
         if len(where) > _LONGEST:
             raise ValueError(f"longer than {_LONGEST:,} characters")
-        tree = ast.parse(where.strip(), mode="eval")
+        tree = _parse(where.strip())
         parts = [
             node for node in ast.walk(tree) if isinstance(node, ast.cmpop | ast.Not | ast.Name)
         ]
@@ -82,6 +82,19 @@ def matching(where: str, columns: Columns) -> Mask:
         problem = str(error)
     shown = where if len(where) <= 80 else f"{where[:80]}..."
     raise ValueError(f"where={shown!r}: {problem}")
+
+
+def _parse(where: str) -> ast.Expression:
+    """Parse an expression, again if another thread was parsing too.
+
+    Python 3.11 counts the depth of all threads' trees together and may raise SystemError then:
+    https://github.com/python/cpython/issues/106905
+    """
+    while True:
+        try:
+            return ast.parse(where, mode="eval")
+        except SystemError:
+            continue
 
 
 def _holds(node: ast.expr, columns: Columns) -> Truth:

@@ -14,6 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("item", help="an item id or an exact title")
     common.add_model_folder(parser)
     common.add_list_length(parser)
+    parser.add_argument("--min-events", type=int, metavar="N", help="only items with so many "
+                        "events (default: 5, if k items have as many)")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:
@@ -22,4 +24,5 @@ def run(args: argparse.Namespace) -> None:
 
     model = Recommender.load(common.model_folder(args))
     item_id = common.convert_id(args.item, model.items)
-    common.print_recommendations(args, {"item": item_id}, model.similar_items(item_id, args.k))
+    found = model.similar_items(item_id, args.k, min_events=args.min_events)
+    common.print_recommendations(args, {"item": item_id}, found)
