@@ -64,8 +64,9 @@ K = 20
 # Among popularity weights whose recall is within this share of the best, choose the smallest.
 AS_GOOD = 0.005
 # Audience vectors are weighed by what is found from the first few items of a history and from all,
-# as long as all of it finds as much but for this share.
-BEGINNINGS, WHOLE_AS_GOOD = (1, 2, 5, 10), 0.03
+# as long as all of it finds as much but for this share; less where only last events can be asked
+# for, which long histories answer best.
+BEGINNINGS, WHOLE_AS_GOOD = (1, 2, 5, 10), {"fold-in": 0.03, "last-out": 0.01}
 # Above this many events, users are drawn at random until they have about this many, and the number
 # of epochs falls with the root of the amount of data, down to FEWEST_EPOCHS.
 MAX_EVENTS, FEWEST_EPOCHS = 1_000_000, 3
@@ -140,7 +141,7 @@ def calibrate(
         return {"chosen": chosen, "skipped": str(error)}
     best = max(tried, key=lambda row: float(np.mean(list(row["recall@20"].values()))))
     beginnings = _try_audience(part, best, grid)
-    best = best | {"audience_weight": _best_beginnings(beginnings)}
+    best = best | {"audience_weight": _best_beginnings(beginnings, WHOLE_AS_GOOD[part.here])}
     if large:
         best = best | {"epochs": by_rule}
     cutoff = None if split.cutoff is None else f"{np.datetime64(split.cutoff, 's')}+00:00"
@@ -271,9 +272,9 @@ def _try_audience(part: _Part, best: dict[str, Any], grid: Grid) -> dict[float, 
     return found
 
 
-def _best_beginnings(found: dict[float, list[float]]) -> float:
+def _best_beginnings(found: dict[float, list[float]], share: float) -> float:
     """Return the weight that finds most from beginnings, of those as good for whole histories."""
-    enough = (1 - WHOLE_AS_GOOD) * max(recalls[-1] for recalls in found.values())
+    enough = (1 - share) * max(recalls[-1] for recalls in found.values())
     as_good = {weight: sum(recalls) for weight, recalls in found.items() if recalls[-1] >= enough}
     return max(as_good, key=lambda weight: as_good[weight])
 
