@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import unicodedata
 import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+logger = logging.getLogger("recsys.data")  # what `tell` says is of data
+
+LineOf = Callable[[int], int]
+_heard: ContextVar[list[tuple[bool, str]] | None] = ContextVar("_heard", default=None)
 
 
 class DataError(ValueError):
@@ -72,3 +85,50 @@ def warn(text: str) -> None:
     while frame.f_back and str(frame.f_globals.get("__name__")).partition(".")[0] == "recsys":
         level, frame = level + 1, frame.f_back
     warnings.warn(text, DataWarning, stacklevel=level)
+
+
+def tell(text: str, *, warning: bool = True) -> None:
+    """Say what was assumed or dropped by a `DataWarning`, or how something was read by a log."""
+    if (said := _heard.get()) is not None:
+        said.append((warning, text))
+    if warning:
+        warn(text)
+    else:
+        logger.info("%s", text)
+
+
+@contextmanager
+def listening() -> Iterator[list[tuple[bool, str]]]:
+    """Write down what `tell` says in this context: whether it is a warning, and the text."""
+    said: list[tuple[bool, str]] = []
+    token = _heard.set(said)
+    try:
+        yield said
+    finally:
+        _heard.reset(token)
+
+
+def shown(value: object) -> str:
+    """Show a value in a message of one line: its beginning, with what cannot be seen escaped."""
+    text = str(value)
+    return f"'{escape(text[:60])}'" if len(text) <= 60 else f"'{escape(text[:60])}...'"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a table came from, for messages: rows are counted from 1 where there is no file."""
+
+    source: str
+    line_of: LineOf | None
+
+    def at(self, positions: Sequence[int]) -> str:
+        """Name some rows, or lines of the file."""
+        numbers = [self.line_of(p) if self.line_of else p + 1 for p in positions]
+        word = "line" if self.line_of else "row"
+        return f"{word}{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+
+    def error(self, bad: npt.ArrayLike, problem: str) -> DataError:
+        """Make the error that names the first rows of a mask, bool (n_rows,)."""
+        positions = np.flatnonzero(bad).tolist()
+        more = f" and {len(positions) - 3:,} more" if len(positions) > 3 else ""
+        return DataError(f"{self.source}, {self.at(positions[:3])}{more}: {problem}")

@@ -103,7 +103,7 @@ def test_what_was_said_is_said_again_at_the_same_level(path, reads, caplog):
         == (
             [
                 (
-                    "recsys.data.frames",
+                    "recsys.data",
                     logging.INFO,
                     f"'{path}': timestamps converted from milliseconds",
                 )

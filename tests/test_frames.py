@@ -181,7 +181,7 @@ def test_what_is_no_rating_is_an_error_with_row_and_value(ratings, message):
     (series(pd.to_datetime(["2020-01-01 12:00"]), "timestamp[us][pyarrow]"), None),
 ])  # fmt: skip
 def test_times_of_every_kind_become_whole_seconds_in_utc(times, notice, caplog):
-    with caplog.at_level(logging.INFO, logger="recsys.data.frames"):
+    with caplog.at_level(logging.INFO, logger="recsys.data"):
         assert seconds(check_ratings(with_column("timestamp", times))) == [NOON]
     assert [notice in message for message in caplog.messages] == [True] * bool(notice)
 

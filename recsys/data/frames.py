@@ -8,10 +8,7 @@ import math
 import numbers
 import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -19,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from recsys.errors import DataError, escape, warn
+from recsys.data.times import check_times
+from recsys.errors import DataError, LineOf, Place, escape, shown, tell
 
 logger = logging.getLogger(__name__)
 
@@ -43,73 +41,11 @@ _NUMBERS = (numbers.Real, Decimal)
 _SEVERAL = (list, tuple, set, frozenset, np.ndarray)
 _PLAIN = (str, *_NUMBERS, dt.date, dt.time, dt.timedelta, np.generic, pd.Period, uuid.UUID)
 _WRITTEN_NUMBER = r"\s*-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?\s*"
-_UTC_SECONDS = pd.DatetimeTZDtype("s", "UTC")
-_TIME_UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
-_TIME_LIMITS = (1e11, 1e14, 1e17, 1e20)  # numbers below the first are seconds, and so on
-_EARLY, _LATE = 5 * 31_557_600, 7_258_118_400  # seconds: 1975 and 2200
-_NO_DATE = np.iinfo(np.int64).min
-_DIGITS = {
-    4: "YYYY", 6: "YYYYMM", 8: "YYYYMMDD", 10: "YYYYMMDDHH", 12: "YYYYMMDDHHMM",
-    14: "YYYYMMDDHHMMSS", 17: "YYYYMMDDHHMMSS and milliseconds",
-}  # fmt: skip
-_DAYS = {  # first and last of the numbers taken for it, and the day 0, in days since 1970
-    "days since 1970": (10_957, 25_568, 0),  # 2000 to 2040
-    "days as Excel counts them": (25_569, 73_050, -25_569),  # 1970 to 2099
-}
 _BLOCK = 2**15  # rows worked on at a time, which fit a processor's cache
 _ODD = 0x9E3779B97F4A7C15  # multiplied with, modulo 2**64, whole numbers are scattered
 
 SCALE = "rating_scale"  # in the attrs of a frame
 FRAME = "the frame"  # what a table that came from no file is called
-ISO_DATE = r"\s*[0-9]{4}-[0-9]{2}-[0-9]{2}"
-LineOf = Callable[[int], int]
-_heard: ContextVar[list[tuple[bool, str]] | None] = ContextVar("_heard", default=None)
-
-
-def tell(text: str, *, warning: bool = True) -> None:
-    """Say what was assumed or dropped by a `DataWarning`, or how something was read by a log."""
-    if (said := _heard.get()) is not None:
-        said.append((warning, text))
-    if warning:
-        warn(text)
-    else:
-        logger.info("%s", text)
-
-
-@contextmanager
-def listening() -> Iterator[list[tuple[bool, str]]]:
-    """Write down what `tell` says in this context: whether it is a warning, and the text."""
-    said: list[tuple[bool, str]] = []
-    token = _heard.set(said)
-    try:
-        yield said
-    finally:
-        _heard.reset(token)
-
-
-def shown(value: object) -> str:
-    """Show a value in a message of one line: its beginning, with what cannot be seen escaped."""
-    text = str(value)
-    return f"'{escape(text[:60])}'" if len(text) <= 60 else f"'{escape(text[:60])}...'"
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where a table came from, for messages: rows are counted from 1 where there is no file."""
-
-    source: str
-    line_of: LineOf | None
-
-    def at(self, positions: Sequence[int]) -> str:
-        numbers = [self.line_of(p) if self.line_of else p + 1 for p in positions]
-        word = "line" if self.line_of else "row"
-        return f"{word}{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
-
-    def error(self, bad: npt.ArrayLike, problem: str) -> DataError:
-        """Make the error that names the first rows of a mask, bool (n_rows,)."""
-        positions = np.flatnonzero(bad).tolist()
-        more = f" and {len(positions) - 3:,} more" if len(positions) > 3 else ""
-        return DataError(f"{self.source}, {self.at(positions[:3])}{more}: {problem}")
 
 
 def find_columns(
@@ -211,12 +147,12 @@ def check_ratings(
     further = [name for at, name in enumerate(table) if at not in found.values()]
     if TIMESTAMP not in found and further:
         tell_no_times(source, further)
-    ratings, place = _columns(table, found), _Place(source, line_of)
+    ratings, place = _columns(table, found), Place(source, line_of)
     checked = {column: _check_ids(ratings[column], place) for column in (USER, ITEM)}
     if RATING in ratings:
         checked[RATING] = _check_rating(ratings[RATING], scale, place)
     if TIMESTAMP in ratings:
-        checked[TIMESTAMP] = _check_times(ratings[TIMESTAMP], place)
+        checked[TIMESTAMP] = check_times(ratings[TIMESTAMP], place)
     made = pd.DataFrame(checked, copy=False)
     made = _drop_repeats(made, source) if TIMESTAMP in ratings else made
     if scale != (0, np.inf):
@@ -269,7 +205,7 @@ def _columns(frame: pd.DataFrame, found: Mapping[str, int]) -> pd.DataFrame:
     return pd.DataFrame(columns, copy=False)
 
 
-def _check_ids(ids: pd.Series, place: _Place) -> pd.Series:
+def _check_ids(ids: pd.Series, place: Place) -> pd.Series:
     missing = ids.isna()
     if missing.any():
         raise place.error(missing, f"{ids.name} is missing; every row needs one")
@@ -299,12 +235,12 @@ def _bits(dtype: Any) -> int:
     return int(np.finfo(getattr(dtype, "numpy_dtype", dtype)).nmant) + 1
 
 
-def _not_whole(ids: pd.Series, bad: npt.NDArray[np.bool_], bits: int, place: _Place) -> DataError:
+def _not_whole(ids: pd.Series, bad: npt.NDArray[np.bool_], bits: int, place: Place) -> DataError:
     problem = f"{ids.name} {ids[bad].iloc[0]!s:.60} is not a whole number"
     return place.error(bad, f"{problem} below 2**{bits}, up to which floats are exact; {_ID_KINDS}")
 
 
-def _as_text(values: pd.Series, place: _Place) -> pd.Series:
+def _as_text(values: pd.Series, place: Place) -> pd.Series:
     """Make a column of texts; half of a surrogate pair, which is no text, is an error."""
     try:
         return values.astype("str")
@@ -314,7 +250,7 @@ def _as_text(values: pd.Series, place: _Place) -> pd.Series:
         raise place.error(bad, f"{problem}, which is no text") from error
 
 
-def _unbox_ids(ids: pd.Series, place: _Place) -> pd.Series:
+def _unbox_ids(ids: pd.Series, place: Place) -> pd.Series:
     """Give a column of Python objects the type that its values share."""
     kind = pd.api.types.infer_dtype(ids, skipna=False)
     if kind == "integer":
@@ -351,7 +287,7 @@ def _whole(value: Any) -> int | None:
 
 
 def _mixed_ids(
-    ids: pd.Series, is_number: npt.NDArray[np.bool_], is_text: npt.NDArray[np.bool_], place: _Place
+    ids: pd.Series, is_number: npt.NDArray[np.bool_], is_text: npt.NDArray[np.bool_], place: Place
 ) -> DataError:
     number, text = int(is_number.argmax()), int(is_text.argmax())
     return DataError(
@@ -369,7 +305,7 @@ def ids_from_text(
     They stay as written if none is a number, or one is blank, too large or reads like `007`. Raises
     `DataError` if some are numbers and some text, or a number is not whole.
     """
-    place, plain = _Place(source, line_of), ids.str.strip()
+    place, plain = Place(source, line_of), ids.str.strip()
     is_number = plain.str.fullmatch(r"-?[0-9]+(\.[0-9]*)?").to_numpy(dtype=bool)
     is_blank = (plain == "").to_numpy(dtype=bool)
     if is_blank.any() or not is_number.any():
@@ -387,7 +323,7 @@ def ids_from_text(
     return whole if pd.api.types.is_integer_dtype(whole.dtype) else ids
 
 
-def _check_rating(rating: pd.Series, scale: tuple[float, float], place: _Place) -> pd.Series:
+def _check_rating(rating: pd.Series, scale: tuple[float, float], place: Place) -> pd.Series:
     parsed = rating
     if not pd.api.types.is_numeric_dtype(rating.dtype):
         parsed = pd.to_numeric(rating.astype(object), errors="coerce")
@@ -405,151 +341,6 @@ def _check_rating(rating: pd.Series, scale: tuple[float, float], place: _Place) 
             wanted += f"; {ways[place.source == FRAME]} states a scale with negative ones"
         raise place.error(bad, f"rating {shown(rating[bad].iloc[0])} is not a number {wanted}")
     return rating if rating.dtype == np.float32 else pd.Series(values)
-
-
-def _check_times(times: pd.Series, place: _Place) -> pd.Series:
-    parsed = _parse_times(times, place)
-    is_date = pd.api.types.is_datetime64_any_dtype(parsed.dtype)
-    values: npt.NDArray[Any]
-    if is_date:
-        values = parsed.to_numpy(dtype="M8[s]").view(np.int64)  # in UTC; a missing time is negative
-    elif pd.api.types.is_integer_dtype(parsed.dtype) and not parsed.hasnans:
-        values = parsed.to_numpy(dtype="int64")
-    else:
-        values = parsed.to_numpy(dtype="float64", na_value=np.nan)
-    limit = _LATE if is_date else _TIME_LIMITS[-1]
-    if not (values.min() >= 1 and values.max() < limit):  # nan fails both
-        raise _no_time(times, ~((values >= 1) & (values < limit)), place)
-    if times.dtype == _UTC_SECONDS:
-        return times
-    seconds = values if is_date else _to_seconds(values, place)
-    if not (seconds.min() >= 1 and seconds.max() < _LATE):
-        raise _no_time(times, ~((seconds >= 1) & (seconds < _LATE)), place)
-    if seconds is values and parsed.dtype == np.int64:
-        return parsed.astype(_UTC_SECONDS)  # pandas copies only if one of the two is changed
-    return pd.Series(seconds.astype(np.int64), copy=False).astype(_UTC_SECONDS)
-
-
-def _no_time(times: pd.Series, bad: npt.NDArray[np.bool_], place: _Place) -> DataError:
-    first = times[bad].iloc[0]
-    hint = "if only the order is known, drop the time column and evaluate with --split last-out"
-    if isinstance(first, str) and re.search(r"\d.*[^\d.eE+ -]|\d[-. ]+\d+[-. ]", first):
-        hint = "write dates as in ISO 8601, 2024-01-31"
-    return place.error(
-        bad, f"timestamp {shown(first)} is not a time after 1970 and before 2200; {hint}"
-    )
-
-
-def _parse_times(times: pd.Series, place: _Place) -> pd.Series:
-    """Turn text and Python objects into datetimes or numbers, missing where they are neither."""
-    dtype = times.dtype
-    if isinstance(dtype, pd.PeriodDtype):
-        return pd.Series(times.dt.to_timestamp())
-    if pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_datetime64_any_dtype(dtype):
-        parsed = times
-    else:
-        boxed = times.astype(object)
-        try:
-            parsed = _parse_objects(boxed, place)
-        except (TypeError, ValueError, OverflowError) as error:
-            kind = pd.api.types.infer_dtype(boxed)
-            raise DataError(f"{place.source}: timestamp holds {kind} values, not times") from error
-    kind = parsed.dtype.kind if dtype.kind != "m" else "m"
-    if kind in "bcm":
-        raise DataError(f"{place.source}: timestamp holds {dtype} values, which are not times")
-    return parsed
-
-
-def _parse_objects(boxed: pd.Series, place: _Place) -> pd.Series:
-    if pd.api.types.infer_dtype(boxed) in ("datetime", "datetime64", "date"):
-        return pd.to_datetime(boxed, utc=True, errors="coerce")
-    as_numbers = pd.to_numeric(boxed, errors="coerce")
-    if as_numbers.notna().any():
-        return as_numbers
-    parsed = pd.to_datetime(boxed, utc=True, format="ISO8601", errors="coerce")
-    if parsed.notna().all():
-        text = f"{place.source}: timestamps read as ISO dates and times, in UTC unless they say"
-        tell(text, warning=False)
-    return parsed
-
-
-def _to_seconds(values: npt.NDArray[Any], place: _Place) -> npt.NDArray[Any]:
-    if form := written_dates(values):
-        seconds, name = form
-        if (bad := seconds == _NO_DATE).any():
-            problem = f"timestamp {values[bad][0]} is no date; the column looks like {name}"
-            raise place.error(bad, problem)
-        tell(f"{place.source}: all {len(values):,} timestamps are taken for {name}, in UTC")
-        return seconds
-    low, high = np.searchsorted(_TIME_LIMITS, [values.min(), values.max()], side="right")
-    if low != high:
-        first, last = int(values.argmin()), int(values.argmax())
-        raise DataError(
-            f"{place.source}: timestamps mix units: {values[first]} in {place.at([first])} is in "
-            f"{_TIME_UNITS[low]}, {values[last]} in {place.at([last])} in {_TIME_UNITS[high]}"
-        )
-    if low > 0:
-        tell(f"{place.source}: timestamps converted from {_TIME_UNITS[low]}", warning=False)
-        values = np.floor_divide(values, 1000**low)
-    early = values < _EARLY
-    if early.any():
-        where = f"{place.at([int(early.argmax())])}: {values[early][0]}"
-        tell(
-            f"{place.source}: {early.sum():,} of {len(early):,} timestamps, read as seconds after "
-            f"1970, lie before 1975, the first in {where}; are they times?"
-        )
-    return values
-
-
-def written_dates(values: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], str] | None:
-    """Read numbers that are dates as people write or spreadsheets count them.
-
-    Returns seconds since 1970, int64 (n,), `_NO_DATE` where there is no such day, and the name of
-    the form; None if the numbers are of no such form.
-
-    Examples
-    --------
-    >>> [int(written_dates(np.array([n]))[0][0]) for n in (1970, 197001, 19700102, 25570.5)]
-    [0, 0, 86400, 129600]
-    """
-    low, high = values.min(), values.max()
-    for name, (first, last, zero) in _DAYS.items():
-        if first <= low and high < last + 1:
-            return np.floor((values + float(zero)) * 86_400).astype(np.int64), name
-    n_digits = len(str(int(low)))
-    unit = 10 ** (n_digits - 4)
-    if n_digits not in _DIGITS or not (1900 * unit <= low and high < 2101 * unit):
-        return None
-    whole = values.astype(np.int64)
-    seconds = _read_digits(whole // 1000 if n_digits == 17 else whole, min(n_digits, 14))
-    bad = (seconds == _NO_DATE) | (whole != values)
-    if n_digits == 10 and bad.any():  # seconds of 2030 to 2036 look alike
-        return None
-    name = f"{'years' if n_digits == 4 else 'dates'} ({_DIGITS[n_digits]})"
-    return np.where(bad, _NO_DATE, seconds), name
-
-
-def look_like_times(values: pd.Series) -> bool:
-    """Tell that no value of a column is small enough for a rating, or all are dates."""
-    if not pd.api.types.is_numeric_dtype(values.dtype):
-        return bool(values.str.match(ISO_DATE).all())
-    plain = values.to_numpy("float64")
-    return bool(plain.min() >= 10**8 or (plain.min() >= 1 and written_dates(plain)))
-
-
-def _read_digits(whole: npt.NDArray[np.int64], n_digits: int) -> npt.NDArray[np.int64]:
-    rest, parts = whole * 10 ** (14 - n_digits), []
-    for _ in range(5):
-        rest, part = np.divmod(rest, 100)
-        parts.append(part)
-    second, minute, hour, day, month = parts
-    month, day = (month + (n_digits < 6), day + (n_digits < 8))
-    of_month = ((rest - 1970) * 12 + month - 1).astype("M8[M]")
-    date = of_month.astype("M8[D]") + (day - 1)
-    good = (month >= 1) & (month <= 12) & (day >= 1) & (date.astype("M8[M]") == of_month)
-    good &= (hour < 24) & (minute < 60) & (second < 61)
-    seconds = date.astype(np.int64) * 86_400 + hour * 3600 + minute * 60 + second
-    return np.where(good, seconds, _NO_DATE)
 
 
 def _drop_repeats(ratings: pd.DataFrame, source: str) -> pd.DataFrame:
@@ -638,7 +429,7 @@ def check_items(frame: Any, *, source: str = FRAME, line_of: LineOf | None = Non
     items = rename_item_columns(to_pandas(frame, "items"), source=source)
     if items.empty:
         raise DataError(f"no items in {source}")
-    place = _Place(source, line_of)
+    place = Place(source, line_of)
     ids = _check_ids(items[ITEM], place)
     twice = ids.duplicated()
     if twice.any():
@@ -659,7 +450,7 @@ def check_items(frame: Any, *, source: str = FRAME, line_of: LineOf | None = Non
     return pd.DataFrame(known | {name: _plain(further[name], str(name), place) for name in further})
 
 
-def _plain(values: pd.Series, name: str, place: _Place) -> pd.Series:
+def _plain(values: pd.Series, name: str, place: Place) -> pd.Series:
     """Bring a column of any kind down to numbers, tuples of text, or text."""
     is_number = pd.api.types.is_numeric_dtype(values.dtype)  # truth values among them
     exact = not pd.api.types.is_integer_dtype(values.dtype) or values.between(-(2**53), 2**53).all()
@@ -683,7 +474,7 @@ def _plain(values: pd.Series, name: str, place: _Place) -> pd.Series:
     return texts
 
 
-def _texts(boxed: pd.Series, name: str, place: _Place) -> pd.Series:
+def _texts(boxed: pd.Series, name: str, place: Place) -> pd.Series:
     """Make texts of values of plain kinds, empty where they are missing."""
     missing = boxed.isna()
     strange = ~missing & ~boxed.map(lambda value: isinstance(value, _PLAIN)).astype(bool)
@@ -692,7 +483,7 @@ def _texts(boxed: pd.Series, name: str, place: _Place) -> pd.Series:
     return _as_text(boxed.where(~missing, "").rename(name), place)
 
 
-def _tuples(boxed: pd.Series, name: str, place: _Place) -> pd.Series:
+def _tuples(boxed: pd.Series, name: str, place: Place) -> pd.Series:
     """Make tuples of texts, the same in every process, of whatever may hold several."""
     found = boxed.map(_entries)
     strange = found.isna()
@@ -701,7 +492,7 @@ def _tuples(boxed: pd.Series, name: str, place: _Place) -> pd.Series:
     return found
 
 
-def _strange(boxed: pd.Series, strange: pd.Series, name: str, place: _Place) -> DataError:
+def _strange(boxed: pd.Series, strange: pd.Series, name: str, place: Place) -> DataError:
     value = boxed[strange].iloc[0]
     problem = f"{shown(name)} holds {escape(repr(value)[:60])}, a {type(value).__name__}"
     return place.error(strange, f"{problem}; make it text, numbers or lists of text, or drop it")

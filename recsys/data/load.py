@@ -33,7 +33,8 @@ from recsys.data.datasets import cache_folder
 from recsys.data.files import File, find_file, one_line_errors, replace_whole
 from recsys.data.frames import GENRES, ITEM, RATING, TIMESTAMP, TITLE, USER, YEAR
 from recsys.data.text import line_of, owned, read_columns, read_rows, sniff
-from recsys.errors import DataError, escape
+from recsys.data.times import look_like_times
+from recsys.errors import DataError, escape, listening, shown, tell
 
 logger = logging.getLogger(__name__)
 
@@ -233,16 +234,16 @@ def _rows_of(
     for name, column in columns.items():
         texts, wanted = _written(column), set(_written(pd.Series(only[name], dtype=object)))
         if not texts.isin(wanted).any():
-            there = ", ".join(map(frames.shown, texts.unique()[:5]))
-            problem = f"no row has {' or '.join(map(frames.shown, only[name])) or 'no value'} as"
-            raise DataError(f"{file}: {problem} {frames.shown(name)}, but such as {there}")
+            there = ", ".join(map(shown, texts.unique()[:5]))
+            problem = f"no row has {' or '.join(map(shown, only[name])) or 'no value'} as"
+            raise DataError(f"{file}: {problem} {shown(name)}, but such as {there}")
         matches = texts.isin(wanted).to_numpy(bool)
         mask = matches if mask is None else mask & matches
     if mask is not None:
         if not mask.any():
             raise DataError(f"{file}: no row has all that only= (--only) asks for")
         text = f"{file}: {mask.sum():,} of {len(mask):,} rows taken, which have {dict(only)}"
-        frames.tell(escape(text), warning=False)
+        tell(escape(text), warning=False)
     return mask
 
 
@@ -297,14 +298,14 @@ def _without_header(frame: pd.DataFrame, file: File) -> pd.DataFrame:
             if not (frame[name].str.strip() == "").all():
                 break
             frame = frame.drop(columns=name)
-    if RATING in frame and frames.look_like_times(frame[RATING]):
+    if RATING in frame and look_like_times(frame[RATING]):
         if TIMESTAMP in frame:
             problem = "without a header, its third column is the rating, but looks like times"
             raise DataError(f"{file}: {problem}; write a first line of names above it")
         frame = frame.rename(columns={RATING: TIMESTAMP})
     if file.name not in _NO_HEADER:
         names = ", ".join(map(str, frame))
-        frames.tell(f"{file} has no header: its columns are taken for {names}")
+        tell(f"{file} has no header: its columns are taken for {names}")
     return frame
 
 
@@ -315,9 +316,9 @@ def _cached(file: File, options: list[Any], read: Callable[[], pd.DataFrame]) ->
     if state and (kept := _recall([_FORMAT, key, state])):
         ratings, said = kept
         for warning, text in said:
-            frames.tell(f"{file}{text}", warning=warning)
+            tell(f"{file}{text}", warning=warning)
         return ratings
-    with frames.listening() as told:
+    with listening() as told:
         ratings = read()
     if state and _fingerprint(file.path) == state:
         said = [(warning, text.removeprefix(str(file))) for warning, text in told]

@@ -23,8 +23,9 @@ import pyarrow.compute as pa_compute
 import pyarrow.csv as pa_csv
 
 from recsys.data.files import File
-from recsys.data.frames import ISO_DATE, ITEM, RATING, TIMESTAMP, USER, tell
-from recsys.errors import DataError, escape
+from recsys.data.frames import ITEM, RATING, TIMESTAMP, USER
+from recsys.data.times import ISO_DATE
+from recsys.errors import DataError, escape, tell
 
 _DELIMITERS = ("\t", "::", ";", "|", ",")
 _BARE = ("\t", "|")  # files with these are often written without quoting

@@ -19,8 +19,9 @@ import pyarrow.fs as pa_fs
 import pyarrow.parquet as pa_parquet
 
 from recsys.data.events import Events, tie_hash
-from recsys.data.frames import ITEM, RATING, TIMESTAMP, USER, find_columns, written_dates
+from recsys.data.frames import ITEM, RATING, TIMESTAMP, USER, find_columns
 from recsys.data.sequences import Sequences, offsets_from
+from recsys.data.times import written_dates
 from recsys.errors import DataError, warn
 
 if TYPE_CHECKING:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recsys.vectors.users import history_matrix
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -89,13 +91,9 @@ def support(counts: npt.NDArray[np.integer[Any]]) -> Floats:
 
 def _damped(histories: Sequences, damping: npt.NDArray[np.float64]) -> Iterator[csr_array]:
     """Lay out who watched what, users by items, a block of users at a time."""
-    from scipy.sparse import csr_array
-
     for start in range(0, len(histories), BLOCK):
         part = histories.slice_users(start, start + BLOCK)
-        shape = (len(part), len(damping))
-        pairs = csr_array((np.ones(len(part.codes), np.float32), part.codes, part.offsets), shape)
-        pairs = pairs.copy()
+        pairs = history_matrix(part).copy()  # a copy, since the next line would shift the offsets
         pairs.sum_duplicates()
         rows = np.repeat(np.arange(len(part)), np.diff(pairs.indptr))
         active = np.maximum(np.diff(pairs.indptr), 1) ** -DAMPED
