@@ -18,6 +18,7 @@ from recsys.evaluation.peers import check_installed
 from recsys.evaluation.run import average_protocols, describe_split, describe_trial, run_trial
 from recsys.model.ask import check_count
 from recsys.model.storage import versions
+from recsys.progress import each, whole
 from recsys.recommender import Recommender
 from recsys.studies import find_studies
 
@@ -108,10 +109,11 @@ def evaluate(
     else:
         splits = [last_out(events, min_rating=min_rating)]
     trials = []
-    for number, one in enumerate(splits, start=1):
-        if len(splits) > 1:
-            logger.info("cutoff %d of %d", number, len(splits))
-        trials.append(run_trial(events, one, items, given, ks, against=against, studies=asked))
+    with whole("evaluate"):
+        for number, one in enumerate(each(splits), start=1):
+            if len(splits) > 1:
+                logger.info("cutoff %d of %d", number, len(splits))
+            trials.append(run_trial(events, one, items, given, ks, against=against, studies=asked))
     described = [describe_split(events, one) for one in splits]
     last, n_users, n_items = trials[-1], len(events.sequences), len(events.sequences.item_ids)
     counts = {"n_ratings": len(events), "n_users": n_users, "n_items": n_items}
@@ -128,11 +130,11 @@ def evaluate(
         "versions": versions(),
     }
     if cutoffs is not None:
-        each = [
+        listed = [
             {"share": share, **counts, **describe_trial(one)}
             for share, counts, one in zip(shares, described, trials, strict=True)
         ]
-        report["split"] = {"protocol": split, **dict.fromkeys(described[0]), "cutoffs": each}
+        report["split"] = {"protocol": split, **dict.fromkeys(described[0]), "cutoffs": listed}
     for study in asked:
         report[study.key] = study.average([one.studies[study.name] for one in trials])
     return report

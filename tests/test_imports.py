@@ -15,7 +15,7 @@ PACKAGE = Path(recsys.__file__).parent
 
 # From the bottom up. A file may import files of its own folder, and what stands below it.
 FLOORS = [
-    {"errors"},
+    {"errors", "progress"},
     {"recommendations"},
     {"data", "search", "settings"},
     {"vectors"},

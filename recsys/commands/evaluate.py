@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from recsys.commands import common
+from recsys.progress import part, whole
 from recsys.studies import find_studies, study_names
 
 SUMMARY = "measure recall@K on a split by time, beside baselines"
@@ -46,9 +47,11 @@ def run(args: argparse.Namespace) -> None:
     }  # fmt: skip
     check_options(**options)  # before the data are read
     started = time.perf_counter()
-    name, ratings, items = common.load_data(args)
-    loaded = time.perf_counter() - started
-    report = evaluate(ratings, items, name=name, **options)
+    with whole("evaluate"):
+        with part(0.05):
+            name, ratings, items = common.load_data(args)
+        loaded = time.perf_counter() - started
+        report = evaluate(ratings, items, name=name, **options)
     report["seconds"] = {"load": loaded, **report["seconds"]}
     if args.json:
         common.print_json(report)

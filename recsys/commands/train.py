@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from recsys.commands import common
+from recsys.progress import part, whole
 
 SUMMARY = "train on all ratings and save the model"
 
@@ -23,8 +24,10 @@ def run(args: argparse.Namespace) -> None:
 
     model, folder = Recommender(**common.model_params(args)), common.model_folder(args)
     refuse_foreign(folder)
-    name, ratings, items = common.load_data(args)
-    model.fit(ratings, items).save(folder)
+    with whole("train"):
+        with part(0.1):
+            name, ratings, items = common.load_data(args)
+        model.fit(ratings, items).save(folder)
     about, n_users, n_items = model.about, len(model.users), len(model.items)
     if args.json:
         common.print_json({

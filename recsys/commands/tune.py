@@ -14,6 +14,7 @@ from typing import Any
 from recsys.commands import common
 from recsys.data.files import replace_whole
 from recsys.errors import DataError
+from recsys.progress import part, whole
 
 BEGINNING = b"# recsys tune,"  # of a file that may be replaced
 SUMMARY = "search the parameters of Word2Vec for a data set"
@@ -37,12 +38,14 @@ def run(args: argparse.Namespace) -> None:
 
     _refuse_foreign(args.output)
     check_options(args.minutes, args.split, args.validation_fraction)
-    name, ratings, _ = common.load_data(args)
-    found = tune(
-        ratings, minutes=args.minutes, split=args.split, seed=args.seed,
-        validation_fraction=args.validation_fraction,
-        on_better=lambda better: _write_toml(args.output, better, name),
-    )  # fmt: skip
+    with whole("tune"):
+        with part(0.05):
+            name, ratings, _ = common.load_data(args)
+        found = tune(
+            ratings, minutes=args.minutes, split=args.split, seed=args.seed,
+            validation_fraction=args.validation_fraction,
+            on_better=lambda better: _write_toml(args.output, better, name),
+        )  # fmt: skip
     _write_toml(args.output, found, name)
     if args.json:
         common.print_json({**found, "output": str(args.output)})

@@ -20,9 +20,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, cast
 
 from recsys.errors import DataError, escape
+from recsys.progress import Span, part, whole
 
 logger = logging.getLogger(__name__)
 
@@ -59,24 +60,33 @@ class File:
 
     @contextmanager
     def open(self, *, progress: bool = False) -> Iterator[IO[bytes]]:
-        """Open for reading, decompressed; with a progress bar on a terminal if it takes long."""
+        """Open for reading, decompressed; with a progress bar if it takes long."""
         with ExitStack() as stack:
             stream: IO[bytes] = stack.enter_context(self.path.open("rb"))
             if progress:
-                from tqdm import tqdm
-
-                bar = tqdm.wrapattr(
-                    stream, "read", total=self.path.stat().st_size,
-                    desc=f"reading {escape(self.name)}",
-                    unit="B", unit_scale=True, delay=2, disable=None,
-                )  # fmt: skip
-                stream = stack.enter_context(bar)
+                stack.enter_context(whole(f"reading {escape(self.name)}"))
+                if (span := stack.enter_context(part(1.0))) is not None:
+                    stream = _watched(stream, self.path.stat().st_size, span)
             if self.member is not None:
                 archive = stack.enter_context(zipfile.ZipFile(stream))
                 stream = stack.enter_context(archive.open(self.member))
             if (self.member or self.path.name).lower().endswith(".gz"):
                 stream = stack.enter_context(gzip.open(stream))  # type: ignore[arg-type]
             yield stream
+
+
+def _watched(stream: IO[bytes], size: int, span: Span) -> IO[bytes]:
+    """Move a progress bar by how much of a stream has been read."""
+    from tqdm.utils import CallbackIOWrapper
+
+    n_read = 0
+
+    def tell(n_more: int) -> None:
+        nonlocal n_read
+        n_read += n_more
+        span.at(min(1.0, n_read / max(1, size)))
+
+    return cast("IO[bytes]", CallbackIOWrapper(tell, stream, "read"))
 
 
 def find_file(source: str | os.PathLike[str], kind: Literal["ratings", "items"]) -> File:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from recsys.data.columns import rows_of, take
 from recsys.evaluation import metrics
 from recsys.model.ask import Model
+from recsys.progress import each
 from recsys.recommender import fitted
 from recsys.search.exact import top_k
 
@@ -130,7 +130,7 @@ def measure(
         vocabularies.append(cases.recode(item_ids))
         return vocabularies[-1]
 
-    for name, contender in tqdm(contenders.items(), desc="measure", delay=2, disable=None):
+    for name, contender in each(contenders.items()):
         asked, n_items = over(contender.item_ids), len(contender.item_ids)
         rows, listed, served = rank_all(contender, asked, ks[-1])
         share = train.counts()[rows_of(contender.item_ids, train.item_ids)] / len(train.codes)

@@ -9,7 +9,6 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from recsys.data.splits import calibration_split
 from recsys.errors import DataError
@@ -23,6 +22,7 @@ from recsys.evaluation.baselines import (
 )
 from recsys.evaluation.measure import contender_of_baseline, recall_of
 from recsys.evaluation.peers import PEERS
+from recsys.progress import each
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -175,7 +175,7 @@ def fit_opponents(
         baselines["recent-popularity"] = recent_popularity(recent[days], counts)
         chosen["recent-popularity"] = {"settings": {"days": days}, f"recall@{K}": recall}
     everybody = {*baselines, "random"}
-    for name, opponent in tqdm(taking_part.items(), desc="opponents", delay=2, disable=None):
+    for name, opponent in each(taking_part.items()):
         if opponent.max_items is not None and len(item_ids) > opponent.max_items:
             logger.info("%s is left out: more than %d items", name, opponent.max_items)
             continue

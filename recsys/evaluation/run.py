@@ -12,6 +12,7 @@ import numpy as np
 from recsys.data.columns import rows_of, take
 from recsys.evaluation.measure import MODEL, averaged, contender_of_model, measure
 from recsys.evaluation.opponents import fit_opponents
+from recsys.progress import part
 from recsys.recommender import Recommender, fitted
 from recsys.search.approximate import measure_index
 
@@ -103,11 +104,14 @@ def run_trial(
     studies: Sequence[Study] = (),
 ) -> Trial:
     """Train and measure at one split; the arguments are those of `Trial`."""
-    model = Recommender(**params).fit(split.train, items)
+    parts = 1 + len(studies)  # each taken to be as long as the main table
+    with part(0.4 / parts):
+        model = Recommender(**params).fit(split.train, items)
     started = time.perf_counter()
     min_rating = model.params["min_rating"]
-    others, chosen = fit_opponents(split.train, split.cutoff, k=ks[-1], against=against,
-                                   min_rating=min_rating)  # fmt: skip
+    with part(0.9 / parts):
+        others, chosen = fit_opponents(split.train, split.cutoff, k=ks[-1], against=against,
+                                       min_rating=min_rating)  # fmt: skip
     trained = time.perf_counter()
     known = split.train.where(split.train.liked(min_rating)).compact().sequences
     contenders = {MODEL: contender_of_model(model, ks[-1]), **others}
@@ -116,8 +120,9 @@ def run_trial(
     trial.ann.update(_measure_ann(fitted(model), list(split.protocols.values())[-1], ks[0]))
     trial.seconds.update(model.about["seconds"], opponents=trained - started,
                          evaluate=time.perf_counter() - trained)  # fmt: skip
-    for study in studies:
-        trial.studies[study.name] = study.measure(trial)
+    for number, study in enumerate(studies, start=2):
+        with part(number / parts):
+            trial.studies[study.name] = study.measure(trial)
     return trial
 
 
