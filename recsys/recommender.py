@@ -61,8 +61,8 @@ class Recommender:
     def __init__(
         self,
         *,
-        sg: int = 0, hs: int = 0, negative: int = 20, vector_size: int = 256, window: int = 10,
-        epochs: int | None = None, alpha: float = 0.05, sample: float = 1e-3,
+        sg: int = 0, hs: int = 0, negative: int | None = None, vector_size: int = 256,
+        window: int = 10, epochs: int | None = None, alpha: float = 0.2, sample: float = 1e-3,
         ns_exponent: float = 0.0, min_count: int = 1, shrink_windows: bool = True,
         seed: int = 42, workers: int = 1,
         calibrate: bool = True, scoring: str = "input-output", ridge: float = 0.5,

@@ -11,18 +11,19 @@ from recsys.data.splits import calibration_split
 from recsys.evaluation.measure import contender_of_model, recall_of
 from recsys.recommender import fitted
 from recsys.vectors import calibrate as module
-from recsys.vectors.calibrate import DEFAULTS, GRID, calibrate, default_epochs
+from recsys.vectors.calibrate import DEFAULTS, GRID, calibrate
+from recsys.vectors.item2vec import by_density
 
-SMALL = {"vector_size": 16, "negative": 5}
+SMALL = {"vector_size": 16, "negative": 5, "epochs": 4}
 
 
 def params(**given):
-    return Recommender(**SMALL, **given).params
+    return Recommender(**SMALL | given).params
 
 
 @pytest.fixture(autouse=True)
 def small_grid(monkeypatch):
-    monkeypatch.setattr(module, "GRID", GRID | {"epochs": (2, 5), "half_life": (1.0, 4.0)})
+    monkeypatch.setattr(module, "GRID", GRID | {"half_life": (1.0, 4.0)})
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def events(sample):
 
 def test_it_takes_the_best_of_what_it_tried_and_reports_the_recall_of_evaluation(events):
     choice = calibrate(events, params())
-    assert len(choice["tried"]) == 2 * 2 * 3
+    assert len(choice["tried"]) == 3 + 1  # windows with one half-life, then the other
     best = max(choice["tried"], key=lambda row: np.mean(list(row["recall@20"].values())))
     weight = choice["chosen"].pop("audience_weight")
     assert choice["chosen"] == {name: best[name] for name in GRID if name in best}
@@ -54,7 +55,7 @@ def test_it_takes_the_best_of_what_it_tried_and_reports_the_recall_of_evaluation
 
 
 def test_what_is_given_is_kept_and_the_chosen_settings_give_the_same_model(sample):
-    given = {"epochs": 3, "half_life": 7.0, "popularity_days": 14}
+    given = {"half_life": 7.0, "popularity_days": 14}
     model = Recommender(**SMALL, **given).fit(sample)
     assert {name: model.params[name] for name in given} == given
     calibration = model.about["calibration"]
@@ -76,8 +77,9 @@ def test_nothing_is_tried_where_everything_is_given_or_there_is_too_little_data(
 
 
 def test_without_calibration_none_is_off(sample):
-    model = Recommender(**SMALL, calibrate=False, discount=0).fit(sample)
-    assert (model.params["epochs"], model.params["half_life"]) == (DEFAULTS["epochs"], None)
+    model = Recommender(**SMALL | {"epochs": None}, calibrate=False, discount=0).fit(sample)
+    rule = by_density(Events.of(sample).sequences)["epochs"]
+    assert (model.params["epochs"], model.params["half_life"]) == (rule, None)
     user_id, rows = model.users[0], fitted(model).tables.histories.items_of(0)
     vectors = np.array([model.item_vector(i) for i in model.items[rows]])
     np.testing.assert_allclose(model.user_vector(user_id), vectors.mean(axis=0), rtol=1e-4)
@@ -98,16 +100,40 @@ def test_of_equally_good_weights_the_smallest_is_taken():
     assert choose((0.0, 1.0, 2.0), [0.1, 0.19, 0.2], "warm") == (2.0, {"warm": 0.2})
 
 
-def test_on_large_data_some_users_stand_for_all_and_the_epochs_follow_the_rule(events, monkeypatch):
+def test_on_large_data_some_users_stand_for_all(events, monkeypatch):
     monkeypatch.setattr(module, "MAX_EVENTS", 12_000)
-    monkeypatch.setitem(DEFAULTS, "epochs", 5)
-    choice = calibrate(events, params())
-    assert 5_000 < choice["n_train"] < 12_000
-    assert {row["epochs"] for row in choice["tried"]} == {5}
-    assert choice["chosen"]["epochs"] == default_epochs(len(events)) == 4
-    given = calibrate(events, params(epochs=2))
-    assert {row["epochs"] for row in given["tried"]} == {2}
-    assert "epochs" not in given["chosen"]
+    assert 5_000 < calibrate(events, params())["n_train"] < 12_000
+
+
+@pytest.mark.parametrize(("best", "tried"), [
+    (4.0, [4.0, 2.0, 8.0]), (8.0, [4.0, 2.0, 8.0]), (2.0, [4.0, 2.0, 1.0]), (1.0, [4.0, 2.0, 1.0]),
+])  # fmt: skip
+def test_half_lives_are_tried_while_they_get_better(best, tried):
+    class Part(module._Part):
+        def __init__(self):
+            self.seen, self.best = [], {}
+
+        def _try(self, half_life, windows):
+            self.seen.append((half_life, windows))
+            far = abs(np.log(half_life / best))
+            if self.best and far >= self.best["far"]:
+                return False
+            self.best = {"half_life": half_life, "popularity_days": 30.0, "far": far}
+            return True
+
+    part = Part()
+    part._search(GRID["half_life"], (None, 30.0))
+    assert part.seen == [(h, [30.0] if i else (None, 30.0)) for i, h in enumerate(tried)]
+
+
+def test_what_is_among_the_best_is_found_by_counting_as_by_sorting(monkeypatch):
+    monkeypatch.setattr(module, "K", 2)
+    scores = np.array([[3, 1, 2, 0], [0, 5, 5, 5]], np.float32)
+    one_each, twice = np.array([0, 1]), np.array([0, 0, 1, 1])
+    by_count = module._among_best(scores, np.array([2, 0], np.float32), one_each)
+    assert by_count.tolist() == [True, False]
+    by_order = module._among_best(scores, np.array([2, 1, 5, 0], np.float32), twice)
+    assert by_order.tolist() == [True, False, True, False]
 
 
 def test_cosines_are_never_mixed_with_popularity_and_other_training_is_taken(events):
@@ -120,4 +146,4 @@ def test_cosines_are_never_mixed_with_popularity_and_other_training_is_taken(eve
     choice = calibrate(events, params(scoring="cosine"), train=train)
     assert {row["popularity_weight"] for row in choice["tried"]} == {0}
     assert {row["stale_popularity_weight"] for row in choice["tried"]} == {0}
-    assert seen == [2, 5]
+    assert seen == [4]  # once

@@ -15,8 +15,8 @@ from recsys.evaluate import evaluate
 from recsys.evaluation import opponents, run
 from recsys.settings import TEXTBOOK
 
-BRIEF = {"epochs": 3, "vector_size": 16, "half_life": 3.0, "calibrate": False}
-TINY = {"epochs": 1, "vector_size": 4, "index": "exact", "calibrate": False}
+BRIEF = {"epochs": 3, "negative": 5, "vector_size": 16, "half_life": 3.0, "calibrate": False}
+TINY = {"epochs": 1, "negative": 5, "vector_size": 4, "index": "exact", "calibrate": False}
 KS = (10, 20, 50)
 PER_USER = ["mrr", *(f"{m}@{k}" for m in ("recall", "hit_rate", "ndcg", "novelty") for k in KS)]
 COVERAGE = [f"coverage@{k}" for k in KS]

@@ -77,9 +77,9 @@ def test_a_history_longer_than_gensims_limit_is_trained_on_to_its_end():
     n = 2 * MAX_SENTENCE + 500
     codes = np.concatenate([np.zeros(n, np.int32), np.tile([1, 2], 250).astype(np.int32)])
     sequences = Sequences(np.arange(1), np.arange(3), codes, offsets_from([len(codes)]))
-    tokens = [token for sentence in _Corpus(sequences) for token in sentence]
+    tokens = [token for sentence in _Corpus(sequences, 1) for token in sentence]
     assert tokens == [str(code) for code in codes]
-    assert max(len(sentence) for sentence in _Corpus(sequences)) <= MAX_SENTENCE
+    assert max(len(sentence) for sentence in _Corpus(sequences, 1)) <= MAX_SENTENCE
     trained = train_item2vec(sequences, vector_size=8, sample=0, epochs=10)
     untrained = np.abs(trained.contexts).sum(axis=1) == 0  # output vectors start at zero
     assert not untrained.any()

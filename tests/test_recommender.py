@@ -36,8 +36,8 @@ def cosine(sample):
 
 @pytest.mark.parametrize(
     "params",
-    [{}, {"scoring": "cosine"}, {"sg": 1}, {"ridge": 0, "discount": 0}, {"calibrate": True},
-     {"hs": 1, "sg": 1, "scoring": "cosine"}, {"index": "exact"}],
+    [{}, {"scoring": "cosine", "alpha": 0.05}, {"sg": 1}, {"ridge": 0, "discount": 0},
+     {"calibrate": True}, {"hs": 1, "sg": 1, "scoring": "cosine"}, {"index": "exact"}],
 )  # fmt: skip
 def test_on_a_checkerboard_everybody_gets_the_rest_of_their_own_colour(params):
     rng = np.random.default_rng(0)

@@ -14,7 +14,6 @@ import pytest
 from recsys import DataError, Recommender
 from recsys.recommender import fitted
 from recsys.settings import SETTINGS, TEXTBOOK, WORD2VEC, check_settings
-from recsys.vectors.calibrate import DEFAULTS
 from recsys.vectors.item2vec import train_item2vec
 
 NAN, INF = float("nan"), float("inf")
@@ -134,7 +133,6 @@ def test_constructor_docstring_and_word2vec_have_the_names_and_defaults_of_the_t
     theirs = dict(signature(train_item2vec).parameters)
     del theirs["sequences"], theirs["corpus_file"]
     defaults = {name: SETTINGS[name].default for name in WORD2VEC}
-    defaults["epochs"] = DEFAULTS["epochs"]  # there something has to be tried
     assert {n: p.default for n, p in theirs.items()} == defaults
 
 

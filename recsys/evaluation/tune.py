@@ -12,9 +12,11 @@ from recsys.data.events import Events
 from recsys.data.frames import check_ratings
 from recsys.data.splits import last_out, split_events
 from recsys.errors import DataError
+from recsys.progress import part
 from recsys.recommender import Recommender
 from recsys.search.threads import one_blas_thread
-from recsys.vectors.calibrate import DEFAULTS, calibrate
+from recsys.vectors.calibrate import calibrate
+from recsys.vectors.item2vec import by_density
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +32,8 @@ SEARCHED: dict[str, tuple[str, tuple[Any, ...], dict[str, bool]]] = {
     "vector_size": ("categorical", ([64, 128, 256],), {}),
     "window": ("int", (2, 50), LOG),
     "negative": ("int", (5, 40), LOG),
-    "epochs": ("int", (5, 80), LOG),
-    "alpha": ("float", (0.01, 0.1), LOG),
+    "epochs": ("int", (1, 40), LOG),
+    "alpha": ("float", (0.02, 0.4), LOG),
     "sample": ("float", (1e-5, 1e-1), LOG),
     "ns_exponent": ("float", (-0.5, 1.0), {}),
     "ridge": ("float", (0.0, 2.0), {}),
@@ -88,7 +90,7 @@ def tune(
     parts = _nested(ratings, split, validation_fraction)
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # Ctrl-C is not a failed trial
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
-    defaults = Recommender().params | {"epochs": DEFAULTS["epochs"]}
+    defaults = Recommender().params | by_density(parts[0].compact().sequences)
     study.enqueue_trial({name: defaults[name] for name in SEARCHED})
     started = time.monotonic()
 
@@ -116,7 +118,10 @@ def tune(
             name: getattr(trial, f"suggest_{kind}")(name, *values, **scale)
             for name, (kind, values, scale) in SEARCHED.items()
         }
-        return _recall(parts, suggested)
+        passed, n = time.monotonic() - started, trial.number
+        until = passed * (n + 1) / (n * 60 * minutes) if n and minutes else 1 / (1 + minutes)
+        with part(min(1.0, until)):
+            return _recall(parts, suggested)
 
     try:  # first the defaults, however long they take
         study.optimize(value, n_trials=1, callbacks=[report])
@@ -155,9 +160,9 @@ def _nested(ratings: pd.DataFrame, split: str, validation_fraction: float) -> li
 def _recall(parts: list[Events], params: dict[str, Any]) -> float:
     """Return what calibration reaches with these parameters, averaged over parts and protocols."""
     values = []
-    for part in parts:
+    for events in parts:
         with one_blas_thread():
-            choice = calibrate(part.compact(), Recommender(**params).params)
+            choice = calibrate(events.compact(), Recommender(**params).params)
         if "skipped" in choice:
             raise DataError(choice["skipped"])
         values.append(np.mean(list(choice["recall@20"].values())))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from tempfile import gettempdir
@@ -14,10 +15,11 @@ from recsys.data.splits import draw
 from recsys.model import storage
 from recsys.model.ask import Model
 from recsys.model.tables import Tables
+from recsys.progress import part, whole
 from recsys.search.approximate import build_index, usable_index
 from recsys.search.threads import one_blas_thread
 from recsys.vectors.audience import audience_vectors
-from recsys.vectors.item2vec import train_vectors
+from recsys.vectors.item2vec import by_density, train_vectors
 from recsys.vectors.readout import audience_columns, item_columns, log_popularity
 
 if TYPE_CHECKING:
@@ -59,28 +61,32 @@ def fit_model(
     DataError
         Too little data, or settings that need ratings or times that are not there.
     """
-    from recsys.vectors.calibrate import calibrate, default_epochs
+    from recsys.vectors.calibrate import MAX_EVENTS, calibrate
 
     events, params = events.compact(), dict(params)
     params["index"] = usable_index(params["index"])
     seconds: dict[str, float] = {}
     calibration: dict[str, Any] = {}
-    with one_blas_thread():
+    with whole("fit"), one_blas_thread():
         if params["calibrate"]:
-            calibration = calibrate(events, params, train=train)
+            # About twice the training of the events that it takes, which are trained on longer.
+            work = 2 * math.sqrt(min(1.0, MAX_EVENTS / max(1, len(events))))
+            with part(work / (1 + work)):
+                calibration = calibrate(events, params, train=train)
             params |= calibration["chosen"]
             seconds["calibrate"] = calibration.pop("seconds", 0.0)
         params["calibrate"] = False
-        params["epochs"] = params["epochs"] or default_epochs(len(events))
+        for name, value in by_density(events.sequences).items():
+            params[name] = value if params[name] is None else params[name]
         tables, taken = learn(events, items, params, train=train)
-    about = {
-        "versions": storage.versions(),
-        "data": {"n_ratings": len(events), "sha256": events.fingerprint()},
-        "calibration": calibration,
-        "seconds": seconds | taken,
-        "drift": {},
-    }
-    return with_index(Model(tables, params, about))
+        about = {
+            "versions": storage.versions(),
+            "data": {"n_ratings": len(events), "sha256": events.fingerprint()},
+            "calibration": calibration,
+            "seconds": seconds | taken,
+            "drift": {},
+        }
+        return with_index(Model(tables, params, about))
 
 
 def learn(
@@ -90,7 +96,8 @@ def learn(
     started = time.perf_counter()
     likes = events.liked(params["min_rating"])
     liked = events if likes.all() else events.where(likes)
-    trained = train(liked.sequences, params)
+    with part(0.75):
+        trained = train(liked.sequences, params)
     read = time.perf_counter()
     histories = liked.sequences.recode(trained.item_ids)
     columns = [item_columns(trained, histories, params)]

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from recsys.vectors.item2vec import ItemVectors
 
 PLAIN: dict[str, Any] = {"calibrate": False, "ridge": 0.0, "discount": 0.0}
-POPULARITY = {"epochs": DEFAULTS["epochs"], "half_life": DEFAULTS["half_life"]}
+POPULARITY = {"half_life": DEFAULTS["half_life"]}
 # Each line keeps what the lines above it added; only the last, which trains on random walks instead
 # of the histories, is an alternative to the line before. The model itself has every part up to
-# popularity, and calibration chooses its half-life and epochs too.
+# popularity, and calibration chooses its half-life too.
 PARTS: dict[str, dict[str, Any]] = {
     "textbook": TEXTBOOK,
     "+ training": PLAIN | {"scoring": "cosine"},

@@ -56,18 +56,16 @@ def audience_vectors(vectors: Floats, histories: Sequences) -> Floats:
     """
     if len(histories.codes) == 0:
         return np.zeros((len(vectors), 1), np.float32)
-    from scipy.linalg import eigh, qr
-
     damping = np.maximum(histories.counts(), 1) ** -DAMPED
     step = np.zeros(vectors.shape)
     for part in _damped(histories, damping):
         step += part.T @ (part @ vectors)
-    basis = qr(step, mode="economic")[0].astype(np.float32)
+    basis = np.linalg.qr(step)[0].astype(np.float32)
     gram = np.zeros((basis.shape[1], basis.shape[1]))
     for part in _damped(histories, damping):
         shown = part @ basis
         gram += shown.T @ shown
-    squares, directions = eigh(gram)
+    squares, directions = np.linalg.eigh(gram)
     squares, directions = squares[::-1][:DIRECTIONS], directions[:, ::-1][:, :DIRECTIONS]
     return np.asarray(basis @ (directions * np.maximum(squares, 0) ** 0.25), np.float32)
 

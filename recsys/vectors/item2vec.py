@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy as np
 
 from recsys.data.columns import rows_of
 from recsys.errors import DataError
+from recsys.progress import part
 from recsys.settings import check_settings, word2vec_params
 
 if TYPE_CHECKING:
@@ -21,9 +23,12 @@ if TYPE_CHECKING:
     from gensim.models import Word2Vec
 
     from recsys.data.sequences import Sequences
+    from recsys.progress import Span
 
 # gensim drops what lies beyond this many tokens of one sentence, without a word.
 MAX_SENTENCE = 10_000
+TELL = 10_000  # events after which a progress bar moves
+WANTED, MOST_EPOCHS, FEWEST_NOISE = 1000, 20, 5  # see `by_density`
 
 
 @dataclass(frozen=True)
@@ -46,16 +51,36 @@ class ItemVectors:
     contexts: npt.NDArray[np.float32] | None
 
 
+def by_density(sequences: Sequences) -> dict[str, int]:
+    """Return `epochs` and `negative` where none are given: the fewer, the more events an item has.
+
+    Both are the root of 1000 / the events of an item, rounded up: 10 epochs with 10 noise items at
+    10 events an item, one from 1,000 events on; but at most 20 epochs, and at least 5 noise items.
+    On nested splits of real data with 10, 13, 50 and 130 events an item that is where recall stops
+    to grow.
+
+    Examples
+    --------
+    >>> from recsys.data.sequences import Sequences
+    >>> forty_each = np.arange(4000) % 100
+    >>> by_density(Sequences(np.arange(1), np.arange(100), forty_each, np.array([0, 4000])))
+    {'epochs': 5, 'negative': 5}
+    """
+    n_items, n_events = np.count_nonzero(sequences.counts()), max(1, len(sequences.codes))
+    root = max(1, math.ceil(math.sqrt(WANTED * n_items / n_events)))
+    return {"epochs": min(root, MOST_EPOCHS), "negative": max(root, FEWEST_NOISE)}
+
+
 def train_item2vec(
     sequences: Sequences,
     *,
     sg: int = 0,
     hs: int = 0,
-    negative: int = 20,
+    negative: int | None = None,
     vector_size: int = 256,
     window: int = 10,
-    epochs: int = 20,
-    alpha: float = 0.05,
+    epochs: int | None = None,
+    alpha: float = 0.2,
     sample: float = 1e-3,
     ns_exponent: float = 0.0,
     min_count: int = 1,
@@ -69,8 +94,10 @@ def train_item2vec(
     Parameters
     ----------
     sequences : Sequences
-    sg, hs, negative, vector_size, window, epochs, alpha, sample, ns_exponent, min_count
+    sg, hs, vector_size, window, alpha, sample, ns_exponent, min_count
         As of `recsys.Recommender`, whose docstring has the ranges.
+    negative, epochs : int, optional
+        Likewise; None for `by_density`.
     shrink_windows, seed, workers
         Likewise; with more than one worker, results vary from run to run.
     corpus_file : Path, optional
@@ -87,8 +114,9 @@ def train_item2vec(
     Notes
     -----
     With `sg=1` (skip-gram) an item predicts its neighbours, with `sg=0` (CBOW) they predict it. The
-    learning rate falls linearly from `alpha` to 0.0001. An item's inner product with a context
-    tends to log P(item | context) - ns_exponent * log count: the larger `ns_exponent` is, the less
+    learning rate falls linearly from `alpha` to 0.0001. The default is eight times gensim's own: 10
+    epochs from 0.2 find what 40 find from 0.05. An item's inner product with a context tends to
+    log P(item | context) - ns_exponent * log count: the larger `ns_exponent` is, the less
     popularity is left in the scores. gensim's own default, 0.75, suits words.
 
     References
@@ -102,6 +130,9 @@ def train_item2vec(
     parameters = dict(locals())
     del parameters["sequences"], parameters["corpus_file"]
     parameters = check_settings(parameters)
+    by_rule = by_density(sequences) | ({"negative": 0} if hs else {})
+    for name, value in by_rule.items():
+        parameters[name] = value if parameters[name] is None else parameters[name]
     counts = sequences.counts()
     kept = np.flatnonzero(counts >= min_count)
     if len(kept) < 1 + hs:  # of one item no tree can be made: gensim would never return
@@ -113,10 +144,11 @@ def train_item2vec(
         model = Word2Vec(**parameters)
         model.build_vocab_from_freq({str(code): int(counts[code]) for code in kept})
         if corpus_file is None:
-            _train(model, sequences, epochs=epochs, alpha=alpha)
+            _train(model, sequences, epochs=parameters["epochs"], alpha=alpha)
         else:
             sizes = {"total_examples": len(sequences), "total_words": len(sequences.codes)}
-            model.train(corpus_file=str(corpus_file), epochs=epochs, start_alpha=alpha, **sizes)
+            passes = {"epochs": parameters["epochs"], "start_alpha": alpha}
+            model.train(corpus_file=str(corpus_file), **sizes, **passes)
     return _vectors(model, sequences, kept)
 
 
@@ -206,15 +238,12 @@ def _vectors(model: Word2Vec, sequences: Sequences, kept: npt.NDArray[np.intp]) 
 
 
 def _train(model: Word2Vec, sequences: Sequences, *, epochs: int, alpha: float) -> None:
-    """Let gensim's model pass over the sequences, with a progress bar."""
-    from tqdm import tqdm
-
+    """Let gensim's model pass over the sequences, as the part of a progress bar."""
     # A token is the text of a code: gensim takes an unknown int for a row number.
-    corpus = _Corpus(sequences)
+    corpus = _Corpus(sequences, epochs)
     if len(corpus) == 0:
         return
-    shown = {"desc": "item2vec", "unit": " events", "unit_scale": True, "delay": 2, "disable": None}
-    with tqdm(total=epochs * len(sequences.codes), **shown) as corpus.progress:
+    with part(1.0) as corpus.span:
         model.train(corpus, total_examples=len(corpus), epochs=epochs, start_alpha=alpha)
 
 
@@ -226,7 +255,7 @@ def _codes(model: Word2Vec) -> npt.NDArray[np.int64]:
 class _Corpus:
     """Serve the sequences to gensim as lists of tokens, cut at gensim's limit."""
 
-    def __init__(self, sequences: Sequences) -> None:
+    def __init__(self, sequences: Sequences, epochs: int) -> None:
         self.codes = sequences.codes
         self.tokens = np.array([str(c) for c in range(len(sequences.item_ids))], dtype=object)
         starts, ends = sequences.offsets[:-1], sequences.offsets[1:]
@@ -235,17 +264,21 @@ class _Corpus:
             for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
             for first in range(start, end, MAX_SENTENCE)
         ]
-        self.progress = None
+        self.span: Span | None = None
+        self.epochs, self.passes = epochs, 0
 
     def __len__(self) -> int:
         return len(self.bounds)
 
     def __iter__(self) -> Iterator[list[str]]:
+        told = 0
         for start, end in self.bounds:
             # All rows share one string per item: 8 bytes an event, and only one sequence at a time.
             yield self.tokens[self.codes[start:end]].tolist()
-            if self.progress is not None:
-                self.progress.update(end - start)
+            if self.span is not None and end - told > TELL:
+                told = end
+                self.span.at((self.passes + end / len(self.codes)) / self.epochs)
+        self.passes += 1
 
 
 @contextmanager

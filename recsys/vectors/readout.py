@@ -119,20 +119,16 @@ def ridge_columns(
     Hoerl & Kennard 1970, "Ridge Regression". Linear models of sequences: Choi et al. 2021,
     "Session-aware Linear Item-Item Models for Session-based Recommendation".
     """
-    from scipy.linalg import solve
     from scipy.sparse import csr_array
 
     events = histories.take_users(draw_users(histories, MAX_STEPS))
     weighing: Any = {"half_life": half_life, "item_weights": item_weights}
-    features, steps = averages_before(events, vectors, **weighing)
+    # Averages of centred vectors are centred averages: sums of float32 then keep their digits.
+    centre = vectors.mean(axis=0)
+    features, steps = averages_before(events, vectors - centre, **weighing)
     if len(steps) == 0:  # nobody has two events: nothing comes after anything
         return np.zeros((len(vectors), vectors.shape[1] + 1))
-    level, spread = (f(features, axis=0, dtype=np.float64) for f in (np.mean, np.std))
-    spread = np.where(spread > 0, spread, 1.0)
-    for start in range(0, len(features), 4096):  # in place, and in the processor's cache
-        part = slice(start, start + 4096)
-        features[part] = (features[part] - level) / spread
-    users, found = events.user_rows, np.zeros((len(vectors), vectors.shape[1]))
+    users, found = events.user_rows, np.zeros(vectors.shape)
     sums = np.zeros(len(vectors))
     for ahead in range(min(AHEAD, len(users))):
         inside = steps + ahead < len(users)
@@ -143,10 +139,17 @@ def ridge_columns(
         shape = (len(vectors), len(steps))
         found += csr_array((weight, (codes, rows)), shape=shape) @ features
         sums += np.bincount(codes, weights=weight, minlength=len(vectors))
+    # Standardise both sums instead of the features.
+    level = features.mean(axis=0, dtype=np.float64)
     gram = (features.T @ features).astype(np.float64)
+    gram -= len(steps) * np.outer(level, level)
+    spread = np.sqrt(np.maximum(np.diag(gram), 0) / len(steps))
+    spread = np.where(spread > 0, spread, 1.0)
+    gram /= np.outer(spread, spread)
     gram[np.diag_indices_from(gram)] += PENALTY
-    coefficients = solve(gram, found.T, assume_a="pos").T / spread
-    levels = sums / len(steps) - coefficients @ level
+    found = (found - np.outer(sums, level)) / spread
+    coefficients = np.linalg.solve(gram, found.T).T / spread
+    levels = sums / len(steps) - coefficients @ (level + centre)
     return np.column_stack([coefficients, levels])
 
 
