@@ -58,8 +58,9 @@ DEFAULTS: dict[str, Any] = {
     "audience_weight": 5.0,
 }
 K = 20
-# Among popularity weights whose recall is within this share of the best, choose the smallest.
-AS_GOOD = 0.005
+# Among popularity weights whose recall is within this share of the best, choose the smallest; a
+# window or half-life is better than those before it from this share on.
+AS_GOOD, BETTER = 0.005, 0.01
 # Audience vectors are weighed by what is found from the first few items of a history and from all,
 # as long as all of it finds as much but for this share; less where only last events can be asked
 # for, which long histories answer best.
@@ -76,11 +77,11 @@ def calibrate(
     """Choose every setting in `GRID` that is None, on the latest part of the events.
 
     Trains once, on the earlier part (`recsys.data.splits.calibration_split`), and takes what
-    maximises recall@20, averaged over the protocols: first the window of popularity, then the
-    half-life. With each of them the weights of popularity are chosen: `popularity_weight` by the
-    users who are active now (`fold-in`), `stale_popularity_weight` by those who return (`warm`);
-    `audience_weight` last, by what is found for users active now if only their first items were
-    known.
+    finds most (recall@20, averaged over the protocols): first the window of popularity, then the
+    half-life, each only if it finds 1% more than those before it. With each of them the weights of
+    popularity are chosen: `popularity_weight` by the users who are active now (`fold-in`),
+    `stale_popularity_weight` by those who return (`warm`); `audience_weight` last, by what is found
+    for users active now if only their first items were known.
 
     Parameters
     ----------
@@ -176,7 +177,7 @@ class _Part:
             readout = np.column_stack([columns, self.popularity(days)])
             weights = self._best_weights(asked, readout)
             self.rows.append({"half_life": half_life, "popularity_days": days} | weights)
-            if not self.best or _mean(self.rows[-1]) > _mean(self.best):
+            if not self.best or _mean(self.rows[-1]) >= (1 + BETTER) * _mean(self.best):
                 self.best, self._columns = self.rows[-1], columns
         return self.best is not before
 
