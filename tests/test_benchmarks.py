@@ -108,10 +108,10 @@ def test_the_cost_of_training_is_compared_with_the_first(monkeypatch, capsys):
         assert training_cost.main() == 0
         return capsys.readouterr().out
 
-    found = json.loads(printed("--als", "factors=4,iterations=2", "--json"))
+    found = json.loads(printed("--peers", "als,factors=4,iterations=2", "ease", "--json"))
     first, *others = found["rows"]
     assert [row["name"] for row in others] == [
-        "item2vec epochs=3,vector_size=8", "als factors=4,iterations=2"]  # fmt: skip
+        "item2vec epochs=3,vector_size=8", "als,factors=4,iterations=2", "ease"]  # fmt: skip
     assert 0 < first["training"] < first["seconds"]
     for protocol in found["users"]:
         recall, same = first[protocol].values()
@@ -121,5 +121,5 @@ def test_the_cost_of_training_is_compared_with_the_first(monkeypatch, capsys):
             assert gain["mean"] == pytest.approx(other["mean"] - recall["mean"])
     assert {"half_life", "popularity_days", "factors"} <= {*others[1]["chosen"]["settings"]}
     # Nothing of the last fifth is looked at when choosing.
-    assert json.loads(printed("--als", "--json", "--nested"))["n_ratings"] == found["n_train"]
-    assert len(printed("--als").splitlines()) == 2 + 2
+    assert json.loads(printed("--peers", "--json", "--nested"))["n_ratings"] == found["n_train"]
+    assert len(printed("--peers").splitlines()) == 2 + 2

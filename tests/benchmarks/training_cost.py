@@ -1,13 +1,13 @@
-"""Measure what training buys: recall against seconds, beside implicit's ALS.
+"""Measure what training buys: recall against seconds, beside implicit's ALS and BPR, and EASE.
 
     python -m tests.benchmarks.training_cost --ratings 1000000
-    python -m tests.benchmarks.training_cost --nested --model epochs=5 epochs=5,negative=10 --als
+    python -m tests.benchmarks.training_cost --nested --model epochs=5 epochs=5,negative=10 --peers
 
 On generated ratings, or on `--data SOURCE`, the later 20% to be found (`calibration_split`: the
 protocols of `recsys.evaluate`, at most 2,000 users each). All rows of item2vec have the same
 read-out and differ in training alone; every row is compared with the first, user by user. Seconds
-are processor time. ALS gets a half-life and popularity, chosen for each row inside the training
-part (`recsys.evaluation.opponents`).
+are processor time. The others get a half-life and popularity, chosen for each row inside the
+training part (`recsys.evaluation.opponents`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from recsys import Recommender, load_ratings
 from recsys.data.events import Events
 from recsys.data.frames import check_ratings
 from recsys.data.splits import Split, calibration_split
-from recsys.evaluation.baselines import Opponent
+from recsys.evaluation.baselines import Opponent, ease
 from recsys.evaluation.measure import (
     Contender,
     contender_of_baseline,
@@ -37,7 +37,7 @@ from recsys.evaluation.measure import (
 )
 from recsys.evaluation.metrics import means_with_ci95
 from recsys.evaluation.opponents import Slice, choose, count_recent
-from recsys.evaluation.peers import als
+from recsys.evaluation.peers import als, bpr
 from tests.benchmarks.generator import generate
 
 K = 20
@@ -45,11 +45,12 @@ K = 20
 READOUT = {"half_life": 16.0, "popularity_days": 7.0, "popularity_weight": 1.0,
            "stale_popularity_weight": 1.0}  # fmt: skip
 MODELS = (
-    "epochs=20", "epochs=1", "epochs=2", "epochs=5", "epochs=10", "epochs=40",
-    "epochs=5,negative=5", "epochs=5,negative=10", "epochs=5,window=5", "epochs=5,sample=0.0001",
-    "epochs=5,vector_size=64", "epochs=5,vector_size=128", "epochs=5,sg=1",
+    "", "epochs=1", "epochs=2", "epochs=5", "epochs=10", "negative=10", "alpha=0.1", "window=5",
+    "vector_size=64", "vector_size=128", "epochs=20,negative=20,alpha=0.05",
 )  # fmt: skip
-ALS = ("factors=64,iterations=5", "factors=64", "factors=128", "factors=256")
+OTHERS = {"als": als, "bpr": bpr, "ease": ease}
+PEERS = ("als,factors=64,iterations=5", "als,factors=64", "als,factors=128", "bpr,factors=64",
+         "ease")  # fmt: skip
 
 
 def main() -> int:
@@ -103,13 +104,19 @@ def _arguments() -> argparse.Namespace:
     add("--nested", action="store_true", help="leave the last 20%% out: for choosing")
     add("--workers", type=int, default=1, metavar="N", help="threads of gensim and of ALS: 1")
     add("--model", nargs="*", default=MODELS, metavar="NAME=VALUE,...", help=f"{' '.join(MODELS)}")
-    add("--als", nargs="*", default=ALS, metavar="NAME=VALUE,...", help=f"{' '.join(ALS)}")
+    add(
+        "--peers",
+        nargs="*",
+        default=PEERS,
+        metavar="NAME,NAME=VALUE,...",
+        help=f"{' '.join(PEERS)}",
+    )
     add("--json", action="store_true", help="print one JSON object")
     return parser.parse_args()
 
 
 def contenders(split: Split, arguments: argparse.Namespace) -> Iterator[tuple[dict, Contender]]:
-    """Train one after the other; ALS where implicit is installed."""
+    """Train one after the other; those of implicit where it is installed."""
     for text in arguments.model:
         settings = READOUT | _settings(text)
         if split.cutoff is None:
@@ -120,26 +127,33 @@ def contenders(split: Split, arguments: argparse.Namespace) -> Iterator[tuple[di
         seconds = time.process_time() - started
         taken = model.about["seconds"]
         share = taken["train"] / sum(taken.values())
-        row = {"name": f"item2vec {text}", "seconds": seconds, "training": seconds * share}
+        row = {
+            "name": f"item2vec {text or 'as it is'}",
+            "seconds": seconds,
+            "training": seconds * share,
+        }
         yield row, contender_of_model(model, K)
-    if not arguments.als or not find_spec("implicit"):
-        return
     train = split.train.compact()
     recent, where = count_recent(train, split.cutoff), Slice.of(train, None)
-    for text in arguments.als:
-        settings, fit = _settings(text), partial(als, workers=arguments.workers)
+    for text in arguments.peers:
+        name, _, options = text.partition(",")
+        if name != "ease" and not find_spec("implicit"):
+            continue
+        settings, fit = _settings(options), OTHERS[name]
+        if name == "als":
+            fit = partial(als, workers=arguments.workers)
         choice = choose(Opponent(fit, [settings]), where, with_popularity=True)[-1]
         started = time.process_time()
         score = fit(train.sequences, **settings)
         seconds = time.process_time() - started
-        row = {"name": f"als {text}", "seconds": seconds, "training": seconds}
+        row = {"name": text, "seconds": seconds, "training": seconds}
         baseline, item_ids = choice.baseline(score, recent), train.sequences.item_ids
         found = contender_of_baseline(baseline, item_ids, K, needs_history=True)
         yield row | {"chosen": choice.as_dict()}, found
 
 
 def _settings(text: str) -> dict[str, Any]:
-    pairs = (pair.split("=") for pair in text.split(","))
+    pairs = (pair.split("=") for pair in text.split(",") if pair)
     return {name: json.loads(value) for name, value in pairs}
 
 
