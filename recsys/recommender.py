@@ -62,7 +62,7 @@ class Recommender:
         self,
         *,
         sg: int = 0, hs: int = 0, negative: int | None = None, vector_size: int = 256,
-        window: int = 10, epochs: int | None = None, alpha: float = 0.2, sample: float = 1e-3,
+        window: int = 10, epochs: int | None = None, alpha: float = 0.15, sample: float = 1e-3,
         ns_exponent: float = 0.0, min_count: int = 1, shrink_windows: bool = True,
         seed: int = 42, workers: int = 1,
         calibrate: bool = True, scoring: str = "input-output", ridge: float = 0.5,

@@ -81,13 +81,13 @@ SETTINGS = {
     for setting in (
         Setting("sg", 0, int, "1 = skip-gram, 0 = CBOW", 0, 1),
         Setting("hs", 0, int, "1 = hierarchical softmax instead of negative sampling", 0, 1),
-        Setting("negative", None, int, "noise items per training pair; none = as many as epochs by "
-                "that rule, at least 5", 1, 1000, optional=True),
+        Setting("negative", None, int, "noise items per training pair; none = as epochs, but 5 to 10",
+                1, 1000, optional=True),
         Setting("vector_size", 256, int, "dimension of the vectors", 1, 2048),
         Setting("window", 10, int, "neighbours on each side that count as context", 1, 10_000),
-        Setting("epochs", None, int, "passes over the sequences; none = the root of 1000 / the "
+        Setting("epochs", None, int, "passes over the sequences; none = the root of 2000 / the "
                 "events of an item", 1, 1000, optional=True),
-        Setting("alpha", 0.2, float, "learning rate at the start", 1e-4, 1),
+        Setting("alpha", 0.15, float, "learning rate at the start", 1e-4, 1),
         Setting("sample", 1e-3, float, "randomly skip items with a larger share of events", 0, 1),
         Setting("ns_exponent", 0.0, float, "noise items are drawn by count ** this", -5, 5),
         Setting("min_count", 1, int, "items with fewer events get no vector", 1, 10**9),
