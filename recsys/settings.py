@@ -81,7 +81,7 @@ SETTINGS = {
     for setting in (
         Setting("sg", 0, int, "1 = skip-gram, 0 = CBOW", 0, 1),
         Setting("hs", 0, int, "1 = hierarchical softmax instead of negative sampling", 0, 1),
-        Setting("negative", None, int, "noise items per training pair; none = as epochs, but 5 to 10",
+        Setting("negative", None, int, "noise items per training pair; none = as epochs, 5 to 10",
                 1, 1000, optional=True),
         Setting("vector_size", 256, int, "dimension of the vectors", 1, 2048),
         Setting("window", 10, int, "neighbours on each side that count as context", 1, 10_000),
