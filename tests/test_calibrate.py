@@ -97,10 +97,15 @@ def test_without_times_the_last_event_decides_and_popularity_is_all_time(events)
     assert chosen["stale_popularity_weight"] == chosen["popularity_weight"]
 
 
-def test_of_equally_good_weights_the_smallest_is_taken():
-    choose = module._smallest_of_the_best
-    assert choose((0.0, 1.0, 2.0), [0.1, 0.1999, 0.2], "warm") == (1.0, {"warm": 0.1999})
-    assert choose((0.0, 1.0, 2.0), [0.1, 0.19, 0.2], "warm") == (2.0, {"warm": 0.2})
+@pytest.mark.parametrize(("protocol", "recalls", "weight"), [
+    ("fold-in", [0.1, 0.1999, 0.2], 1), ("fold-in", [0.1, 0.19, 0.2], 2),
+    ("warm", [0.1, 0.2, 0.197], 2), ("warm", [0.1, 0.2, 0.195], 1),
+])  # fmt: skip
+def test_of_equally_good_weights_popularity_gets_the_smallest_now_and_the_largest_later(
+    protocol, recalls, weight
+):
+    chosen = module._of_the_best((0, 1, 2), recalls, protocol)
+    assert chosen == (weight, {protocol: recalls[weight]})
 
 
 def test_on_large_data_some_users_stand_for_all(events, monkeypatch):

@@ -58,9 +58,12 @@ DEFAULTS: dict[str, Any] = {
     "audience_weight": 5.0,
 }
 K = 20
-# Among popularity weights whose recall is within this share of the best, choose the smallest; a
-# window or half-life is better than those before it from this share on.
-AS_GOOD, BETTER = 0.005, 0.01
+# Among popularity weights whose recall is within this share of the best, choose the smallest for
+# users active now, and the largest for those who return: they are few, so that the best is chance,
+# and what is popular is the safer guess.
+AS_GOOD, AS_GOOD_FOR_STALE = 0.005, 0.02
+# A window or half-life is better than those before it from this share on.
+BETTER = 0.01
 # Audience vectors are weighed by what is found from the first few items of a history and from all,
 # as long as all of it finds as much but for this share; less where only last events can be asked
 # for, which long histories answer best.
@@ -203,14 +206,14 @@ class _Part:
         weights = [np.full(len(asked[self.here].case), fresh) for fresh in fresh_ones]
         popularity = readout[:, -1:]
         recalls = asked[self.here].recalls(readout, popularity, weights)
-        fresh, found = _smallest_of_the_best(fresh_ones, recalls, self.here)
+        fresh, found = _of_the_best(fresh_ones, recalls, self.here)
         if self.here == "last-out":
             stale = stale_ones[0] if len(stale_ones) == 1 else fresh
         else:
             days = asked["warm"].case.staleness
             weights = [popularity_weights(days, fresh=fresh, stale=stale) for stale in stale_ones]
             recalls = asked["warm"].recalls(readout, popularity, weights)
-            stale, came_back = _smallest_of_the_best(stale_ones, recalls, "warm")
+            stale, came_back = _of_the_best(stale_ones, recalls, "warm")
             found = came_back | found
         return {"popularity_weight": fresh, "stale_popularity_weight": stale, "recall@20": found}
 
@@ -240,11 +243,12 @@ def _mean(row: dict[str, Any]) -> float:
     return float(np.mean(list(row["recall@20"].values())))
 
 
-def _smallest_of_the_best(
+def _of_the_best(
     weights: tuple[float, ...], recalls: list[float], protocol: str
 ) -> tuple[float, dict[str, float]]:
-    """Return the first weight whose recall is as good as the best, and that recall by protocol."""
-    best = int(np.argmax(np.array(recalls) >= (1 - AS_GOOD) * max(recalls)))
+    """Return a weight whose recall is as good as the best, and that recall by protocol."""
+    share, place = (AS_GOOD_FOR_STALE, -1) if protocol == "warm" else (AS_GOOD, 0)
+    best = np.flatnonzero(np.array(recalls) >= (1 - share) * max(recalls))[place]
     return weights[best], {protocol: recalls[best]}
 
 
