@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -43,13 +43,23 @@ class Recommendations(Sequence[Recommendation]):
         self,
         item_ids: npt.NDArray[Any],
         scores: npt.NDArray[np.float32],
-        titles: list[str] | None = None,
+        titles: Callable[[], list[str]] | list[str] | None = None,
         reasons: list[str] | None = None,
         cold: npt.NDArray[np.bool_] | None = None,
     ) -> None:
         self.item_ids, self.scores = item_ids, scores
-        self._titles, self._reasons = titles, reasons
+        self._named, self._reasons = titles, reasons
         self.cold = np.zeros(len(item_ids), bool) if cold is None else cold
+
+    @property
+    def _titles(self) -> list[str] | None:
+        """The titles, read when somebody looks: that takes longer than making the list."""
+        if callable(self._named):
+            self._named = self._named()
+        return self._named
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_named": self._titles}
 
     def __len__(self) -> int:
         return len(self.item_ids)

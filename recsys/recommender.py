@@ -305,7 +305,7 @@ class Recommender:
         seen = NO_ROWS if watched or row is None else tables.watched.items_of(row)
         allowed = model.allowed(seen, block, allow, where)
         try:
-            history = model.history_of(user_id)
+            history = model.history_of(user_id, row)
         except (UnknownUserError, ColdUserError):
             if fallback is None:
                 raise
@@ -447,7 +447,7 @@ class Recommender:
         """
         model = fitted(self)
         row = find(model.tables.user_ids, user_id)
-        return model.explain(model.taste(model.history_of(user_id)), item_id, row)
+        return model.explain(model.taste(model.history_of(user_id, row)), item_id, row)
 
     def explain_for(
         self, history: Ids, item_id: Any, *, liked: Ids = (), disliked: Ids = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -25,6 +26,15 @@ def test_it_is_a_sequence_of_named_tuples_of_python_values_ranked_from_1():
     with pytest.raises(IndexError):
         TITLED[2]
     assert TITLED.to_frame().columns.tolist() == ["rank", "item_id", "title", "score", "reason"]
+
+
+def test_titles_are_read_once_when_somebody_looks():
+    asked = []
+    listed = Recommendations(np.array([7, 1198]), SCORES, lambda: asked.append(1) or ["a", "b"])
+    assert (len(listed), listed.item_ids.tolist(), asked) == (2, [7, 1198], [])
+    again = pickle.loads(pickle.dumps(listed))  # without whatever reads them
+    assert [row.title for row in again] == [row.title for row in listed] == ["a", "b"]
+    assert asked == [1]
 
 
 def test_its_dicts_are_json(model):

@@ -12,6 +12,7 @@ import pytest
 from sklearn.base import clone
 
 from recsys import ColdUserError, ModelError, NotFittedError, Recommender, recommend
+from recsys.data.columns import find
 from recsys.errors import DataWarning, UnknownItemError, UnknownUserError
 from recsys.model import ask as asking
 from recsys.model import storage
@@ -154,6 +155,31 @@ def test_recommend_many_is_recommend_for_everybody(sample, model):
         exact.recommend_many(users=[users[0], "nobody"])
     with pytest.raises(ValueError, match="threads must be a whole number above 0, got 0"):
         exact.recommend_many(threads=0)
+
+
+@pytest.mark.parametrize("half_life", [None, 0.5, 7.0])
+def test_one_query_is_that_of_many_to_the_bit(model, half_life):
+    held = replace(fitted(model), params={**model.params, "half_life": half_life})
+    histories, days = held.tables.histories, held.tables.staleness
+    for row, query in enumerate(held.queries(histories, days)):
+        one = held.query(held.taste(histories.items_of(row)), held.popularity_weight(row))
+        assert one.tobytes() == query.tobytes()
+    rows = np.tile(histories.codes, 2)  # a longer one than any that the model knows
+    many = replace(histories.slice_users(0, 1), codes=rows, offsets=np.array([0, len(rows)]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asking, "LONG", len(rows))
+        one = held.query(held.taste(rows), held.popularity_weight(None))
+    assert one.tobytes() == held.queries(many)[0].tobytes()
+
+
+def test_a_user_is_looked_up_once(model, monkeypatch):
+    found = []
+    for module in ("recsys.recommender", "recsys.model.tables"):
+        monkeypatch.setattr(
+            f"{module}.find", lambda *given: found.append(find(*given)) or found[-1]
+        )
+    model.recommend(model.users[3])
+    assert found == [3]
 
 
 # ---- who and what is unknown

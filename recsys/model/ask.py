@@ -10,6 +10,7 @@ import logging
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from recsys.search.threads import cached
 from recsys.settings import DIVERSITY, POPULARITY, SETTINGS, complete_settings, shown
 from recsys.vectors.audience import support
 from recsys.vectors.readout import audience_averages, popularity_weights, queries, rarity
-from recsys.vectors.users import history_weights, user_vectors
+from recsys.vectors.users import NEGLIGIBLE, history_weights, user_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,7 +55,7 @@ KEPT = ("versions", "data", "calibration")
 DISLIKED = 0.1
 # Similar items have at least this many events, unless fewer than k items have.
 FAMILIAR = 5
-NO_ROWS = np.empty(0, dtype=np.int64)
+NO_ROWS, FIRST = np.empty(0, dtype=np.int64), np.zeros(1, dtype=np.int64)
 # Histories with more events are shortened to one entry an item.
 LONG = 10_000
 # `recommend_many` answers at most this many rows at a time: about 3 GB.
@@ -157,9 +158,13 @@ class Model:
 
     # ---- histories to queries
 
-    def history_of(self, user_id: Any) -> Rows:
-        """Return the rows of a user's items, oldest first, or raise Unknown- or ColdUserError."""
-        rows = self.tables.histories.items_of(self.tables.user_row(user_id))
+    def history_of(self, user_id: Any, row: int | None = None) -> Rows:
+        """Return the rows of a user's items, oldest first, or raise Unknown- or ColdUserError.
+
+        `row` is that of the user, if it is known.
+        """
+        row = self.tables.user_row(user_id) if row is None else row
+        rows = self.tables.histories.items_of(row)
         if len(rows) == 0:
             raise ColdUserError(
                 f"none of the items of user {user_id!r} has a vector; "
@@ -172,37 +177,51 @@ class Model:
 
         As in `recsys.Recommender.recommend_for`; the history is oldest first.
         """
-        rows, rarities = np.concatenate([history, liked]), self.item_weights
-        weights, plain = rarities[history], rarities[rows]
-        if len(history):
-            ends = np.array([0, len(history)])
-            half_life = self.params["half_life"]
-            weights = history_weights(ends, half_life=half_life, item_weights=weights)
+        rows = np.concatenate([history, liked]) if len(liked) else history
+        rarities, n = self.item_weights[rows], len(history)
+        weights = _averaging(self._recency(n), rarities[:n])
         if len(liked):
-            newest = weights[-1] / rarities[history[-1]] if len(history) else 1.0
-            weights = np.concatenate([weights, newest * rarities[liked]])
+            newest = weights[-1] / rarities[n - 1] if n else 1.0
+            weights = np.concatenate([weights, newest * rarities[n:]])
             weights /= weights.sum()
         share = np.float32((self.params["audience_weight"] or 0.0) / max(len(rows), 1))
-        ends = np.array([0, len(rows)])
-        shares = history_weights(ends, half_life=None, item_weights=plain) * share
+        shares = _averaging(np.float32(1 / max(len(rows), 1)), rarities) * share
         if len(rows) > LONG:  # each item once, with its whole weight
             both = [np.bincount(rows, each).astype(np.float32) for each in (weights, shares)]
             rows = np.flatnonzero(np.bincount(rows))
             weights, shares = both[0][rows], both[1][rows]
         if len(disliked):
-            off = -DISLIKED * rarities[disliked] / rarities[disliked].sum()
+            off = -DISLIKED * self.item_weights[disliked] / self.item_weights[disliked].sum()
             rows = np.concatenate([rows, disliked])
             weights, shares = np.append(weights, off), np.append(shares, off * share)
         return rows, weights.astype(np.float32), shares.astype(np.float32)
+
+    def _recency(self, n: int) -> Vectors:
+        """Weigh the n events of a history by recency: `history_weights`, to the bit and faster."""
+        half_life = self.params["half_life"]
+        if half_life is None:
+            return np.full(n, 1 / max(n, 1), np.float32)
+        powers, totals = self._fading
+        if n > len(powers):
+            return history_weights(np.array([0, n]), half_life=half_life)
+        return np.asarray(powers[len(powers) - n :] / totals[n], np.float32)
+
+    @cached
+    def _fading(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """What `history_weights` makes of the longest history: powers, and their sums by length."""
+        log_q = -np.log(2) / self.params["half_life"]
+        steps = np.arange(int(self.tables.histories.lengths.max(initial=1)) + 1)
+        powers = np.exp(steps[-2::-1] * log_q)
+        powers[powers < NEGLIGIBLE] = 0
+        return powers, np.expm1(steps * log_q) / np.expm1(log_q)
 
     def pool(self, taste: Taste) -> Vectors:
         """Return the user vector of a taste, float32 (d,)."""
         rows, weights, _ = taste
         if weights[0] == 0:  # of the oldest items of a long history
-            rows, weights = rows[weights != 0], weights[weights != 0]
-        taken = self.tables.vectors[rows]
-        taken *= weights[:, None]
-        return np.asarray(taken.sum(axis=0))
+            first = int((weights != 0).argmax())
+            rows, weights = rows[first:], weights[first:]
+        return _weighted_sum(weights, self.tables.vectors.take(rows, axis=0))
 
     def pool_all(self, histories: Sequences) -> Vectors:
         """Return the user vectors of histories over the model's items, float32 (n_users, d)."""
@@ -216,17 +235,23 @@ class Model:
 
     def popularity_weight(self, user_row: int | None) -> float:
         """Return what popularity weighs for one user; None is somebody present now."""
-        days = 0.0 if user_row is None else self.tables.staleness[user_row]
-        return float(self.popularity_weights(days))
+        return float(self.popularity_weights(0.0) if user_row is None else self._stale[user_row])
+
+    @cached
+    def _stale(self) -> npt.NDArray[np.float64]:
+        """What popularity weighs for each user of the model, float64 (n_users,)."""
+        return self.popularity_weights(self.tables.staleness)
 
     def query(self, taste: Taste, popularity_weight: float) -> Vectors:
-        """Return what the index is asked for one taste, float32 (d + r + 2,)."""
-        pooled, scoring = self.pool(taste)[None], self.params["scoring"]
-        by_audience = (self.tables.answering[taste[0]] * taste[2][:, None]).sum(axis=0)
-        query: Vectors = queries(pooled, by_audience[None], [popularity_weight], scoring=scoring)[0]
-        if (taste[1] < 0).any():
-            # Of the items' level, of which 1 is a history's share.
-            query[pooled.shape[1]] = taste[1].sum()
+        """Return what the index is asked for one taste, float32 (d + r + 2,), as `queries` does."""
+        rows, weights, shares = taste
+        pooled, d = self.pool(taste), self.tables.vectors.shape[1]
+        query = np.empty(self.tables.readout.shape[1], np.float32)
+        query[:d] = unit_length(pooled[None])[0] if self.cosine else pooled
+        # Of the items' level 1 is a history's share; what is disliked comes last.
+        query[d] = weights.sum() if weights[-1] < 0 else 1
+        query[d + 1 : -1] = _weighted_sum(shares, self.tables.answering_of(rows))
+        query[-1] = popularity_weight
         return query
 
     def queries(
@@ -396,7 +421,7 @@ class Model:
     ) -> Recommendations:
         """Name some rows."""
         tables = self.tables
-        titles = None if tables.titles is None else tables.titles.at(rows)
+        titles = None if tables.titles is None else partial(tables.titles.at, rows)
         cold = None if tables.cold is None else tables.cold[rows]
         return Recommendations(take(tables.item_ids, rows), scores, titles, reasons, cold)
 
@@ -448,9 +473,10 @@ class Model:
 
     def similar_users(self, user_id: Any, k: int) -> tuple[Rows, Vectors]:
         """Return the rows of the users with the largest cosine to a user's vector, and those."""
-        self.history_of(user_id)
+        row = self.tables.user_row(user_id)
+        self.history_of(user_id, row)
         warm, unit = self._unit_users
-        own = np.searchsorted(warm, self.tables.user_row(user_id))
+        own = np.searchsorted(warm, row)
         others = np.delete(np.arange(len(warm)), own)
         scores = exact_scores(unit, others, unit[[own]], others * 0)
         order = np.argsort(-scores, kind="stable")[:k]
@@ -463,6 +489,18 @@ class Model:
         if (matrix := spaces.get(space)) is None:
             raise ValueError(f"this model has no {space!r} vectors (spaces: {', '.join(spaces)})")
         return matrix
+
+
+def _averaging(recency: Vectors | np.float32, rarities: Vectors) -> Vectors:
+    """Weigh the items of one history, to sum to 1: the last steps of `history_weights`."""
+    weights = recency * rarities
+    total = np.add.reduceat(weights, FIRST, dtype=np.float64) if len(weights) else 1.0
+    return np.asarray(weights / total, np.float32)
+
+
+def _weighted_sum(weights: Vectors, vectors: Vectors) -> Vectors:
+    """Add vectors up, float32 (d,), one after the other, as a sparse product does for many."""
+    return np.asarray(np.einsum("i,ij->j", weights, vectors))
 
 
 def check_count(number: int, name: str = "k", low: int = 1) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import logging
 import os
 import time
 import weakref
+from bisect import bisect_left
+from itertools import filterfalse, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -28,10 +29,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+LOWEST = float(np.finfo(np.float32).min)
+
 LONGEST = 1000  # At least this many of the longest vectors are scored for every query.
 # `build_index` starts at SEARCH_K and must find a share of OVERLAP of the exact top TOP.
 SEARCH_K, OVERLAP, TOP = 2000, 0.98, 20
 SPARE = 20  # Annoy's results beyond k that are scored too: rounding may have swapped them.
+FINER = 1.1  # What is chosen is to be within this factor of what it takes.
 MOST_TREES = 100  # that an index is opened with; `build_index` makes fewer
 # Twice as many of the longest vectors are scored if they hold this further share of the best;
 # CHEAPER of them are scored in the time of one of Annoy's nodes (at 258 dimensions).
@@ -219,31 +223,37 @@ class AnnoyIndex:
         found = self._annoy.get_nns_by_vector(
             [*query.tolist(), 0.0], wanted, max(self.search_k, self.n_trees * k, 2 * wanted)
         )
-        apart, longest_vectors, place_of, length = self._apart
-        kept = (row for row in found if row not in out and row not in apart)
-        near = np.fromiter(itertools.islice(kept, k + SPARE), np.int64)
-        fast = np.vecdot(longest_vectors, query)
+        apart, ends, longest, place_of, slack = self._apart
+        kept = filterfalse(apart.__contains__, filterfalse(out.__contains__, found))
+        near = np.fromiter(islice(kept, k + SPARE), np.int64)
+        rows, n = np.concatenate([ends, near]), len(longest)
+        fast = np.empty(len(rows), np.float32)
+        fast[n] = -np.inf
+        np.vecdot(longest, query, out=fast[:n])
+        np.vecdot(self.vectors.take(near, axis=0), query, out=fast[n + 1 :])
         if gone is not None:
-            places = place_of[gone]
-            fast[places[places >= 0]] = -np.inf
-        scores = row_products(self.vectors[near], query)
-        kth = max((np.partition(part, -k)[-k] for part in (scores, fast) if len(part) >= k > 0),
-                  default=-np.inf)  # fmt: skip
-        eps = np.finfo(np.float32).eps * (len(query) + 2)
-        margin = float(eps * length * np.sqrt(np.vecdot(query, query)))  # rounding of `fast`
-        more = self.longest[fast >= max(kth - margin, np.finfo(np.float32).min)]
-        rows = np.concatenate([near, more])
-        scores = np.concatenate([scores, row_products(self.vectors[more], query)])
+            fast[place_of[gone]] = -np.inf
+        kth = np.partition(fast, -k)[-k] if len(fast) >= k > 0 else -np.inf
+        margin = slack * float(query @ query) ** 0.5  # rounding of `fast`
+        rows = rows[fast >= max(kth - margin, LOWEST)]
+        scores = row_products(self.vectors.take(rows, axis=0), query)
         order = np.lexsort((rows, -scores))[:k]
         return rows[order], scores[order]
 
     @cached
-    def _apart(self) -> tuple[frozenset[int], Vectors, Rows, float]:
-        """The longest vectors: their rows, themselves, each item's place in them or -1, length."""
-        vectors, places = self.vectors[self.longest], np.full(len(self.vectors), -1, np.int32)
-        places[self.longest] = np.arange(len(self.longest))
-        length = float(np.sqrt(np.vecdot(vectors, vectors).max(initial=0)))
-        return frozenset(self.longest.tolist()), vectors, places, length
+    def _apart(self) -> tuple[frozenset[int], Rows, Vectors, Rows, float]:
+        """The longest vectors, for `near`.
+
+        Their rows, as a set, and with one more at the end that stands for all others; themselves;
+        each item's place among them, or that at the end; margin of a score, by the query's length.
+        """
+        vectors, n = self.vectors[self.longest], len(self.longest)
+        places = np.full(len(self.vectors), n, np.int32)
+        places[self.longest] = np.arange(n)
+        some = vectors if n else self.vectors
+        length = float(np.sqrt(np.vecdot(some, some).max(initial=0)))
+        slack = float(np.finfo(np.float32).eps) * (vectors.shape[1] + 2) * length
+        return frozenset(self.longest.tolist()), np.append(self.longest, 0), vectors, places, slack
 
 
 def build_index(
@@ -252,7 +262,9 @@ def build_index(
     """Build an index that finds at least `OVERLAP` of what exact search finds, at little cost.
 
     The number of longest vectors doubles while that finds a further `WORTHWHILE` share of the
-    best, more than other vectors would; then what is cheaper doubles, it or search_k.
+    best, more than other vectors would, but not beyond what holds enough by itself; then what is
+    cheaper doubles, it or search_k; then search_k is lessened again to within `FINER` of what it
+    takes. Enough is less two standard errors, as it has to be enough for other queries too.
 
     Parameters
     ----------
@@ -271,38 +283,55 @@ def build_index(
     if usable_index(kind) != "annoy":
         return None, {}
     best = ExactIndex(vectors).query(queries, TOP, exclude=exclude)
-    places = np.argsort(by_length(vectors))[best[0][best[1] > -np.inf]]
+    lists = [rows[scores > -np.inf] for rows, scores in zip(*best, strict=True)]
+    places, n_items = np.argsort(by_length(vectors)), len(vectors)
 
     def held(n_longest: int) -> float:
-        return float((places < n_longest).sum() / max(len(places), 1))
+        return _surely([(places[rows] < n_longest).mean() for rows in lists if len(rows)])
 
-    n_items, n_longest = len(vectors), LONGEST
-    while held(n_longest) < OVERLAP and (
+    n_longest, n_enough = LONGEST, bisect_left(range(n_items), OVERLAP, key=held)
+    while n_longest < n_enough and (
         held(2 * n_longest) - held(n_longest) >= WORTHWHILE + n_longest / n_items
     ):
-        n_longest *= 2
+        n_longest = min(2 * n_longest, n_enough)
+    if n_enough < FINER * n_longest:
+        n_longest = max(n_longest, n_enough)
     index = AnnoyIndex(vectors, search_k=SEARCH_K, longest=n_longest, seed=seed)
-    while True:
-        overlap = _overlap(best, index.query(queries, TOP, exclude=exclude))
-        n_longest, search_k = len(index.longest), index.search_k
-        if overlap >= OVERLAP or search_k >= index.n_trees * n_items:
-            break
-        if n_longest < min(CHEAPER * search_k, n_items):
-            index = AnnoyIndex(vectors, search_k=search_k, longest=2 * n_longest, seed=seed)
-        else:
+    while _surely(shares := _found(index, queries, exclude, best)) < OVERLAP:
+        more = min(n_longest, n_enough - n_longest)
+        if 0 < more < CHEAPER * index.search_k:
+            n_longest += more
+            index = AnnoyIndex(vectors, search_k=index.search_k, longest=n_longest, seed=seed)
+        elif index.search_k < index.n_trees * n_items:
             index.search_k *= 2
+        else:
+            break
+    low, high = SEARCH_K, index.search_k
+    while high > FINER * low:
+        index.search_k = int((low * high) ** 0.5)
+        fewer = _found(index, queries, exclude, best)
+        if _surely(fewer) >= OVERLAP:
+            high, shares = index.search_k, fewer
+        else:
+            low = index.search_k
+    index.search_k = high
     return index, {
-        "n_trees": index.n_trees, "search_k": search_k, "n_longest": n_longest,
-        "overlap": round(overlap, 4), "n_queries": len(queries), "k": TOP,
+        "n_trees": index.n_trees, "search_k": high, "n_longest": len(index.longest),
+        "overlap": round(float(np.mean(shares or [1.0])), 4), "n_queries": len(queries), "k": TOP,
     }  # fmt: skip
 
 
-def _overlap(best: Answer, found: Answer) -> float:
-    """Return the mean share of the best found, by score, over the queries that have any."""
+def _found(index: AnnoyIndex, queries: Vectors, exclude: Csr, best: Answer) -> list[float]:
+    """Return the share of the best found, by score, of each query that has any."""
+    found = index.query(queries, TOP, exclude=exclude)[1]
     lists = [scores[scores > -np.inf] for scores in best[1]]
-    pairs = zip(lists, found[1], strict=True)
-    shares = [(values >= one[-1]).sum() / len(one) for one, values in pairs if len(one)]
-    return float(np.mean(shares or [1.0]))
+    pairs = zip(lists, found, strict=True)
+    return [float((values >= one[-1]).sum() / len(one)) for one, values in pairs if len(one)]
+
+
+def _surely(shares: list[float]) -> float:
+    """Return the mean less two of its standard errors: other queries find about as much."""
+    return float(np.mean(shares) - 2 * np.std(shares) / len(shares) ** 0.5) if shares else 1.0
 
 
 def open_index(
