@@ -27,7 +27,6 @@ from typing import Any
 import numpy as np
 
 from recsys.data.columns import TextColumn
-from recsys.data.files import named_if_full
 from recsys.errors import ModelError, ReplacedError
 
 logger = logging.getLogger(__name__)
@@ -91,6 +90,8 @@ def save(
     from filelock import FileLock
 
     refuse_foreign(folder)
+    from recsys.data.files import named_if_full
+
     with named_if_full(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / LOCK, timeout=600):

@@ -4,8 +4,8 @@
     python -m tests.benchmarks --ratings 1000000 --stage load sequences --json
 
 Ratios are of times taken in turn (a, b, a, b): the median, and the quartiles. Times are of one
-thread and of the processor's clock; single calls, whole processes and two threads are timed by the
-clock on the wall. Peaks of memory are of fresh processes, above their inputs. See also
+thread and of the processor's clock; whole processes and two threads are timed by the clock on the
+wall. Peaks of memory are of fresh processes, above their inputs. See also
 `python -m tests.benchmarks.training_cost`.
 """
 

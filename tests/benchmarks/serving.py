@@ -102,7 +102,7 @@ def one_recommend(case: Case) -> list[Row]:
     if all(calls):  # a small catalogue is searched without Annoy
         nearest = held.approximate._annoy.get_nns_by_vector
         against("bare Annoy", lambda user: [nearest(*arguments) for arguments in calls[user]],
-                CALLS, {50: 1.3, 99: 1.5})  # fmt: skip
+                CALLS, {50: 1.5, 99: 1.5})  # fmt: skip
     if peer("implicit"):
         tables = held.tables
         queries = held.queries(tables.histories.take_users(rows))
