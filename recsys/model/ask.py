@@ -194,7 +194,7 @@ class Model:
             off = -DISLIKED * self.item_weights[disliked] / self.item_weights[disliked].sum()
             rows = np.concatenate([rows, disliked])
             weights, shares = np.append(weights, off), np.append(shares, off * share)
-        return rows, weights.astype(np.float32), shares.astype(np.float32)
+        return rows, weights.astype(np.float32, copy=False), shares.astype(np.float32, copy=False)
 
     def _recency(self, n: int) -> Vectors:
         """Weigh the n events of a history by recency: `history_weights`, to the bit and faster."""
@@ -210,7 +210,7 @@ class Model:
     def _fading(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """What `history_weights` makes of the longest history: powers, and their sums by length."""
         log_q = -np.log(2) / self.params["half_life"]
-        steps = np.arange(int(self.tables.histories.lengths.max(initial=1)) + 1)
+        steps = np.arange(min(int(self.tables.histories.lengths.max(initial=1)), LONG) + 1)
         powers = np.exp(steps[-2::-1] * log_q)
         powers[powers < NEGLIGIBLE] = 0
         return powers, np.expm1(steps * log_q) / np.expm1(log_q)
@@ -219,8 +219,7 @@ class Model:
         """Return the user vector of a taste, float32 (d,)."""
         rows, weights, _ = taste
         if weights[0] == 0:  # of the oldest items of a long history
-            first = int((weights != 0).argmax())
-            rows, weights = rows[first:], weights[first:]
+            rows, weights = rows[weights != 0], weights[weights != 0]
         return _weighted_sum(weights, self.tables.vectors.take(rows, axis=0))
 
     def pool_all(self, histories: Sequences) -> Vectors:
