@@ -120,15 +120,21 @@ def _read_columns(
     now = {str(position): kind for position, kind in kinds.items()}
     numbers = {name: np.empty(0, now[name].to_pandas_dtype()) for name in now if now[name] != text}
     texts: dict[str, list[pa.Array]] = {name: [] for name in now}
-    n_rows = 0
-    for table in _tables(file, layout, now):
+    n_rows, n_bytes = 0, 0 if file.packed else file.path.stat().st_size
+    for n_blocks, table in enumerate(_tables(file, layout, now), 1):
         end = n_rows + len(table)
+        # For as many rows as there will be if they stay as long: memory is taken once.
+        whole = end * n_bytes // (2 * _BLOCK * n_blocks)
+        room = max(end, 33 * whole // 32 or 9 * n_rows // 8)
         for name, kind in now.items():
-            values = table[name].combine_chunks()
+            column = table[name]  # to combine a single chunk would copy it
+            values = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
             found = None if kind == text else _as_numbers(values, kind)
             if found is not None:
-                if end > len(numbers[name]):  # which moves the pages and copies nothing, on Linux
-                    numbers[name].resize(max(end, 9 * n_rows // 8), refcheck=False)
+                if n_rows == 0:
+                    numbers[name] = np.empty(room, numbers[name].dtype)
+                elif end > len(numbers[name]):  # writes zeros, so touches all of it
+                    numbers[name].resize(room, refcheck=False)
                 numbers[name][n_rows:end] = found
                 continue
             if kind != text:
@@ -205,23 +211,19 @@ def _is_plain(rows: bytes, delimiter: str) -> bool:
     if delimiter in ";|":  # the other delimiters sort before the digits
         rows = rows.replace(delimiter.encode(), b",")
     text = np.frombuffer(rows, np.uint8)
-    for start in (0, 1):  # pairs of bytes: a zero after what sorts before `.` and the digits
-        pairs = np.frombuffer(rows, "<u2", (len(rows) - start) // 2, start)
-        ends = 2 * np.flatnonzero(pairs - np.uint16(0x3000) < ord(".")) + start + 2
-        after = text.take(ends, mode="clip")
-        if ((after - np.uint8(48) < 10) | ((after | 32) == ord("x"))).any():
-            return False
-    return True
+    leading = text[1:] == ord("0")
+    leading &= text[:-1] < ord(".")  # after a delimiter, a line end or a sign
+    after = text.take(np.flatnonzero(leading) + 2, mode="clip")
+    return not ((after - np.uint8(48) < 10) | ((after | 32) == ord("x"))).any()
 
 
 def _blocks(stream: IO[bytes], file: File, layout: Layout) -> Iterator[bytes]:
     """Cut a stream into blocks of whole rows, up to 3 * _BLOCK bytes each."""
-    rest, n_lines = b"", layout.n_skip
+    rest = b""
     while data := stream.read(2 * _BLOCK):
         block = rest + data
         end = _end_of_rows(block, layout)
         rows, rest = block[:end], block[end:]
-        n_lines += rows.count(b"\n")
         if rows and not rows.isspace():
             yield rows
         if len(rest) > _BLOCK:
@@ -233,14 +235,22 @@ def _blocks(stream: IO[bytes], file: File, layout: Layout) -> Iterator[bytes]:
         if layout.quoted and b'"' in rest and _end_of_rows(rest + b"\n", layout) <= len(rest):
             if layout.delimiter in _BARE:
                 raise _OddQuoteError
-            raise DataError(f"{file}, line {n_lines + 1}: a quote in this row is never closed")
+            line = _n_lines(file) - rest.count(b"\n") + 1
+            raise DataError(f"{file}, line {line}: a quote in this row is never closed")
         yield rest
+
+
+def _n_lines(file: File) -> int:
+    """Count the line ends of a file, only when one is to be named: it takes long."""
+    with file.open() as stream:
+        return sum(data.count(b"\n") for data in iter(partial(stream.read, _BLOCK), b""))
 
 
 def _end_of_rows(block: bytes, layout: Layout) -> int:
     """Return where the last whole row ends: after a line end that is not inside quotes."""
     end, bare = block.rfind(b"\n") + 1, layout.delimiter in _BARE
-    n_quotes = block.count(b'"', 0, end) if layout.quoted else 0
+    some = layout.quoted and b'"' in block  # to count looks at byte after byte
+    n_quotes = block.count(b'"', 0, end) if some else 0
     if n_quotes == 0 or (n_quotes % 2 == 0 and not bare):
         return end
     # A quote opens a field only at its start; elsewhere it is a character like any other.
