@@ -85,8 +85,9 @@ def test_the_order_is_by_user_time_hash_and_rating_however_few_bits_of_the_hash_
             Events.of(rows.sample(frac=1, random_state=2)).to_frame(),
             rows.iloc[np.lexsort(keys)].reset_index(drop=True)[list(expected.columns)],
         )
-    # A hash cut down to its first 3 bits puts unequal hashes into one key: they are told apart.
-    monkeypatch.setattr(module, "KEY_BITS", 5 + 4 + 3)
+    # A hash cut down to its first few bits puts unequal hashes into one key: they are told apart.
+    monkeypatch.setattr(module, "HASH_BITS", 0)
+    monkeypatch.setattr(module, "BLOCK_BITS", 7)
     pd.testing.assert_frame_equal(Events.of(ratings).to_frame(), expected)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-KEY_BITS = 64  # of the key that events are sorted by; a test makes it smaller
+# Of the hash in the key that events are sorted by, at least, and 2**15 events are sorted at a time,
+# at least; a test lowers both.
+HASH_BITS, BLOCK_BITS = 8, 15
 DAY = 86_400
 FEW_USERS, FEW_ITEMS = 50, 10  # of those with two or more events: fewer teach little
 
@@ -226,55 +229,85 @@ def order_events(ratings: pd.DataFrame) -> tuple[npt.NDArray[np.intp], Events]:
     from recsys.data.frames import ITEM, RATING, TIMESTAMP, USER
 
     (users, user_ids), (items, item_ids) = _codes(ratings[USER]), _codes(ratings[ITEM])
-    stars = ratings[RATING].to_numpy() if RATING in ratings else None
-    times: npt.NDArray[np.integer[Any]] | None = None
-    if TIMESTAMP in ratings:
-        seconds = seconds_of(ratings)
-        order = _order(users, _hash_ids(user_ids), items, _hash_ids(item_ids), seconds, stars)
-        times = seconds[order]
-        if times.max() <= np.iinfo(np.uint32).max:
-            times = times.astype(np.uint32)
-    else:
-        order = np.argsort(users, kind="stable")
     offsets = offsets_from(np.bincount(users, minlength=len(user_ids)))
-    sequences = Sequences(id_array(user_ids), id_array(item_ids), items[order], offsets)
-    return order, Events(sequences, times, None if stars is None else stars[order])
+    sequences = Sequences(id_array(user_ids), id_array(item_ids), np.empty_like(items), offsets)
+    stars = ratings[RATING].to_numpy() if RATING in ratings else None
+    seconds = seconds_of(ratings) if TIMESTAMP in ratings else None
+    first, last = (0, 0) if seconds is None else (int(seconds.min()), int(seconds.max()))
+    sorted_stars = None if stars is None else np.empty_like(stars)
+    times: npt.NDArray[np.integer[Any]] | None = None
+    if seconds is not None:
+        fits = last <= np.iinfo(np.uint32).max
+        times = np.empty(len(seconds), np.uint32 if fits else np.int64)
+    user_hash, item_hash = _hash_ids(user_ids), _mix(_hash_ids(item_ids))
+    order, ends = _by_block(users, offsets)
+    for start, stop in itertools.pairwise(ends):
+        rows = order[start:stop]
+        who, what = users.take(rows), items.take(rows)
+        rated = None if stars is None else stars.take(rows)
+        key = (who - who.min(initial=len(user_ids))).astype(np.uint64)
+        if seconds is None or times is None:
+            place = _radix(key, int(key.max(initial=0)).bit_length())
+        else:
+            when, tie = seconds.take(rows), _mix(user_hash[who] ^ item_hash[what])
+            place = _place(key, when - first, (last - first).bit_length(), tie, rated)
+            times[start:stop] = when.take(place)
+        order[start:stop] = rows.take(place)
+        sequences.codes[start:stop] = what.take(place)
+        if rated is not None and sorted_stars is not None:
+            sorted_stars[start:stop] = rated.take(place)
+    return order, Events(sequences, times, sorted_stars)
 
 
-def _order(
-    users: npt.NDArray[np.int32],
-    user_hash: npt.NDArray[np.uint64],
-    items: npt.NDArray[np.int32],
-    item_hash: npt.NDArray[np.uint64],
-    seconds: npt.NDArray[np.int64],
+def _by_block(
+    users: npt.NDArray[np.int32], offsets: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.intp], list[int]]:
+    """Order the rows by block of neighbouring users; return where each block ends too, from 0.
+
+    Up to 256 blocks, which fit the processor's cache: what is done block by block takes as long an
+    event however many there are.
+    """
+    n_events = int(offsets[-1])
+    shift = max(BLOCK_BITS, n_events.bit_length() - 8)
+    block = (np.maximum(offsets[1:] - 1, 0) >> shift).astype(np.uint8)  # of each user
+    ends = offsets[1:-1][block[1:] != block[:-1]]
+    return np.argsort(block[users], kind="stable"), [0, *ends.tolist(), n_events]
+
+
+def _place(
+    key: npt.NDArray[np.uint64],
+    elapsed: npt.NDArray[np.int64],
+    n_time: int,
+    tie: npt.NDArray[np.uint64],
     stars: npt.NDArray[np.float32] | None,
 ) -> npt.NDArray[np.intp]:
-    """Pack user, second and as many bits of the hash as fit into one key, which is fast to sort."""
+    """Pack user (`key`), second and some bits of the hash into one key, which is fast to sort."""
     # `check_ratings` refuses seconds from 10**11 on, so 2**27 users fit.
-    elapsed = seconds - seconds.min()
-    n_time, n_user = int(elapsed.max()).bit_length(), (len(user_hash) - 1).bit_length()
-    left = np.uint64(KEY_BITS - n_time - n_user)
-    item_hash = _mix(item_hash)
-
-    def tie(rows: Any) -> npt.NDArray[np.uint64]:
-        return _mix(user_hash[users[rows]] ^ item_hash[items[rows]])
-
-    key = users.astype(np.uint64)
-    for start in range(0, len(key), 1 << 15):  # what is in between stays in the cache
-        part = slice(start, start + (1 << 15))
-        key[part] = (key[part] << np.uint64(n_time) | elapsed[part].view(np.uint64)) << left
-        key[part] |= tie(part) >> (np.uint64(64) - left)
-    order = np.argsort(key, kind="stable")
-    ordered = key[order]
+    n_bits = int(key.max()).bit_length() + n_time
+    size = min(-(-(n_bits + HASH_BITS) // 16) * 16, 64)
+    left = np.uint64(size - n_bits)
+    key = (key << np.uint64(n_time) | elapsed.view(np.uint64)) << left
+    key |= tie >> (np.uint64(64) - left)
+    place = _radix(key, size)
+    ordered = key.take(place)
     same = ordered[1:] == ordered[:-1]
     if same.any():  # ordered by the whole hash, then
         places = np.flatnonzero(np.append(same, False) | np.append(False, same))
-        rows = order[places]
-        keys: list[npt.NDArray[Any]] = [tie(rows), key[rows]]
+        rows = place[places]
+        keys: list[npt.NDArray[Any]] = [tie[rows], key[rows]]
         if stars is not None:
             keys.insert(0, stars[rows])
-        order[places] = rows[np.lexsort(keys)]
-    return order
+        place[places] = rows[np.lexsort(keys)]
+    return place
+
+
+def _radix(key: npt.NDArray[np.uint64], n_bits: int) -> npt.NDArray[np.intp]:
+    """Order keys by 16 bits at a time: of so few, numpy's stable sort compares nothing."""
+    digits = key.astype("<u8", copy=False).view("<u2").reshape(-1, 4)[:, : -(-n_bits // 16) or 1]
+    place = np.argsort(digits[:, 0], kind="stable")
+    for digit in np.ascontiguousarray(digits.T[1:]):
+        place = place.take(np.argsort(digit.take(place), kind="stable"))
+    return place
 
 
 def tie_hash(users: pd.Index, items: pd.Index) -> npt.NDArray[np.uint64]:
