@@ -70,6 +70,7 @@ def test_users_averaged_block_by_block_are_to_the_bit_those_averaged_at_once(sam
     vectors = RNG.standard_normal((len(histories.item_ids), 8)).astype(np.float32)
     options = {"half_life": 3, "item_weights": RNG.random(len(vectors)) + 0.1}
     at_once = user_vectors(histories, vectors, **options)
-    for size in (1, 100, 3000):
+    for size, width in ((1, 8), (100, 5), (3000, 1)):
         monkeypatch.setattr("recsys.vectors.users.BLOCK", size)
+        monkeypatch.setattr("recsys.vectors.users.WIDTH", width)
         assert np.array_equal(user_vectors(histories, vectors, **options), at_once)

@@ -76,8 +76,8 @@ class Sequences:
 
     def where(self, keep: npt.NDArray[np.bool_]) -> Sequences:
         """Return the same users with only the events marked in `keep`, bool (n_events,)."""
-        kept = np.bincount(self.user_rows[keep], minlength=len(self))
-        return Sequences(self.user_ids, self.item_ids, self.codes[keep], offsets_from(kept))
+        offsets = offsets_from(keep)[self.offsets]
+        return Sequences(self.user_ids, self.item_ids, self.codes[keep], offsets)
 
     def recode(self, item_ids: npt.NDArray[Any]) -> Sequences:
         """Return the same users over another ascending vocabulary; other items are dropped."""
@@ -93,7 +93,7 @@ class Sequences:
         return Sequences(self.user_ids, item_ids, codes[kept].astype(np.int32), offsets)
 
 
-def offsets_from(lengths: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+def offsets_from(lengths: npt.NDArray[np.integer | np.bool_]) -> npt.NDArray[np.int64]:
     """Return where each user starts, int64 (n_users + 1,), from how many events each has."""
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
 
