@@ -347,14 +347,14 @@ def _check_rating(rating: pd.Series, scale: tuple[float, float], place: Place) -
 def _drop_repeats(ratings: pd.DataFrame, source: str) -> pd.DataFrame:
     """Drop rows equal to an earlier one; `duplicated` on all columns would take twice as long."""
     columns = [_codes(ratings[name]) for name in ratings]
-    user, item = columns[:2]
-    later = user[1:] > user[:-1]
-    if (later | ((user[1:] == user[:-1]) & (item[1:] > item[:-1]))).all():
+    starts = range(0, len(ratings), _BLOCK)
+    if all(_ascend(*(codes[at : at + _BLOCK + 1] for codes in columns[:2])) for at in starts):
         return ratings  # in the order of MovieLens' files, no row can be there twice
     hashes = _hash(columns)
     marked = np.zeros(2**22, dtype=bool)
     marked[_repeated(hashes) >> 10] = True
-    alike = np.flatnonzero(marked[hashes >> 10])  # one in hundreds at 10 million rows
+    found = (at + np.flatnonzero(marked[hashes[at : at + _BLOCK] >> 10]) for at in starts)
+    alike = np.concatenate([*found])  # one in hundreds at 10 million rows
     repeats = np.zeros(len(ratings), dtype=bool)
     repeats[alike] = ratings.iloc[alike].duplicated()
     if not repeats.any():
@@ -363,6 +363,11 @@ def _drop_repeats(ratings: pd.DataFrame, source: str) -> pd.DataFrame:
         f"{source}: {repeats.sum():,} of {len(ratings):,} rows dropped, exact duplicates of others"
     )
     return ratings[~repeats].reset_index(drop=True)
+
+
+def _ascend(user: npt.NDArray[Any], item: npt.NDArray[Any]) -> bool:
+    same, later = user[1:] == user[:-1], user[1:] > user[:-1]
+    return bool((later | (same & (item[1:] > item[:-1]))).all())
 
 
 def _hash(columns: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.uint32]:
