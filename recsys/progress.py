@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
 T = TypeVar("T")
 
@@ -73,19 +74,11 @@ def part(until: float) -> Iterator[Span | None]:
         _here.reset(token)
 
 
-def each(things: Collection[T]) -> Iterator[T]:
-    """Go through things that take equally long."""
-    return counted(things, len(things))
-
-
-def counted(things: Iterable[T], total: int) -> Iterator[T]:
-    """Go through `total` things that take equally long."""
-    outer = _here.get()
+def each(things: Iterable[T], total: int | None = None) -> Iterator[T]:
+    """Go through things that take equally long, `total` of them if they have no length."""
+    total = len(things) if isinstance(things, Sized) else total
     for number, thing in enumerate(things, start=1):
-        if outer is None:
-            yield thing
-            continue
-        with part(min(1.0, number / max(1, total))):
+        with part(min(1.0, number / max(1, total or number))):
             yield thing
 
 

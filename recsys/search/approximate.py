@@ -152,14 +152,12 @@ class AnnoyIndex:
         return handle
 
     def _build(self, seed: int, path: Path) -> None:
-        from tqdm import tqdm
-
         others = self.vectors.astype(np.float64)
         others[self.longest] = 0
         squares = (others**2).sum(axis=1)
         points = np.column_stack([others, np.sqrt((squares.max() or 1.0) - squares)])
         self._annoy.set_seed(seed % 2**31)  # larger ones overflow
-        for row, point in enumerate(tqdm(points, "index", delay=2, disable=None)):
+        for row, point in enumerate(points):
             self._annoy.add_item(row, point.tolist())
         self._annoy.build(self.n_trees, n_jobs=1)  # more jobs, another index every time
         self._annoy.save(str(path))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recsys.progress import each, whole
 from recsys.search.threads import cached, one_blas_thread
 
 if TYPE_CHECKING:
@@ -114,11 +115,8 @@ def _run(search: Callable[[slice], None], blocks: list[slice], threads: int) -> 
         return
     from concurrent.futures import ThreadPoolExecutor
 
-    from tqdm import tqdm
-
-    with ThreadPoolExecutor(threads) as pool:
-        done = pool.map(search, blocks)
-        for _ in tqdm(done, "exact search", len(blocks), delay=2, disable=None, unit="block"):
+    with whole("exact search"), ThreadPoolExecutor(threads) as pool:
+        for _ in each(pool.map(search, blocks), len(blocks)):
             pass
 
 
