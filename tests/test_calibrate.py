@@ -12,7 +12,7 @@ from recsys.evaluation.measure import contender_of_model, recall_of
 from recsys.recommender import fitted
 from recsys.vectors import calibrate as module
 from recsys.vectors.calibrate import DEFAULTS, GRID, calibrate
-from recsys.vectors.item2vec import by_density
+from recsys.vectors.item2vec import complete_training
 
 SMALL = {"vector_size": 16, "negative": 5, "epochs": 4}
 
@@ -81,7 +81,7 @@ def test_nothing_is_tried_where_everything_is_given_or_there_is_too_little_data(
 
 def test_without_calibration_none_is_off(sample):
     model = Recommender(**SMALL | {"epochs": None}, calibrate=False, discount=0).fit(sample)
-    rule = by_density(Events.of(sample).sequences)["epochs"]
+    rule = complete_training({"epochs": None, "negative": 5}, Events.of(sample).sequences)["epochs"]
     assert (model.params["epochs"], model.params["half_life"]) == (rule, None)
     user_id, rows = model.users[0], fitted(model).tables.histories.items_of(0)
     vectors = np.array([model.item_vector(i) for i in model.items[rows]])
@@ -148,10 +148,11 @@ def test_cosines_are_never_mixed_with_popularity_and_other_training_is_taken(eve
     seen = []
 
     def train(sequences, given):
-        seen.append(given["epochs"])
+        seen.append((given["epochs"], given["negative"]))
         return module.train_vectors(sequences, given)
 
-    choice = calibrate(events, params(scoring="cosine"), train=train)
+    given = params(scoring="cosine", epochs=None, negative=None)
+    choice = calibrate(events, given, train=train)
     assert {row["popularity_weight"] for row in choice["tried"]} == {0}
     assert {row["stale_popularity_weight"] for row in choice["tried"]} == {0}
-    assert seen == [4]  # once
+    assert seen == [(9, 9)]  # once, with numbers

@@ -16,7 +16,7 @@ from recsys.commands import common
 from recsys.commands.tune import _write_toml
 from recsys.evaluation import tune as module
 from recsys.evaluation.tune import tune
-from recsys.vectors.item2vec import by_density
+from recsys.vectors.item2vec import complete_training
 
 pytest.importorskip("optuna")
 
@@ -36,7 +36,7 @@ def quick(monkeypatch):
 def test_it_begins_with_the_defaults_and_keeps_the_best(sample, quick):
     better = []
     found = tune(sample.head(5000), minutes=0.02, on_better=better.append)
-    defaults = Recommender().params | by_density(quick[0][0][0].compact().sequences)
+    defaults = complete_training(Recommender().params, quick[0][0][0].compact().sequences)
     assert quick[0][1] == {name: defaults[name] for name in quick[0][1]}
     assert found["n_trials"] == len(quick) >= 1
     assert found["recall@20"] >= found["default_recall@20"]

@@ -16,7 +16,7 @@ from recsys.progress import part
 from recsys.recommender import Recommender
 from recsys.search.threads import one_blas_thread
 from recsys.vectors.calibrate import calibrate
-from recsys.vectors.item2vec import by_density
+from recsys.vectors.item2vec import complete_training
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +90,7 @@ def tune(
     parts = _nested(ratings, split, validation_fraction)
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # Ctrl-C is not a failed trial
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
-    defaults = Recommender().params | by_density(parts[0].compact().sequences)
+    defaults = complete_training(Recommender().params, parts[0].compact().sequences)
     study.enqueue_trial({name: defaults[name] for name in SEARCHED})
     started = time.monotonic()
 

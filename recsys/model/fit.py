@@ -19,7 +19,7 @@ from recsys.progress import part, whole
 from recsys.search.approximate import build_index, usable_index
 from recsys.search.threads import one_blas_thread
 from recsys.vectors.audience import audience_vectors
-from recsys.vectors.item2vec import by_density, train_vectors
+from recsys.vectors.item2vec import complete_training, train_vectors
 from recsys.vectors.readout import audience_columns, item_columns, log_popularity
 
 if TYPE_CHECKING:
@@ -76,8 +76,7 @@ def fit_model(
             params |= calibration["chosen"]
             seconds["calibrate"] = calibration.pop("seconds", 0.0)
         params["calibrate"] = False
-        for name, value in by_density(events.sequences).items():
-            params[name] = value if params[name] is None else params[name]
+        params = complete_training(params, events.sequences)
         tables, taken = learn(events, items, params, train=train)
         about = {
             "versions": storage.versions(),

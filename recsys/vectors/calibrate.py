@@ -13,7 +13,7 @@ from recsys.data.splits import calibration_split, draw_users
 from recsys.errors import DataError
 from recsys.progress import each, part
 from recsys.vectors.audience import audience_vectors
-from recsys.vectors.item2vec import train_vectors
+from recsys.vectors.item2vec import complete_training, train_vectors
 from recsys.vectors.readout import (
     audience_averages,
     audience_columns,
@@ -145,7 +145,8 @@ class _Part:
         self.earlier = split.train.where(split.train.liked(params["min_rating"])).compact()
         self.kept = np.flatnonzero(self.earlier.sequences.counts() >= params["min_count"])
         with part(0.5):
-            self.trained = train(self.earlier.sequences, params)
+            settings = complete_training(params, self.earlier.sequences)
+            self.trained = train(self.earlier.sequences, settings)
         self.histories = self.earlier.sequences.recode(self.trained.item_ids)
         self.rarities = rarity(self.histories.counts(), params["discount"])
         self.n_users = {name: len(case) for name, case in split.protocols.items()}

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # gensim drops what lies beyond this many tokens of one sentence, without a word.
 MAX_SENTENCE = 10_000
 TELL = 10_000  # events after which a progress bar moves
-WANTED = 2000  # see `by_density`
+WANTED = 2000  # see `complete_training`
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class ItemVectors:
     contexts: npt.NDArray[np.float32] | None
 
 
-def by_density(sequences: Sequences) -> dict[str, int]:
-    """Return `epochs` and `negative` where none are given: the fewer, the more events an item has.
+def complete_training(params: Mapping[str, Any], sequences: Sequences) -> dict[str, Any]:
+    """Fill in `epochs` and `negative` where they are None: the fewer, the more events an item has.
 
     Both are the root of 2000 / the events of an item: 14 at 10 events an item, 6 at 50, 2 at 500;
     but 1 to 20 epochs and 5 to 10 noise items. On nested splits of real data with 10, 13, 50 and
@@ -62,12 +62,14 @@ def by_density(sequences: Sequences) -> dict[str, int]:
     --------
     >>> from recsys.data.sequences import Sequences
     >>> forty_each = np.arange(4000) % 100
-    >>> by_density(Sequences(np.arange(1), np.arange(100), forty_each, np.array([0, 4000])))
-    {'epochs': 7, 'negative': 7}
+    >>> sequences = Sequences(np.arange(1), np.arange(100), forty_each, np.array([0, 4000]))
+    >>> complete_training({"epochs": None, "negative": 20}, sequences)
+    {'epochs': 7, 'negative': 20}
     """
     n_items, n_events = np.count_nonzero(sequences.counts()), max(1, len(sequences.codes))
     root = round(math.sqrt(WANTED * n_items / n_events))
-    return {"epochs": min(max(root, 1), 20), "negative": min(max(root, 5), 10)}
+    by_rule = {"epochs": min(max(root, 1), 20), "negative": min(max(root, 5), 10)}
+    return {**params, **{name: n for name, n in by_rule.items() if params[name] is None}}
 
 
 def train_item2vec(
@@ -96,7 +98,7 @@ def train_item2vec(
     sg, hs, vector_size, window, alpha, sample, ns_exponent, min_count
         As of `recsys.Recommender`, whose docstring has the ranges.
     negative, epochs : int, optional
-        Likewise; None for `by_density`.
+        Likewise; None for `complete_training`.
     shrink_windows, seed, workers
         Likewise; with more than one worker, results vary from run to run.
     corpus_file : Path, optional
@@ -129,9 +131,9 @@ def train_item2vec(
     parameters = dict(locals())
     del parameters["sequences"], parameters["corpus_file"]
     parameters = check_settings(parameters)
-    by_rule = by_density(sequences) | ({"negative": 0} if hs else {})
-    for name, value in by_rule.items():
-        parameters[name] = value if parameters[name] is None else parameters[name]
+    if hs:
+        parameters["negative"] = parameters["negative"] or 0
+    parameters = complete_training(parameters, sequences)
     counts = sequences.counts()
     kept = np.flatnonzero(counts >= min_count)
     if len(kept) < 1 + hs:  # of one item no tree can be made: gensim would never return

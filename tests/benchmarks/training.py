@@ -11,7 +11,7 @@ from gensim.models import Word2Vec
 from recsys import Recommender, load_items, load_ratings
 from recsys.data.events import build_sequences
 from recsys.settings import SETTINGS, WORD2VEC
-from recsys.vectors.item2vec import MAX_SENTENCE, by_density, train_item2vec
+from recsys.vectors.item2vec import MAX_SENTENCE, complete_training, train_item2vec
 from recsys.vectors.users import user_vectors
 from tests.benchmarks.data import HALF_LIFE, checked, generated, vectors_for
 from tests.benchmarks.measure import Case, Row, Works, compare, in_child
@@ -31,7 +31,7 @@ def one_epoch(case: Case) -> Works:
         for start in range(0, len(history), MAX_SENTENCE)
     ]
     parameters = {name: SETTINGS[name].default for name in WORD2VEC}
-    parameters |= by_density(sequences) | {"epochs": 1}
+    parameters = complete_training(parameters | {"epochs": 1}, sequences)
     return {"recsys": lambda: train_item2vec(sequences, **parameters),
             BARE: lambda: Word2Vec(sentences, **parameters)}  # fmt: skip
 
