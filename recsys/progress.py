@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -112,7 +113,9 @@ class _Bar:
 
 def _open(name: str, passed: float) -> Any:
     """Open a bar for work that began some seconds ago; False where none can be shown."""
-    from tqdm.auto import tqdm
+    with warnings.catch_warnings():  # in a notebook without ipywidgets
+        warnings.simplefilter("ignore")
+        from tqdm.auto import tqdm
     from tqdm.std import tqdm as on_terminal
 
     notebook = tqdm.__mro__[1] is not on_terminal
@@ -121,7 +124,8 @@ def _open(name: str, passed: float) -> Any:
     # With a delay, tqdm shows nothing before the first move.
     look = {"bar_format": FORMAT, "smoothing": 0, "leave": False, "delay": 1e-9}
     bar = tqdm(total=1.0, desc=name, **look)
-    bar.start_t -= passed
+    if not bar.disable:  # as the environment variable TQDM_DISABLE does
+        bar.start_t -= passed
     return bar
 
 
