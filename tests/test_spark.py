@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from recsys.data.columns import take
 from recsys.data.events import Events
 from recsys.data.frames import check_ratings
 from recsys.recommender import fitted
+from recsys.vectors.audience import audience_answers, audience_vectors
 from tests import conftest
 
 pytest.importorskip("pyspark", reason="needs the extra spark")
@@ -30,6 +32,7 @@ from recsys.spark import check, evaluate, fit, prepare, read, recommend_many
 from recsys.spark.__main__ import main
 
 BRIEF = conftest.BRIEF | {"audience_weight": 5.0}  # nothing is calibrated
+FLAGS = [f"--{name.replace('_', '-')}={value}" for name, value in BRIEF.items()]
 
 pytestmark = [
     pytest.mark.spark,
@@ -102,11 +105,11 @@ REFUSED = {
     "user_id is missing": {
         "n": 1, "example": '{"item_id":"10","rating":"3","timestamp":"100"}'
     },
-    "user_id is not a whole number": {
+    "user_id is not a whole number below 2**63": {
         "n": 1, "example": '{"user_id":"x","item_id":"12","rating":"4","timestamp":"100"}'
     },
     "item_id is missing": {"n": 1, "example": '{"user_id":"2","rating":"3","timestamp":"100"}'},
-    "item_id is not a whole number": {
+    "item_id is not a whole number below 2**63": {
         "n": 1, "example": '{"user_id":"3","item_id":"1.5","rating":"4","timestamp":"100"}'
     },
     "rating is not a number of 0 or more": {
@@ -173,6 +176,18 @@ def test_what_spark_cannot_order_or_read_alike_everywhere_is_refused(spark):
     with pytest.raises(DataError, match=r"set spark\.sql\.session\.timeZone to UTC"):
         check(frame)
     spark.conf.set("spark.sql.session.timeZone", "UTC")
+
+
+def test_ids_above_2_to_the_63_are_text_or_refused(spark, sample, tmp_path):
+    (tmp_path / "ids.csv").write_text("user,item,time\n9223372036854775808,1,100\n7,2,200\n")
+    assert check(read(str(tmp_path / "ids.csv"), spark)).frame.dtypes[0] == ("user_id", "string")
+    user = pa.array([2**63], pa.decimal128(20))
+    with pytest.raises(DataError, match=r"user_id is not a whole number below 2\*\*63"):
+        check(frame_of(spark, user_id=user, item_id=[1], timestamp=[100]))
+    shifted = sample.assign(user_id=sample["user_id"].astype("uint64") + np.uint64(2**63))
+    Recommender(**BRIEF).fit(shifted).save(tmp_path / "model")
+    with pytest.raises(DataError, match="fit with ids of text"):
+        recommend_many(tmp_path / "model")
 
 
 def tied(kind):
@@ -250,6 +265,8 @@ def test_histories_can_stay_in_parquet(spark, sample, sample_csv, tmp_path):
     fit(events, folder, params=BRIEF, users="parquet")
     bare, tables = Recommender.load(folder), fitted(whole).tables
     assert len(bare.users) == 0
+    with pytest.raises(DataError, match="the model knows no users"):
+        bare.update(sample)
     for name in ("vectors", "contexts", "readout", "counts"):
         assert_array_equal(getattr(fitted(bare).tables, name), getattr(tables, name))
     history = take(tables.item_ids, tables.histories.items_of(5))
@@ -266,6 +283,27 @@ def test_histories_can_stay_in_parquet(spark, sample, sample_csv, tmp_path):
     now = fitted(Recommender.load(folder)).tables
     places = np.searchsorted(tables.item_ids, now.item_ids)
     assert_array_equal(now.counts, tables.counts[places])
+
+
+@pytest.mark.parametrize("min_rating", [None, 4])
+def test_counts_and_audience_vectors_are_of_all_users(spark, ml_100k, tmp_path, min_rating):
+    events = check(read(write(ml_100k, tmp_path / "ratings.csv"), spark))
+    params = BRIEF | {"min_rating": min_rating}
+    url = (tmp_path / "users").as_uri()
+    fit(events, tmp_path / "model", params=params, users=url, max_events=30_000, work=url + "-work")
+    assert read(url, spark).count() == 100_000
+    assert not list((tmp_path / "users-work").iterdir())
+    model = fitted(Recommender.load(tmp_path / "model"))
+    assert model.approximate.backend == model.params["index"] == "annoy"
+    tables, everybody = model.tables, Events.of(check_ratings(ml_100k))
+    liked = everybody.where(everybody.liked(min_rating)).sequences.recode(tables.item_ids)
+    assert_array_equal(tables.counts, liked.counts())
+    expected = audience_vectors(tables.vectors, liked)
+    signs = np.sign((tables.audience * expected).sum(axis=0))
+    assert_allclose(tables.audience * signs, expected, atol=1e-4)
+    answers = audience_answers(expected, liked.counts()) * signs[: tables.answering.shape[1]]
+    ratios = tables.readout[:, tables.vectors.shape[1] + 1 : -1] / answers  # one scale for all
+    assert_allclose(ratios, np.median(ratios), rtol=0.01)
 
 
 def test_several_workers_train_from_a_file(spark, sample, sample_csv, tmp_path):
@@ -304,7 +342,7 @@ def test_a_job_that_fails_leaves_the_old_folder_and_nothing_else(spark, sample_c
         raise OSError("the disk is gone")
 
     broken = replace(events, frame=events.frame.mapInArrow(fail, events.frame.schema))
-    for users in ("folder", "parquet"):
+    for users in ("folder", "parquet", (tmp_path / "users").as_uri()):
         with pytest.raises(PySparkException, match="the disk is gone"):
             fit(broken, tmp_path / "model", params=BRIEF | {"seed": 1}, users=users)
     assert bytes_of(tmp_path / "model") == before
@@ -313,25 +351,60 @@ def test_a_job_that_fails_leaves_the_old_folder_and_nothing_else(spark, sample_c
     (tmp_path / "mine" / "letter.txt").touch()
     with pytest.raises(ModelError, match="refusing to save"):
         fit(broken, tmp_path / "mine")
-    with pytest.raises(ValueError, match="train must be one of"):
+    with pytest.raises(DataError, match="name a new folder"):
+        fit(events, tmp_path / "model", users=(tmp_path / "mine").as_uri())
+    with pytest.raises(ValueError, match="train must be 'gensim' or 'mllib'"):
         fit(events, tmp_path / "model", train="mlib")
+    with pytest.raises(ValueError, match="users must be 'folder', 'parquet' or a URL"):
+        fit(events, tmp_path / "model", users="pq")
 
 
 def test_the_command_fits_recommends_and_evaluates(spark, sample_csv, tmp_path, capfd):
-    brief = [f"--{name.replace('_', '-')}={value}" for name, value in BRIEF.items()]
     model, data = f"--model={tmp_path / 'model'}", f"--data={sample_csv}"
-    assert main(["fit", data, model, "--json", *brief]) == 0
+    assert main(["fit", data, model, "--json", *FLAGS]) == 0
     assert json.loads(capfd.readouterr().out)["n_users"] == 500
     assert main(["recommend", model, f"--out={tmp_path / 'lists'}", "-k", "3"]) == 0
     assert "lists for 500 users" in capfd.readouterr().out
     assert read(str(tmp_path / "lists"), spark).count() == 1500
     other = f"--model={tmp_path / 'earlier'}"
-    assert main(["evaluate", data, other, *brief]) == 0
+    assert main(["evaluate", data, other, *FLAGS]) == 0
     assert "recall@20" in capfd.readouterr().out
     assert main(["fit", "--data=/nowhere.csv", model]) == 1
     out, err = capfd.readouterr()
     assert out == ""
     assert "/nowhere.csv" in err.splitlines()[-1]
+
+
+CONNECTED = """
+import sys
+from pyspark.sql import SparkSession
+from recsys.spark.__main__ import main
+
+data, model, lists, earlier, *brief = sys.argv[1:]
+assert not main(["fit", data, model, *brief])
+assert not main(["recommend", model, lists, "-k", "20"])
+assert not main(["evaluate", data, earlier, "--json", *brief])
+assert "connect" in type(SparkSession.active()).__module__
+"""
+
+
+def test_a_session_of_spark_connect_gives_the_same(spark, sample, sample_csv, tmp_path):
+    pytest.importorskip("grpc", reason="needs pyspark[connect]")
+    spark.stop()  # the memory of two of them is not needed
+    args = f"--data={sample_csv} --model={tmp_path / 'model'} --out={tmp_path / 'lists'}"
+    command = [sys.executable, "-c", CONNECTED, *args.split(), f"--model={tmp_path / 'earlier'}"]
+    env = os.environ | {"SPARK_REMOTE": "local[2]"}
+    ran = subprocess.run([*command, *FLAGS], env=env, check=True, text=True, stdout=subprocess.PIPE)
+    truth = Recommender(**BRIEF).fit(sample)
+    truth.save(tmp_path / "truth")
+    assert bytes_of(tmp_path / "model") == bytes_of(tmp_path / "truth")
+    lists = pd.read_parquet(tmp_path / "lists").sort_values(["user_id", "rank"], ignore_index=True)
+    pd.testing.assert_frame_equal(lists, truth.recommend_many(20), check_dtype=False)
+    found = json.loads(ran.stdout[ran.stdout.index("{") :])
+    expected = recsys.evaluate.evaluate(sample, params=BRIEF, against=())
+    for name in ("warm", "fold-in"):
+        ours, theirs = (one["protocols"][name]["models"]["item2vec"] for one in (found, expected))
+        assert_allclose(ours["recall@20"]["mean"], theirs["recall@20"]["mean"], rtol=1e-9)
 
 
 # ---- a cluster, last: a process has one session of Spark at a time

@@ -98,6 +98,8 @@ def merge_events(
     """
     import pandas as pd
 
+    if not len(tables.events):
+        raise DataError("the model knows no users, whose histories are elsewhere: fit it again")
     ratings, old = check_ratings(ratings), tables.events.to_frame()
     if (TIMESTAMP in ratings) != (TIMESTAMP in old):
         ours, theirs = ("times", "none") if TIMESTAMP in old else ("no times", "some")

@@ -49,10 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             verb.add_argument("--train", choices=["gensim", "mllib"], default="gensim")
             verb.add_argument("--work", metavar="URL", help="folder for intermediate files")
         if name == "fit":
-            verb.add_argument("--users", choices=["folder", "parquet"], default="folder",
-                              help="keep histories in the model, or beside it")  # fmt: skip
+            verb.add_argument("--users", metavar="folder|parquet|URL", default="folder",
+                              help="keep histories in the model, beside it, or there")  # fmt: skip
             verb.add_argument("--max-events", type=int, default=100_000_000, metavar="N",
-                              help="train on about this many, with --users parquet")  # fmt: skip
+                              help="train on about this many, unless --users folder")  # fmt: skip
         verb.set_defaults(run=_in_session(run))
     return common.run(parser, argv)
 

@@ -24,8 +24,9 @@ from recsys.evaluation.measure import MODEL, among, contender_of_model, rank_all
 from recsys.model import storage
 from recsys.model.ask import check_count
 from recsys.spark.batch import liked_of, open_model
+from recsys.spark.histories import store
 from recsys.spark.prepare import check, events_of, ordered, whole_users
-from recsys.spark.training import fit, scratch, store
+from recsys.spark.training import fit, scratch
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,6 +6,7 @@ slower, and pyspark warns about its present version.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -192,7 +193,7 @@ def _judge(plain: DataFrame, kinds: Mapping[str, str]) -> DataFrame:
     for name in (USER, ITEM):
         cases += [
             f"WHEN {name} IS NULL OR trim(CAST({name} AS STRING)) = '' THEN '{name} is missing'",
-            f"WHEN new_{name} IS NULL THEN '{name} is not a whole number'",
+            f"WHEN new_{name} IS NULL THEN '{name} is not a whole number below 2**63'",
         ]
     if RATING in kinds:  # NaN is above infinity, in Spark
         bad = f"new_{RATING} IS NULL OR NOT (new_{RATING} >= 0 AND new_{RATING} < FLOAT('inf'))"
@@ -352,6 +353,18 @@ def ids_of(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[Any]:
 # ---- one machine
 
 
+def files_of(url: str) -> tuple[Any, str]:
+    """Open what Spark reads and writes at a URL from here, as Arrow's file system and a path.
+
+    Examples
+    --------
+    >>> files_of("s3a://shop/tmp?region=eu-west-1")[1]
+    'shop/tmp'
+    """
+    system, path = pa_fs.FileSystem.from_uri(re.sub("^s3[an]:", "s3:", url))
+    return system, path
+
+
 def vocabulary(frame: DataFrame) -> npt.NDArray[Any]:
     """Collect the ids of the items, ascending: all that ever comes to one machine but files."""
     return np.sort(ids_of(frame.select(ITEM).distinct().toArrow()[ITEM]))
@@ -370,7 +383,7 @@ def open_events(url: str, item_ids: npt.NDArray[Any], latest: int, scratch: Path
     Copies them column by column into files of `scratch`, which are mapped: 12 to 16 bytes an event
     on disk, and in memory one batch and 16 bytes a user (with text ids, about 70).
     """
-    system, root = pa_fs.FileSystem.from_uri(url)
+    system, root = files_of(url)
     found = [one.path for one in system.get_file_info(pa_fs.FileSelector(root))]
     # The number in a name has five digits, or more.
     names = sorted((path for path in found if path.endswith(".parquet")), key=lambda p: (len(p), p))

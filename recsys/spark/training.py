@@ -8,7 +8,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -18,24 +17,23 @@ import pyarrow as pa
 import pyarrow.compute as pa_compute
 import pyarrow.parquet as pa_parquet
 
-from recsys.data.columns import rows_of, take, to_column
-from recsys.data.events import DAY, Events
-from recsys.data.frames import ITEM, RATING, TIMESTAMP, USER, check_items
+from recsys.data.events import Events
+from recsys.data.frames import ITEM, USER, check_items
 from recsys.data.sequences import Sequences
-from recsys.model.fit import fit_model, with_index
+from recsys.errors import DataError
+from recsys.model.fit import fit_model
 from recsys.model.storage import refuse_foreign
 from recsys.recommender import Recommender
 from recsys.settings import word2vec_params
-from recsys.spark.prepare import check, coded, open_events, ordered, vocabulary
+from recsys.spark.histories import store, with_all_users, without_users
+from recsys.spark.prepare import check, coded, files_of, open_events, ordered, vocabulary
 from recsys.vectors.item2vec import MAX_SENTENCE, ItemVectors, train_item2vec, train_vectors
-from recsys.vectors.readout import log_popularity
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
     from pyspark.sql import DataFrame, SparkSession
 
-    from recsys.model.ask import Model
     from recsys.spark.prepare import Checked
 
     Train = Callable[[Sequences, Mapping[str, Any]], ItemVectors]
@@ -43,7 +41,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BLOCK = 1_000_000  # events turned into text at a time
-BUCKETS = 64  # parts that users are hashed into, in Parquet
 _SHARES = 1 << 20  # steps of the share of users that is drawn
 
 
@@ -77,13 +74,13 @@ def fit(
         skip-gram with hierarchical softmax, which takes no notice of `sg`, `hs`, `negative`,
         `sample`, `ns_exponent`, `shrink_windows`. It has no output vectors, so that items answer by
         the ridge regression alone.
-    users : {"folder", "parquet"}
+    users : {"folder", "parquet"} or URL
         "folder": the model knows all users. "parquet": it knows none; their histories go to
         `FOLDER.users`, Parquet partitioned by a hash of the user, for `recommend_many(events=...)`,
         and online a history is passed to `recommend_for`. Vectors come from the events of users
-        drawn by hash, popularity from all.
+        drawn by hash, popularity and audience vectors from all. A URL: the same, in a new folder.
     max_events : int
-        About how many events of drawn users are trained on, with `users="parquet"`.
+        About how many events of drawn users are trained on, unless `users="folder"`.
     work : URL, optional
         Where to keep intermediate files that the executors write and this machine reads, in a new
         folder; by default beside the model. What is mapped then goes to `$TMPDIR`.
@@ -107,22 +104,26 @@ def fit(
     described = None if items is None else check_items(items)
     refuse_foreign(folder)
     seconds: dict[str, float] = {}
-    with scratch(folder, work) as (url, local):
+    with scratch(folder, work) as (url, local), _new(users, f"{url}/users") as histories:
         with _timed(seconds, "check"):
             checked = sample = check(data)
-        if users == "parquet":
+        share = _SHARES
+        if users != "folder":
             with _timed(seconds, "histories"):
-                checked = store(checked, f"{url}/users")
+                checked = sample = store(checked, histories)
             share = int(_SHARES * min(1.0, max_events / checked.n_events))
+        if some := share < _SHARES:
             sample = checked.where(f"pmod(xxhash64({USER}), {_SHARES}) < {share}")
         with _timed(seconds, "order"):
             events = _in_order(sample, vocabulary(checked.frame), f"{url}/events", local)
         session = sample.frame.sparkSession
         trainer = _mllib(session, url) if train == "mllib" else _gensim(local)
-        model = fit_model(events, described, given, train=trainer)
-        if users == "parquet":
-            model = _without_users(model, checked)
-        model.save(folder)
+        first = given | {"index": "exact"} if some else given  # what comes last is indexed
+        model = fit_model(events, described, first, train=trainer)
+        if some:
+            with _timed(seconds, "all users"):
+                model = with_all_users(model, checked, f"{url}/sums", index=given["index"])
+        (model if users == "folder" else without_users(model)).save(folder)
         if users == "parquet":
             _replace(local.parent / "users", folder.with_name(f"{folder.name}.users"))
     n_items, n_all = len(model.tables.item_ids), len(events.sequences.item_ids)
@@ -140,14 +141,12 @@ def fit(
 
 
 def _check_ways(train: str, users: str, work: str | None) -> None:
-    for name, value, known in (
-        ("train", train, ("gensim", "mllib")),
-        ("users", users, ("folder", "parquet")),
-    ):
-        if value not in known:
-            raise ValueError(f"{name} must be one of {known}, got {value!r}")
+    if train not in ("gensim", "mllib"):
+        raise ValueError(f"train must be 'gensim' or 'mllib', got {train!r}")
+    if users not in ("folder", "parquet") and ":/" not in users:
+        raise ValueError(f"users must be 'folder', 'parquet' or a URL, got {users!r}")
     if users == "parquet" and work is not None:
-        raise ValueError("users='parquet' keeps histories beside the model: give no work")
+        raise ValueError("users='parquet' keeps histories beside the model: with work, give a URL")
 
 
 def _in_order(checked: Checked, item_ids: npt.NDArray[Any], url: str, local: Path) -> Events:
@@ -166,15 +165,13 @@ def scratch(folder: Path, work: str | None) -> Iterator[tuple[str, Path]]:
     """Make a folder for what Spark writes, and one on this machine; remove both."""
     place = folder.with_name(f".{folder.name}.{uuid4().hex[:12]}")
     if work is not None:
-        import pyarrow.fs as pa_fs
-
+        url = f"{work.rstrip('/')}/{place.name.lstrip('.')}"
+        system, root = files_of(url)
         with tempfile.TemporaryDirectory() as local:
-            url = f"{work.rstrip('/')}/{place.name.lstrip('.')}"
+            system.create_dir(root)
             try:
                 yield url, Path(local)
             finally:
-                system, root = pa_fs.FileSystem.from_uri(url)
-                system.create_dir(root)  # which may not have been reached
                 system.delete_dir(root)
         return
     (place / "local").mkdir(parents=True)
@@ -182,6 +179,23 @@ def scratch(folder: Path, work: str | None) -> Iterator[tuple[str, Path]]:
         yield place.as_uri(), place / "local"
     finally:
         shutil.rmtree(place)
+
+
+@contextmanager
+def _new(users: str, beside: str) -> Iterator[str]:
+    """Give the URL where histories go; if anything fails, nothing is left there."""
+    if users in ("folder", "parquet"):
+        yield beside
+        return
+    system, root = files_of(users)
+    if system.get_file_info(root).type.name != "NotFound":
+        raise DataError(f"there is something at {users} already: name a new folder")
+    try:
+        yield users
+    except BaseException:
+        system.create_dir(root)  # which may not have been reached
+        system.delete_dir(root)
+        raise
 
 
 @contextmanager
@@ -198,51 +212,6 @@ def _replace(new: Path, place: Path) -> None:
     if place.exists():
         place.rename(old)
     new.rename(place)
-
-
-# ---- histories in Parquet
-
-
-def store(checked: Checked, url: str) -> Checked:
-    """Write events as Parquet, without duplicates, in parts by a hash of the user; open that."""
-    frame = ordered(checked.frame, checked.n_events)
-    bucket = frame.selectExpr("*", f"CAST(pmod(xxhash64({USER}), {BUCKETS}) AS INT) AS bucket")
-    bucket.repartition(BUCKETS, "bucket").write.partitionBy("bucket").parquet(url)
-    stored = frame.sparkSession.read.parquet(url).drop("bucket")
-    return replace(checked, frame=stored, n_events=stored.count())
-
-
-def _without_users(model: Model, checked: Checked) -> Model:
-    """Take the users out of a model, and the counts of its items from all events."""
-    tables, params = model.tables, model.params
-    least, days = params["min_rating"], params["popularity_days"]
-    liked = checked.frame if least is None else checked.frame.where(f"{RATING} >= {least}")
-    late = "false" if days is None else f"{TIMESTAMP} >= {checked.latest - days * DAY}"
-    found = (
-        liked.selectExpr(ITEM, f"IF({late}, 1, 0) AS recent", "1 AS one")
-        .groupBy(ITEM)
-        .agg({"one": "sum", "recent": "sum"})
-        .toArrow()
-    )
-    ids = take(tables.item_ids)
-    rows = rows_of(np.asarray(found[ITEM].to_numpy(), ids.dtype), ids)
-    counts, recent = np.zeros((2, len(ids)), np.int64)
-    for array, name in ((counts, "sum(one)"), (recent, "sum(recent)")):
-        array[rows[rows >= 0]] = found[name].to_numpy()[rows >= 0]
-    readout = tables.readout.copy()
-    readout[:, -1] = log_popularity(counts, None if days is None else recent)
-    model = with_index(replace(model, tables=replace(tables, counts=counts, readout=readout)))
-    nobody = tables.histories.take_users(np.empty(0, np.int64))
-    nothing = Events(replace(nobody, item_ids=ids, user_ids=take(tables.user_ids)[:0]))
-    bare = replace(
-        model.tables,
-        user_ids=to_column(take(tables.user_ids)[:0]),
-        histories=nobody,
-        watched=nobody,
-        staleness=np.empty(0),
-        events=nothing,
-    )
-    return replace(model, tables=bare)
 
 
 # ---- training
@@ -327,9 +296,7 @@ def _cut(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 def _write(blocks: Iterator[pa.ListArray], url: str) -> None:
     """Write sentences as Parquet, one file a block, for Spark to read."""
-    import pyarrow.fs as pa_fs
-
-    system, root = pa_fs.FileSystem.from_uri(url)
+    system, root = files_of(url)
     system.create_dir(root)
     for number, block in enumerate(blocks):
         table = pa.table({"sentence": block})

@@ -13,7 +13,7 @@ import numpy as np
 from recsys.vectors.users import history_matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import numpy.typing as npt
     from scipy.sparse import csr_array
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from recsys.data.sequences import Sequences
 
     Floats = npt.NDArray[np.float32]
+    OfUsers = Callable[[Iterable[csr_array], Floats], npt.NDArray[np.float64]]
+    Sum = Callable[[OfUsers, Floats], npt.NDArray[np.floating[Any]]]
 
 # Directions kept, and those of them that answer short histories: more find nothing more there.
 DIRECTIONS, ANSWERED = 96, 32
@@ -56,18 +58,40 @@ def audience_vectors(vectors: Floats, histories: Sequences) -> Floats:
     """
     if len(histories.codes) == 0:
         return np.zeros((len(vectors), 1), np.float32)
-    damping = np.maximum(histories.counts(), 1) ** -DAMPED
-    step = np.zeros(vectors.shape)
-    for part in _damped(histories, damping):
-        step += part.T @ (part @ vectors)
-    basis = np.linalg.qr(step)[0].astype(np.float32)
-    gram = np.zeros((basis.shape[1], basis.shape[1]))
-    for part in _damped(histories, damping):
-        shown = part @ basis
-        gram += shown.T @ shown
-    squares, directions = np.linalg.eigh(gram)
+    counts = histories.counts()
+    return audience_from(lambda one, matrix: one(damped(histories, counts), matrix), vectors)
+
+
+def audience_from(over_users: Sum, vectors: Floats) -> Floats:
+    """Return audience vectors by two sums over users, wherever these are taken.
+
+    Parameters
+    ----------
+    over_users : function (`sum_steps` or `sum_products`, float32 array (n_items, r)) -> float array
+        Adds up what the function returns for all users, who may be taken in parts.
+    vectors : float32 array, shape (n_items, d)
+    """
+    basis = np.linalg.qr(over_users(sum_steps, vectors))[0].astype(np.float32)
+    squares, directions = np.linalg.eigh(over_users(sum_products, basis))
     squares, directions = squares[::-1][:DIRECTIONS], directions[:, ::-1][:, :DIRECTIONS]
     return np.asarray(basis @ (directions * np.maximum(squares, 0) ** 0.25), np.float32)
+
+
+def sum_steps(parts: Iterable[csr_array], vectors: Floats) -> npt.NDArray[np.float64]:
+    """Return M' M `vectors` of users in parts of M, float64 (n_items, d)."""
+    step = np.zeros(vectors.shape)
+    for part in parts:
+        step += part.T @ (part @ vectors)
+    return step
+
+
+def sum_products(parts: Iterable[csr_array], basis: Floats) -> npt.NDArray[np.float64]:
+    """Return (M `basis`)' (M `basis`) of users in parts of M, float64 (d, d)."""
+    gram = np.zeros((basis.shape[1], basis.shape[1]))
+    for part in parts:
+        shown = part @ basis
+        gram += shown.T @ shown
+    return gram
 
 
 def audience_answers(audience: Floats, counts: npt.NDArray[np.integer[Any]]) -> Floats:
@@ -87,8 +111,12 @@ def support(counts: npt.NDArray[np.integer[Any]]) -> Floats:
     return np.asarray(np.sqrt(counts / (counts + ENOUGH)), np.float32)
 
 
-def _damped(histories: Sequences, damping: npt.NDArray[np.float64]) -> Iterator[csr_array]:
-    """Lay out who watched what, users by items, a block of users at a time."""
+def damped(histories: Sequences, counts: npt.NDArray[np.integer[Any]]) -> Iterator[csr_array]:
+    """Lay out who watched what, users by items, a block of users at a time.
+
+    `counts` are the events of each item by all users, of whom these may be some.
+    """
+    damping = np.maximum(counts, 1) ** -DAMPED
     for start in range(0, len(histories), BLOCK):
         part = histories.slice_users(start, start + BLOCK)
         pairs = history_matrix(part).copy()  # a copy, since the next line would shift the offsets

@@ -79,13 +79,19 @@ def item_columns(trained: ItemVectors, histories: Sequences, params: Mapping[str
     return columns.astype(np.float32)
 
 
-def audience_columns(audience: Floats, histories: Sequences, params: Mapping[str, Any]) -> Floats:
+def audience_columns(
+    audience: Floats,
+    histories: Sequences,
+    params: Mapping[str, Any],
+    counts: npt.NDArray[np.integer[Any]] | None = None,
+) -> Floats:
     """Return what answers an average of audience vectors, float32 array of shape (n_items, r).
 
-    On the scale of `item_columns`. The arguments are those, and the vectors of
-    `recsys.vectors.audience`.
+    On the scale of `item_columns`. The arguments are those, the vectors of
+    `recsys.vectors.audience` and, where `histories` are of some users only, the events of each item
+    by all.
     """
-    counts = histories.counts()
+    counts = histories.counts() if counts is None else counts
     columns = audience_answers(audience, counts)
     users = draw(np.flatnonzero(histories.lengths > 0), SCALE_USERS)
     rarities = rarity(counts, params["discount"])

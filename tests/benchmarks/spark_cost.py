@@ -1,9 +1,10 @@
 """What each step on Spark costs: processor seconds, peak memory, shuffled bytes.
 
-    python -m tests.benchmarks.spark_cost --ratings 200000 2000000
+    python -m tests.benchmarks.spark_cost --ratings 2000000 20000000
 
-fits on generated ratings on a cluster of two executors on this machine, trains one epoch, writes
-lists for all users, and prints one JSON object a size. Needs the extra `spark`, and Linux.
+fits on generated ratings on a cluster of two executors on this machine, trains one epoch, adds up
+audience vectors and writes lists for all users there, and prints one JSON object a size. Needs the
+extra `spark`, and Linux.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pyarrow as pa
@@ -92,21 +95,29 @@ def shuffled(folder: Path) -> int:
     return total
 
 
+def write(n_ratings: int, folder: Path) -> None:
+    """Write generated ratings in any order, as Parquet."""
+    ratings = generate(n_ratings)[0].sample(frac=1, random_state=0)
+    ratings["timestamp"] = ratings["timestamp"].astype("int64")
+    table = pa.Table.from_pandas(ratings, preserve_index=False)
+    n = len(table) // (n_parts := max(8, n_ratings // 1_000_000))
+    folder.mkdir()
+    for part in range(n_parts):
+        rows = table.slice(part * n, None if part == n_parts - 1 else n)
+        pa_parquet.write_table(rows, folder / f"{part}.parquet")
+
+
 def measure(n_ratings: int, master: str) -> None:
     """Measure one size in this process, and print what was found."""
     from pyspark.sql import SparkSession
 
-    from recsys.spark import check, prepare, recommend_many, training
+    from recsys.spark import check, histories, prepare, recommend_many, training
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        ratings = generate(n_ratings)[0].sample(frac=1, random_state=0)
-        ratings["timestamp"] = ratings["timestamp"].astype("int64")
-        table = pa.Table.from_pandas(ratings, preserve_index=False)
-        (folder / "data").mkdir()
-        for part in range(8):
-            rows = table.slice(part * len(table) // 8, len(table) // 8)
-            pa_parquet.write_table(rows, folder / "data" / f"{part}.parquet")
+        # In another process, whose memory is not this one's.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            pool.submit(write, n_ratings, folder / "data").result()
         (folder / "log").mkdir()
         os.environ["PYSPARK_PYTHON"] = sys.executable
         builder = SparkSession.builder.master(master).config("spark.ui.enabled", "false")
@@ -119,7 +130,6 @@ def measure(n_ratings: int, master: str) -> None:
         builder = builder.config("spark.eventLog.dir", (folder / "log").as_uri())
         session = builder.config("spark.driver.memory", "1g").getOrCreate()
         session.range(1).count()  # the executors are there
-        del ratings, table
         seconds: dict[str, float] = {}
         peaks: dict[str, dict[str, float]] = defaultdict(dict)
         cpu: dict[str, float] = defaultdict(float)
@@ -137,7 +147,7 @@ def measure(n_ratings: int, master: str) -> None:
         ids = timed("items", prepare.vocabulary, events.frame)
         frame = prepare.ordered(prepare.coded(events.frame, ids), events.n_events).drop("item_id")
         timed("order", frame.write.parquet, (folder / "events").as_uri())
-        n_bytes = shuffled(folder / "log")
+        n_bytes = {"order": shuffled(folder / "log")}
         size = sum(path.stat().st_size for path in (folder / "events").glob("*.parquet"))
         where = (folder / "events").as_uri(), ids, events.latest, folder
         held = timed("map", prepare.open_events, *where)
@@ -146,11 +156,19 @@ def measure(n_ratings: int, master: str) -> None:
         timed("save", model.save, folder / "model")
         lists = recommend_many(folder / "model", 20)
         timed("recommend", lists.write.parquet, (folder / "lists").as_uri())
+        users = timed("histories", histories.store, events, (folder / "users").as_uri())
+        n_bytes["histories"] = shuffled(folder / "log") - sum(n_bytes.values())
+        (folder / "sums").mkdir()
+        tables = model.tables
+        some = users.frame, tables.item_ids, tables.counts, tables.vectors, folder / "sums"
+        timed("audience", histories.audience_of_all, *some)
+        n_bytes["audience"] = shuffled(folder / "log") - sum(n_bytes.values())
         done.set()
         watcher.join()
         found = {"ratings": n_ratings, "users": len(held.sequences), "items": len(ids),
                  "seconds": seconds, "cpu seconds": {n: round(s, 1) for n, s in cpu.items()},
-                 "shuffled bytes an event": round(n_bytes / n_ratings, 1),
+                 "shuffled bytes an event": {n: round(b / n_ratings, 1)
+                                              for n, b in n_bytes.items()},
                  "stored bytes an event": round(size / n_ratings, 1), "peak MB": peaks}  # fmt: skip
         print(json.dumps(found), flush=True)
         session.stop()
@@ -159,7 +177,7 @@ def measure(n_ratings: int, master: str) -> None:
 def main() -> None:
     """Measure each size in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--ratings", type=int, nargs="+", default=[200_000, 2_000_000])
+    parser.add_argument("--ratings", type=int, nargs="+", default=[2_000_000, 20_000_000])
     parser.add_argument("--master", default="local-cluster[2,1,1024]")
     args = parser.parse_args()
     if len(args.ratings) == 1:
