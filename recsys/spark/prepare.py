@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -387,8 +388,9 @@ def open_events(url: str, item_ids: npt.NDArray[Any], latest: int, scratch: Path
     found = [one.path for one in system.get_file_info(pa_fs.FileSelector(root))]
     # The number in a name has five digits, or more.
     names = sorted((path for path in found if path.endswith(".parquet")), key=lambda p: (len(p), p))
-    parts = [pa_parquet.ParquetFile(system.open_input_file(path)) for path in names]
-    n, columns = sum(part.metadata.num_rows for part in parts), parts[0].schema_arrow.names
+    opened = partial(pa_parquet.ParquetFile, filesystem=system)  # a file holds what was read of it
+    heads = [opened(name).metadata for name in names]
+    n, columns = sum(head.num_rows for head in heads), heads[0].schema.names
     time = np.uint32 if latest <= np.iinfo(np.uint32).max else np.int64
     kinds = {"code": np.int32, TIMESTAMP: time, RATING: np.float32}
     arrays = {name: np.asarray(np.memmap(scratch / name, kind, "w+", shape=(n,)))
@@ -396,10 +398,10 @@ def open_events(url: str, item_ids: npt.NDArray[Any], latest: int, scratch: Path
     user_ids: list[npt.NDArray[Any]] = []
     lengths: list[npt.NDArray[np.int64]] = []
     start = 0
-    for part in parts:
-        for batch in part.iter_batches(1 << 20):
-            for name, array in arrays.items():
-                array[start : start + batch.num_rows] = batch.column(name).to_numpy()
+    for name in names:
+        for batch in opened(name).iter_batches(1 << 20):
+            for column, array in arrays.items():
+                array[start : start + batch.num_rows] = batch.column(column).to_numpy()
             start += batch.num_rows
             users = batch.column(USER).dictionary_encode()
             ids, counts = ids_of(users.dictionary), np.bincount(users.indices.to_numpy())
