@@ -6,6 +6,7 @@ that. `part` and `each` say which share of the work is done when they end, from 
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import warnings
@@ -84,7 +85,10 @@ def each(things: Iterable[T], total: int | None = None) -> Iterator[T]:
 
 
 class _Bar:
-    """What is shown: a bar on a terminal or in a notebook, a line a minute elsewhere."""
+    """What is shown: a bar on a terminal or in a notebook, a line a minute elsewhere.
+
+    Nothing with the environment variable TQDM_DISABLE, which tqdm itself overlooks in notebooks.
+    """
 
     def __init__(self, name: str) -> None:
         self.name, self.done = name, 0.0
@@ -94,7 +98,7 @@ class _Bar:
     def move(self, done: float) -> None:
         now = time.monotonic()
         self.done = max(self.done, min(done, 1.0))
-        if now - self.started < DELAY:
+        if now - self.started < DELAY or os.environ.get("TQDM_DISABLE"):
             return
         if self._bar is None:
             self._bar = _open(self.name, now - self.started)
@@ -124,8 +128,7 @@ def _open(name: str, passed: float) -> Any:
     # With a delay, tqdm shows nothing before the first move.
     look = {"bar_format": FORMAT, "smoothing": 0, "leave": False, "delay": 1e-9}
     bar = tqdm(total=1.0, desc=name, **look)
-    if not bar.disable:  # as the environment variable TQDM_DISABLE does
-        bar.start_t -= passed
+    bar.start_t -= passed
     return bar
 
 

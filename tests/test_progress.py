@@ -95,6 +95,11 @@ def test_without_a_terminal_a_line_a_minute_says_what_is_left(monkeypatch, capsy
         "fit: 50%, 1:01 so far, 1:01 left",
     ]
     assert clock(3725) == "1:02:05"
+    moments = iter([0.0, 61.0, 122.0])
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    with whole("fit"), part(0.5):
+        pass
+    assert capsys.readouterr().err == ""
 
 
 SHOWN = """
