@@ -95,7 +95,7 @@ def learn(
     started = time.perf_counter()
     likes = events.liked(params["min_rating"])
     liked = events if likes.all() else events.where(likes)
-    with part(0.75):
+    with part(0.85):
         trained = train(liked.sequences, params)
     read = time.perf_counter()
     histories = liked.sequences.recode(trained.item_ids)
