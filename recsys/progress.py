@@ -50,12 +50,12 @@ def whole(name: str) -> Iterator[None]:
             yield
         return
     bar = _Bar(name)
-    token = _here.set(Span(bar, 0.0, 1.0))
+    span = Span(bar, 0.0, 1.0)
     try:
-        yield
-        bar.move(1.0)
+        with _inside(span, None):
+            yield
+            bar.move(1.0)
     finally:
-        _here.reset(token)
         bar.close()
 
 
@@ -68,12 +68,19 @@ def part(until: float) -> Iterator[Span | None]:
         return
     end = outer.start + until * (outer.end - outer.start)
     span = Span(outer.bar, min(outer.bar.done, end), end)
-    token = _here.set(span)
-    try:
+    with _inside(span, outer):
         yield span
         span.at(1.0)
+
+
+@contextmanager
+def _inside(span: Span, outer: Span | None) -> Iterator[None]:
+    _here.set(span)
+    try:
+        yield
     finally:
-        _here.reset(token)
+        if _here.get() is span:  # else a generator ends after what it was in
+            _here.set(outer)
 
 
 def each(things: Iterable[T], total: int | None = None) -> Iterator[T]:
@@ -100,7 +107,7 @@ class _Bar:
         self.done = max(self.done, min(done, 1.0))
         if now - self.started < DELAY or os.environ.get("TQDM_DISABLE"):
             return
-        if self._bar is None:
+        if self._bar is None and self.done < 1:
             self._bar = _open(self.name, now - self.started)
         if self._bar:
             self._bar.update(self.done - self._bar.n)
@@ -125,8 +132,8 @@ def _open(name: str, passed: float) -> Any:
     notebook = tqdm.__mro__[1] is not on_terminal
     if not notebook and not sys.stderr.isatty():
         return False
-    # With a delay, tqdm shows nothing before the first move.
-    look = {"bar_format": FORMAT, "smoothing": 0, "leave": False, "delay": 1e-9}
+    # With a delay, tqdm shows nothing before the first move; without `miniters`, too few of them.
+    look = {"bar_format": FORMAT, "smoothing": 0, "leave": False, "delay": 1e-9, "miniters": 0}
     bar = tqdm(total=1.0, desc=name, **look)
     bar.start_t -= passed
     return bar

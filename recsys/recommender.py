@@ -128,7 +128,8 @@ class Recommender:
         """Train on all of the ratings and return itself; if that fails, nothing changes.
 
         The same ratings in any row order, with the same parameters, give the same model to the
-        byte (on one machine, with one set of versions and `workers=1`).
+        byte (on one machine, with one set of versions and `workers=1`). A bar shows what is left
+        after two seconds, where there is no terminal a line a minute, with TQDM_DISABLE=1 nothing.
 
         Parameters
         ----------

@@ -88,7 +88,7 @@ SETTINGS = {
         Setting("vector_size", 256, int, "dimension of the vectors", 1, 2048),
         Setting("window", 10, int, "neighbours on each side that count as context", 1, 10_000),
         Setting("epochs", None, int, "passes over the sequences; none = the root of 2000 / the "
-                "events of an item", 1, 1000, optional=True),
+                "events of an item, 1 to 20, for the default alpha", 1, 1000, optional=True),
         Setting("alpha", 0.15, float, "learning rate at the start", 1e-4, 1),
         Setting("sample", 1e-3, float, "randomly skip items with a larger share of events", 0, 1),
         Setting("ns_exponent", 0.0, float, "noise items are drawn by count ** this", -5, 5),

@@ -100,6 +100,7 @@ def test_without_times_the_last_event_decides_and_popularity_is_all_time(events)
 @pytest.mark.parametrize(("protocol", "recalls", "weight"), [
     ("fold-in", [0.1, 0.1999, 0.2], 1), ("fold-in", [0.1, 0.19, 0.2], 2),
     ("warm", [0.1, 0.2, 0.197], 2), ("warm", [0.1, 0.2, 0.195], 1),
+    ("warm", [0, 0, 0], 0),
 ])  # fmt: skip
 def test_of_equally_good_weights_popularity_gets_the_smallest_now_and_the_largest_later(
     protocol, recalls, weight

@@ -354,3 +354,19 @@ def test_half_of_the_true_list_is_a_recall_of_a_half() -> None:
     assert report == {"backend": "exact", "recall_vs_exact": 1.0, "bytes": 0}
     report = measure_index(ExactIndex(vectors), queries[:0], 6)
     assert report["recall_vs_exact"] is report["microseconds_per_query"] is None
+
+
+def test_who_has_watched_more_than_the_best_thousand_still_gets_the_best_of_the_rest():
+    rng = np.random.default_rng(3)
+    vectors = rng.normal(size=(20_000, 16)).astype(np.float32)
+    query = rng.normal(size=16).astype(np.float32)
+    index = AnnoyIndex(vectors, longest=500)
+    gone = np.sort(np.argsort(-(vectors @ query))[:1500])
+    rows = index.find(query, 20, gone)[0]
+    best = ExactIndex(vectors).find(query, 20, gone)[0]
+    assert len(np.intersect1d(rows, best)) >= 14  # none, if only 1,000 spare ones are asked for
+    most = np.sort(np.argsort(-(vectors @ query))[:6000])
+    assert (
+        index.find(query, 20, most)[0].tolist()
+        == ExactIndex(vectors).find(query, 20, most)[0].tolist()
+    )

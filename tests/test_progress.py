@@ -127,4 +127,4 @@ def test_on_a_terminal_there_is_a_bar_after_two_seconds():
     assert done.wait() == 0
     text = shown.decode()
     assert "fit:  80%" in text
-    assert "00:02 so far, 00:00 left" in text
+    assert "fit:  90%" in text

@@ -89,18 +89,18 @@ SPLIT = {"protocol": "time", "cutoff": "1998-03-07T02:21:30+00:00", "n_train": 8
         (
             {"opponents": {"recent-popularity": {"settings": {"days": 7}, "recall@20": 0.1},
                            "svd": {"settings": {"half_life": None, "n": 64}, "recall@20": 0.2}},
-             "calibration": {"chosen": {"epochs": 40}, "recall@20": {"warm": 0.1234},
+             "calibration": {"chosen": {"half_life": 4.0}, "recall@20": {"warm": 0.1234},
                              "users": {"warm": 1002}}},
             ["opponents' settings (chosen inside the training part): recent-popularity days 7; "
              "svd half_life none, n 64",
              "item2vec's settings (chosen inside the training part, with a recall@20 there of "
-             "0.123 for 1,002 warm users):", "epochs 40"],
+             "0.123 for 1,002 warm users):", "half_life 4"],
         ),
         (
             {"opponents": {"svd": {"settings": {"half_life": 3.0}, "recall@20": None}},
-             "calibration": {"chosen": {"epochs": 20}, "skipped": "too little data"}},
+             "calibration": {"chosen": {"half_life": 3.0}, "skipped": "too little data"}},
             ["opponents' settings (defaults: too few to choose by): svd half_life 3",
-             "item2vec's settings (defaults: too little data): epochs 20"],
+             "item2vec's settings (defaults: too little data): half_life 3"],
         ),
     ],
 )  # fmt: skip

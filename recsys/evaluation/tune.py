@@ -12,7 +12,7 @@ from recsys.data.events import Events
 from recsys.data.frames import check_ratings
 from recsys.data.splits import last_out, split_events
 from recsys.errors import DataError
-from recsys.progress import part
+from recsys.progress import each, part, whole
 from recsys.recommender import Recommender
 from recsys.search.threads import one_blas_thread
 from recsys.vectors.calibrate import calibrate
@@ -124,10 +124,11 @@ def tune(
             return _recall(parts, suggested)
 
     try:  # first the defaults, however long they take
-        study.optimize(value, n_trials=1, callbacks=[report])
-        left = 60 * minutes - (time.monotonic() - started)
-        if left > 0:
-            study.optimize(value, timeout=left, callbacks=[report], catch=(ValueError,))
+        with whole("tune"):
+            study.optimize(value, n_trials=1, callbacks=[report])
+            left = 60 * minutes - (time.monotonic() - started)
+            if left > 0:
+                study.optimize(value, timeout=left, callbacks=[report], catch=(ValueError,))
     except KeyboardInterrupt:
         if not any(trial.value is not None for trial in study.trials):
             raise
@@ -160,7 +161,7 @@ def _nested(ratings: pd.DataFrame, split: str, validation_fraction: float) -> li
 def _recall(parts: list[Events], params: dict[str, Any]) -> float:
     """Return what calibration reaches with these parameters, averaged over parts and protocols."""
     values = []
-    for events in parts:
+    for events in each(parts):
         with one_blas_thread():
             choice = calibrate(events.compact(), Recommender(**params).params)
         if "skipped" in choice:

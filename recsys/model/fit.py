@@ -61,7 +61,7 @@ def fit_model(
     DataError
         Too little data, or settings that need ratings or times that are not there.
     """
-    from recsys.vectors.calibrate import MAX_EVENTS, calibrate
+    from recsys.vectors.calibrate import GRID, MAX_EVENTS, calibrate
 
     events, params = events.compact(), dict(params)
     params["index"] = usable_index(params["index"])
@@ -71,12 +71,15 @@ def fit_model(
         if params["calibrate"]:
             # About twice the training of the events that it takes, which are trained on longer.
             work = 2 * math.sqrt(min(1.0, MAX_EVENTS / max(1, len(events))))
-            with part(work / (1 + work)):
+            open_ones = any(params[name] is None for name in GRID)
+            with part(open_ones * work / (1 + work)):
                 calibration = calibrate(events, params, train=train)
             params |= calibration["chosen"]
             seconds["calibrate"] = calibration.pop("seconds", 0.0)
         params["calibrate"] = False
-        params = complete_training(params, events.sequences)
+        least = params["min_rating"]
+        liked = events if least is None else events.where(events.liked(least))
+        params = complete_training(params, liked.sequences)
         tables, taken = learn(events, items, params, train=train)
         about = {
             "versions": storage.versions(),

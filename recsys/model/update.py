@@ -98,7 +98,7 @@ def merge_events(
     """
     import pandas as pd
 
-    if not len(tables.events):
+    if len(tables.user_ids) == 0:
         raise DataError("the model knows no users, whose histories are elsewhere: fit it again")
     ratings, old = check_ratings(ratings), tables.events.to_frame()
     if (TIMESTAMP in ratings) != (TIMESTAMP in old):

@@ -205,7 +205,9 @@ class AnnoyIndex:
 
     def find(self, query: Vectors, k: int, gone: Rows | None = None) -> Answer:
         """Find about the k best rows for one query vector without `gone`; fewer if fewer remain."""
-        k = min(k, len(self.vectors))
+        k, n_items = min(k, len(self.vectors)), len(self.vectors)
+        if gone is not None and BARRED < len(gone) > n_items // 4 - k:
+            return self._exact.find(query, k, gone)
         rows, scores = self.near(query, k, gone)
         if len(rows) < k or (k and scores[-1] <= 0):  # see `near`
             return self._exact.find(query, k, gone)
@@ -217,7 +219,7 @@ class AnnoyIndex:
         In Annoy, those below 0 come after the zeroed longest, which may fill the answer.
         """
         out = set() if gone is None else set(gone.tolist())
-        wanted = min(k + min(len(out), BARRED), len(self.vectors))
+        wanted = min(k + len(out), len(self.vectors))
         found = self._annoy.get_nns_by_vector(
             [*query.tolist(), 0.0], wanted, max(self.search_k, self.n_trees * k, 2 * wanted)
         )
@@ -283,6 +285,7 @@ def build_index(
     best = ExactIndex(vectors).query(queries, TOP, exclude=exclude)
     lists = [rows[scores > -np.inf] for rows, scores in zip(*best, strict=True)]
     places, n_items = np.argsort(by_length(vectors)), len(vectors)
+    # `held` may fall a little where it should grow: then a few vectors more or less are scored.
 
     def held(n_longest: int) -> float:
         return _surely([(places[rows] < n_longest).mean() for rows in lists if len(rows)])

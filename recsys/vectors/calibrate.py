@@ -181,7 +181,7 @@ class _Part:
             readout = np.column_stack([columns, self.popularity(days)])
             weights = self._best_weights(asked, readout)
             self.rows.append({"half_life": half_life, "popularity_days": days} | weights)
-            if not self.best or _mean(self.rows[-1]) >= (1 + BETTER) * _mean(self.best):
+            if not self.best or _mean(self.rows[-1]) > (1 + BETTER) * _mean(self.best):
                 self.best, self._columns = self.rows[-1], columns
         return self.best is not before
 
@@ -248,7 +248,7 @@ def _of_the_best(
     weights: tuple[float, ...], recalls: list[float], protocol: str
 ) -> tuple[float, dict[str, float]]:
     """Return a weight whose recall is as good as the best, and that recall by protocol."""
-    share, place = (AS_GOOD_FOR_STALE, -1) if protocol == "warm" else (AS_GOOD, 0)
+    share, place = (AS_GOOD_FOR_STALE, -1) if protocol == "warm" and any(recalls) else (AS_GOOD, 0)
     best = np.flatnonzero(np.array(recalls) >= (1 - share) * max(recalls))[place]
     return weights[best], {protocol: recalls[best]}
 

@@ -66,8 +66,9 @@ def complete_training(params: Mapping[str, Any], sequences: Sequences) -> dict[s
     >>> complete_training({"epochs": None, "negative": 20}, sequences)
     {'epochs': 7, 'negative': 20}
     """
-    n_items, n_events = np.count_nonzero(sequences.counts()), max(1, len(sequences.codes))
-    root = round(math.sqrt(WANTED * n_items / n_events))
+    counts = sequences.counts()
+    kept = counts[counts >= max(1, params.get("min_count", 1))]
+    root = round(math.sqrt(WANTED * len(kept) / max(1, int(kept.sum()))))
     by_rule = {"epochs": min(max(root, 1), 20), "negative": min(max(root, 5), 10)}
     return {**params, **{name: n for name, n in by_rule.items() if params[name] is None}}
 
