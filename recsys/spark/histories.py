@@ -59,7 +59,7 @@ def with_all_users(model: Model, checked: Checked, url: str, *, index: str) -> M
     """
     tables, params = model.tables, model.params
     least, days = params["min_rating"], params["popularity_days"]
-    liked = checked.frame if least is None else checked.frame.where(f"{RATING} >= {least}")
+    liked = checked.frame if least is None else checked.frame.where(f"{RATING} >= FLOAT({least!r})")
     ids = take(tables.item_ids)
     counts, recent = _counts(liked, ids, None if days is None else checked.latest - days * DAY)
     audience = audience_of_all(liked, ids, counts, tables.vectors, url)
