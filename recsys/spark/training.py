@@ -74,7 +74,7 @@ def fit(
         skip-gram with hierarchical softmax, which takes no notice of `sg`, `hs`, `negative`,
         `sample`, `ns_exponent`, `shrink_windows`. It has no output vectors, so that items answer by
         the ridge regression alone. `epochs` and `alpha` (its step size) have defaults for CBOW:
-        .025 and 20 were measured here.
+        20 and .025 were measured here.
     users : {"folder", "parquet"} or URL
         "folder": the model knows all users. "parquet": it knows none; their histories go to
         `FOLDER.users`, Parquet partitioned by a hash of the user, for `recommend_many(events=...)`,
