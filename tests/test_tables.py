@@ -37,13 +37,6 @@ def tables(items: pd.DataFrame | None = ITEMS, *, keep: Any = None) -> Tables:
     return Tables.of(TRAINED, AUDIENCE, READOUT, known, seen, STALENESS, items, events)
 
 
-@pytest.mark.parametrize("width", [0, 1, 2, 3])  # of 3: 2 is no whole part of it
-def test_some_rows_of_what_the_readout_answers_are_those_of_the_whole(width: int) -> None:
-    made = replace(tables(), readout=np.zeros((2, 4 + width), np.float32))
-    rows = np.array([1, 0, 1], np.int32)
-    assert made.answering_of(rows).tolist() == AUDIENCE[rows, :width].tolist()
-
-
 def titled(*titles: str) -> Tables:
     column = {"title": TextColumn.of(titles)}
     return replace(tables(), catalogue=Catalogue(column), item_ids=np.arange(len(titles)))

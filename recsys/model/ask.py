@@ -28,7 +28,7 @@ from recsys.search.threads import cached
 from recsys.settings import DIVERSITY, POPULARITY, SETTINGS, complete_settings, shown
 from recsys.vectors.audience import support
 from recsys.vectors.readout import audience_averages, popularity_weights, queries, rarity
-from recsys.vectors.users import NEGLIGIBLE, history_weights, user_vectors
+from recsys.vectors.users import fading, user_vectors, weigh_one
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from recsys.data.sequences import Sequences
     from recsys.model.explain import Taste
     from recsys.search.approximate import AnnoyIndex
+    from recsys.vectors.users import Fading
 
     Rows = npt.NDArray[np.integer[Any]]
     Vectors = npt.NDArray[np.float32]
@@ -55,7 +56,7 @@ KEPT = ("versions", "data", "calibration")
 DISLIKED = 0.1
 # Similar items have at least this many events, unless fewer than k items have.
 FAMILIAR = 5
-NO_ROWS, FIRST = np.empty(0, dtype=np.int64), np.zeros(1, dtype=np.int64)
+NO_ROWS = np.empty(0, dtype=np.int64)
 # Histories with more events are shortened to one entry an item.
 LONG = 10_000
 # `recommend_many` answers at most this many rows at a time: about 3 GB.
@@ -179,13 +180,13 @@ class Model:
         """
         rows = np.concatenate([history, liked]) if len(liked) else history
         rarities, n = self.item_weights[rows], len(history)
-        weights = _averaging(self._recency(n), rarities[:n])
+        weights = weigh_one(rarities[:n], self._faded(n))
         if len(liked):
             newest = weights[-1] / rarities[n - 1] if n else 1.0
             weights = np.concatenate([weights, newest * rarities[n:]])
             weights /= weights.sum()
         share = np.float32((self.params["audience_weight"] or 0.0) / max(len(rows), 1))
-        shares = _averaging(np.float32(1 / max(len(rows), 1)), rarities) * share
+        shares = weigh_one(rarities, None) * share
         if len(rows) > LONG:  # each item once, with its whole weight
             both = [np.bincount(rows, each).astype(np.float32) for each in (weights, shares)]
             rows = np.flatnonzero(np.bincount(rows))
@@ -196,24 +197,17 @@ class Model:
             weights, shares = np.append(weights, off), np.append(shares, off * share)
         return rows, weights.astype(np.float32, copy=False), shares.astype(np.float32, copy=False)
 
-    def _recency(self, n: int) -> Vectors:
-        """Weigh the n events of a history by recency: `history_weights`, to the bit and faster."""
+    def _faded(self, n: int) -> Fading | None:
+        """Return what weighs n events by recency: kept, unless n is more than any user has."""
         half_life = self.params["half_life"]
         if half_life is None:
-            return np.full(n, 1 / max(n, 1), np.float32)
-        powers, totals = self._fading
-        if n > len(powers):
-            return history_weights(np.array([0, n]), half_life=half_life)
-        return np.asarray(powers[len(powers) - n :] / totals[n], np.float32)
+            return None
+        return self._fading if n < len(self._fading[1]) else fading(half_life, n)
 
     @cached
-    def _fading(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """What `history_weights` makes of the longest history: powers, and their sums by length."""
-        log_q = -np.log(2) / self.params["half_life"]
-        steps = np.arange(min(int(self.tables.histories.lengths.max(initial=1)), LONG) + 1)
-        powers = np.exp(steps[-2::-1] * log_q)
-        powers[powers < NEGLIGIBLE] = 0
-        return powers, np.expm1(steps * log_q) / np.expm1(log_q)
+    def _fading(self) -> Fading:
+        longest = min(int(self.tables.histories.lengths.max(initial=1)), LONG)
+        return fading(self.params["half_life"], longest)
 
     def pool(self, taste: Taste) -> Vectors:
         """Return the user vector of a taste, float32 (d,)."""
@@ -249,7 +243,7 @@ class Model:
         query[:d] = unit_length(pooled[None])[0] if self.cosine else pooled
         # Of the items' level 1 is a history's share; what is disliked comes last.
         query[d] = weights.sum() if weights[-1] < 0 else 1
-        query[d + 1 : -1] = _weighted_sum(shares, self.tables.answering_of(rows))
+        query[d + 1 : -1] = _weighted_sum(shares, self.tables.answering[rows])
         query[-1] = popularity_weight
         return query
 
@@ -488,13 +482,6 @@ class Model:
         if (matrix := spaces.get(space)) is None:
             raise ValueError(f"this model has no {space!r} vectors (spaces: {', '.join(spaces)})")
         return matrix
-
-
-def _averaging(recency: Vectors | np.float32, rarities: Vectors) -> Vectors:
-    """Weigh the items of one history, to sum to 1: the last steps of `history_weights`."""
-    weights = recency * rarities
-    total = np.add.reduceat(weights, FIRST, dtype=np.float64) if len(weights) else 1.0
-    return np.asarray(weights / total, np.float32)
 
 
 def _weighted_sum(weights: Vectors, vectors: Vectors) -> Vectors:

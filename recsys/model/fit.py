@@ -77,10 +77,7 @@ def fit_model(
             params |= calibration["chosen"]
             seconds["calibrate"] = calibration.pop("seconds", 0.0)
         params["calibrate"] = False
-        least = params["min_rating"]
-        liked = events if least is None else events.where(events.liked(least))
-        params = complete_training(params, liked.sequences)
-        tables, taken = learn(events, items, params, train=train)
+        tables, params, taken = learn(events, items, params, train=train)
         about = {
             "versions": storage.versions(),
             "data": {"n_ratings": len(events), "sha256": events.fingerprint()},
@@ -93,11 +90,12 @@ def fit_model(
 
 def learn(
     events: Events, items: pd.DataFrame | None, params: Mapping[str, Any], *, train: Train
-) -> tuple[Tables, dict[str, float]]:
-    """Train on compact events with complete settings; return tables, and seconds of each step."""
+) -> tuple[Tables, dict[str, Any], dict[str, float]]:
+    """Train on compact events; return tables, complete settings, and seconds of each step."""
     started = time.perf_counter()
     likes = events.liked(params["min_rating"])
     liked = events if likes.all() else events.where(likes)
+    params = complete_training(params, liked.sequences)
     with part(0.85):
         trained = train(liked.sequences, params)
     read = time.perf_counter()
@@ -123,7 +121,7 @@ def learn(
         items,
         events,
     )
-    return tables, {"train": read - started, "readout": time.perf_counter() - read}
+    return tables, params, {"train": read - started, "readout": time.perf_counter() - read}
 
 
 def with_index(model: Model) -> Model:

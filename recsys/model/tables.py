@@ -210,15 +210,6 @@ class Tables:
         """Those columns of the audience vectors that the read-out answers, float32 (n_items, r)."""
         return self.audience[:, : self.readout.shape[1] - self.vectors.shape[1] - 2]
 
-    def answering_of(self, rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
-        """Return some rows of `answering`, float32 (n, r)."""
-        answering, wide = self.answering, self.audience.shape[1]
-        if (width := answering.shape[1]) == 0 or wide % width:
-            return np.asarray(answering[rows])
-        # Whole rows of a matrix are taken in half the time of parts of rows.
-        parts = self.audience.reshape(-1, width)
-        return np.asarray(parts.take(rows * (wide // width), axis=0))
-
     @property
     def is_cold(self) -> npt.NDArray[np.bool_]:
         """Mark the items that nobody has watched, bool array of shape (n_items,)."""

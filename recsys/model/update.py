@@ -58,7 +58,7 @@ def update_model(model: Model, ratings: pd.DataFrame, items: pd.DataFrame | None
             order, events = order_events(merged)
             described = merge_items(known, checked)
             news = is_new[order][events.liked(model.params["min_rating"])]
-            tables, taken = learn(
+            tables, _, taken = learn(
                 events,
                 described,
                 model.params,

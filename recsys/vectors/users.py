@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from recsys.data.sequences import Sequences
 
     Floats = npt.NDArray[np.float32]
+    Fading = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 # Events averaged at a time, and how many dimensions of them: so much of the vectors stays in the
 # processor's cache, and is read often enough to be worth a copy.
@@ -26,6 +27,7 @@ BLOCK, WIDTH = 1 << 20, 64
 # Events that weigh less than this, against 1 for the newest, weigh nothing: they are lost in
 # float32 anyway, and answering one user need not look them up.
 NEGLIGIBLE = 2.0**-40
+FIRST = np.zeros(1, np.int64)
 
 
 def history_weights(
@@ -66,12 +68,35 @@ def history_weights(
         return np.repeat(1 / np.maximum(lengths, 1), lengths).astype(np.float32)
     steps_back = np.repeat(offsets[1:], lengths)
     steps_back -= np.arange(1, offsets[-1] + 1)
+    powers, totals = fading(half_life, int(lengths.max(initial=0)))
+    return np.asarray(powers[steps_back] / np.repeat(totals[lengths], lengths), dtype=np.float32)
+
+
+def fading(half_life: float, longest: int) -> Fading:
+    """Return what an event weighs by its steps back, and the sums of that by length of history.
+
+    Float64 arrays of shapes (longest,) and (longest + 1,).
+    """
     # With q = 0.5 ** (1 / half_life), 1 + q + ... + q^(n-1) = (1 - q^n) / (1 - q).
-    log_q = -np.log(2) / half_life
-    totals = np.expm1(lengths * log_q) / np.expm1(log_q)
-    powers = np.exp(np.arange(lengths.max(initial=0)) * log_q)
+    steps, log_q = np.arange(longest + 1), -np.log(2) / half_life
+    powers = np.exp(steps[:-1] * log_q)
     powers[powers < NEGLIGIBLE] = 0
-    return np.asarray(powers[steps_back] / np.repeat(totals, lengths), dtype=np.float32)
+    return powers, np.expm1(steps * log_q) / np.expm1(log_q)
+
+
+def weigh_one(item_weights: Floats, faded: Fading | None) -> Floats:
+    """Return the `history_weights` of one history, to the bit, with a `fading` that is kept.
+
+    `item_weights` is (n_events,), `faded` of histories at least as long; None for the plain mean.
+    """
+    n = len(item_weights)
+    if n == 0:
+        return item_weights
+    recency: Any = np.float32(1 / n)
+    if faded is not None:
+        recency = (faded[0][n - 1 :: -1] / faded[1][n]).astype(np.float32)
+    weights = recency * item_weights
+    return np.asarray(weights / np.add.reduceat(weights, FIRST, dtype=np.float64), np.float32)
 
 
 def history_matrix(
