@@ -11,7 +11,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from recsys.data.events import Events
-from recsys.data.frames import check_items, check_ratings
+from recsys.data.frames.items import check_items
+from recsys.data.frames.ratings import check_ratings
 from recsys.data.splits import last_out, split_events
 from recsys.errors import DataError
 from recsys.evaluation.peers import check_installed

@@ -145,7 +145,8 @@ class Recommender:
             The frame cannot be used as it is.
         """
         from recsys.data.events import Events
-        from recsys.data.frames import check_items, check_ratings
+        from recsys.data.frames.items import check_items
+        from recsys.data.frames.ratings import check_ratings
         from recsys.model.fit import fit_model
 
         events = ratings if isinstance(ratings, Events) else Events.of(check_ratings(ratings))
@@ -195,7 +196,7 @@ class Recommender:
             The frame cannot be used as it is, its ids do not fit those of the model or have a
             vector already, an item shares no feature with trained items, or there are none.
         """
-        from recsys.data.frames import check_items
+        from recsys.data.frames.items import check_items
         from recsys.model.cold import add_cold_items
         from recsys.model.fit import with_index
 

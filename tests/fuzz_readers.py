@@ -22,7 +22,7 @@ import zipfile
 from pathlib import Path
 
 from recsys import DataError, load_items, load_ratings
-from recsys.data.frames import check_ratings
+from recsys.data.frames.ratings import check_ratings
 
 HEADER = b"userId,movieId,rating,timestamp"
 TOKENS = [

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from recsys.data.columns import TextColumn
-from recsys.data.frames import check_items
+from recsys.data.frames.items import check_items
 from recsys.model.catalogue import Catalogue
 
 ITEMS = pd.DataFrame(

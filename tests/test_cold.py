@@ -10,7 +10,8 @@ from sklearn.linear_model import Ridge
 
 from recsys import ColdUserError, DataError, Recommender, UnknownItemError
 from recsys.data.events import Events
-from recsys.data.frames import check_items, check_ratings
+from recsys.data.frames.items import check_items
+from recsys.data.frames.ratings import check_ratings
 from recsys.model.cold import (
     PENALTY,
     early_popularity,

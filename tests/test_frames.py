@@ -15,8 +15,10 @@ import pyarrow as pa
 import pytest
 from scipy import sparse
 
-import recsys.data.frames
-from recsys.data.frames import check_items, check_ratings, split_title
+from recsys.data.frames import repeats
+from recsys.data.frames.items import check_items, split_title
+from recsys.data.frames.names import find_columns
+from recsys.data.frames.ratings import check_ratings
 from recsys.errors import DataError, DataWarning
 
 NAMES = ["user_id", "item_id", "rating", "timestamp"]
@@ -90,7 +92,7 @@ def test_a_column_is_found_by_the_name_given_else_its_own_else_a_usual_one():
         (("movieId", None, "timestamp", None), [2, 1, 5, 3]),
     ):
         wanted = dict(zip(NAMES, given, strict=True))
-        found = recsys.data.frames.find_columns(names, wanted, "my.csv")
+        found = find_columns(names, wanted, "my.csv")
         assert [found[name] for name in NAMES] == expected
 
 
@@ -340,10 +342,10 @@ def test_exact_duplicates_are_dropped_and_counted_and_other_repeats_stay():
     assert list(found) == [(0, 100, 3), (1, 101, 3), (2, 100, 0), (3, 100, 3)]
 
 
-@pytest.mark.parametrize("odd", [recsys.data.frames._ODD, 2**32 + 1, 1])  # and two that collide
+@pytest.mark.parametrize("odd", [repeats._ODD, 2**32 + 1, 1])  # and two that collide
 def test_repeats_in_shuffled_rows_of_many_blocks_are_those_that_pandas_finds(odd, monkeypatch):
-    monkeypatch.setattr(recsys.data.frames, "_BLOCK", 100)
-    monkeypatch.setattr(recsys.data.frames, "_ODD", odd)
+    monkeypatch.setattr(repeats, "_BLOCK", 100)
+    monkeypatch.setattr(repeats, "_ODD", odd)
     rng = np.random.default_rng(0)
     for n_users, n_rows in ((1, 3000), (40, 3000), (4000, 3000), (3, 2), (3, 1)):
         for kind in ("int64", "str"):
@@ -423,7 +425,7 @@ def test_values_of_unknown_kinds_in_items_are_refused_with_their_row(name, odd):
 def test_genres_in_sets_are_the_same_for_any_hash_seed():
     script = """
 import pandas as pd
-from recsys.data.frames import check_items
+from recsys.data.frames.items import check_items
 sets = [{"War", "Drama", "Comedy"}, None, frozenset(["b", "a"]), float("nan"), ["z", "a"], ("x",)]
 print(check_items(pd.DataFrame({"item_id": range(6), "genres": sets, "tags": sets})).to_csv())
 """

@@ -11,7 +11,7 @@ from pandas.testing import assert_frame_equal
 
 from recsys import split_by_time
 from recsys.data.datasets import sample_folder
-from recsys.data.frames import check_ratings
+from recsys.data.frames.ratings import check_ratings
 from tests.benchmarks.generator import SAMPLE_RATINGS, SAMPLE_SEED, generate, write
 
 

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from recsys.data.events import Events
-from recsys.data.frames import check_ratings
+from recsys.data.frames.ratings import check_ratings
 from recsys.data.splits import Cases, calibration_split
 from recsys.evaluation import opponents as module
 from recsys.evaluation.baselines import HALF_LIFE, OPPONENTS, Opponent, item_knn, markov

@@ -32,7 +32,7 @@ import recsys.data.text
 from recsys import DataError, load_items, load_ratings
 from recsys.__main__ import main
 from recsys.data.files import replace_whole
-from recsys.data.frames import check_ratings
+from recsys.data.frames.ratings import check_ratings
 from tests.counts import count
 
 HEADER = "user_id,item_id,rating,timestamp\n"

@@ -19,7 +19,7 @@ import recsys.evaluate
 from recsys import DataError, DataWarning, ModelError, Recommender
 from recsys.data.columns import take
 from recsys.data.events import Events
-from recsys.data.frames import check_ratings
+from recsys.data.frames.ratings import check_ratings
 from recsys.recommender import fitted
 from recsys.vectors.audience import audience_answers, audience_vectors
 from tests import conftest

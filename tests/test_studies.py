@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 
 from recsys import DataError, Recommender, split_by_time, studies
 from recsys.data.events import Events, order_events
-from recsys.data.frames import check_ratings
+from recsys.data.frames.ratings import check_ratings
 from recsys.data.splits import calibration_split
 from recsys.evaluate import evaluate
 from recsys.evaluation.opponents import Slice

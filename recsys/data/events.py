@@ -129,7 +129,7 @@ class Events:
         """Return a checked frame: `user_id`, `item_id` and, where kept, `rating`, `timestamp`."""
         import pandas as pd
 
-        from recsys.data.frames import ITEM, RATING, TIMESTAMP, USER
+        from recsys.data.frames.names import ITEM, RATING, TIMESTAMP, USER
 
         users, items = _index(self.sequences.user_ids), _index(self.sequences.item_ids)
         columns: dict[str, Any] = {USER: users.take(self.sequences.user_rows)}
@@ -218,7 +218,7 @@ def order_events(ratings: pd.DataFrame) -> tuple[npt.NDArray[np.intp], Events]:
     Parameters
     ----------
     ratings : DataFrame
-        A checked frame (`recsys.data.frames.check_ratings`). It is not changed.
+        A checked frame (`recsys.data.frames.ratings.check_ratings`). It is not changed.
 
     Returns
     -------
@@ -226,7 +226,7 @@ def order_events(ratings: pd.DataFrame) -> tuple[npt.NDArray[np.intp], Events]:
         Positions of the rows, in the order of the events.
     events : Events
     """
-    from recsys.data.frames import ITEM, RATING, TIMESTAMP, USER
+    from recsys.data.frames.names import ITEM, RATING, TIMESTAMP, USER
 
     (users, user_ids), (items, item_ids) = _codes(ratings[USER]), _codes(ratings[ITEM])
     offsets = offsets_from(np.bincount(users, minlength=len(user_ids)))
@@ -332,7 +332,7 @@ def _codes(ids: pd.Series) -> tuple[npt.NDArray[np.int32], pd.Index]:
 
 def seconds_of(ratings: pd.DataFrame) -> npt.NDArray[np.int64]:
     """Return the times as whole seconds since 1970, int64 array of shape (n_ratings,)."""
-    from recsys.data.frames import TIMESTAMP
+    from recsys.data.frames.names import TIMESTAMP
 
     return np.asarray(ratings[TIMESTAMP].dt.as_unit("s").astype("int64"))
 

@@ -28,12 +28,25 @@ import pyarrow.compute as pa_compute
 import pyarrow.parquet as pa_parquet
 from pandas.api.types import is_integer_dtype, is_string_dtype
 
-from recsys.data import frames
 from recsys.data.datasets import cache_folder
 from recsys.data.files import File, find_file, one_line_errors, replace_whole
-from recsys.data.frames import GENRES, ITEM, RATING, TIMESTAMP, TITLE, USER, YEAR
+from recsys.data.frames.ids import ids_from_text
+from recsys.data.frames.items import check_items, rename_item_columns, split_title
+from recsys.data.frames.names import (
+    GENRES,
+    ITEM,
+    RATING,
+    SCALE,
+    TIMESTAMP,
+    TITLE,
+    USER,
+    YEAR,
+    find_columns,
+    tell_no_times,
+)
+from recsys.data.frames.ratings import check_ratings
+from recsys.data.frames.times import look_like_times
 from recsys.data.text import line_of, owned, read_columns, read_rows, sniff
-from recsys.data.times import look_like_times
 from recsys.errors import DataError, escape, listening, shown, tell
 
 logger = logging.getLogger(__name__)
@@ -82,7 +95,7 @@ def load_ratings(
     text_ids : bool
         Read the ids as text, as written. Otherwise ids that are all plain numbers become numbers.
     rating_scale : (low, high), optional
-        As for `recsys.data.frames.check_ratings`.
+        As for `recsys.data.frames.ratings.check_ratings`.
     only : dict of column -> value, or list of values, optional
         Read only the rows that have one of these in a column: ``{"event": "purchase"}`` takes the
         purchases out of a log.
@@ -93,7 +106,7 @@ def load_ratings(
     Returns
     -------
     pandas.DataFrame
-        As from `recsys.data.frames.check_ratings`.
+        As from `recsys.data.frames.ratings.check_ratings`.
 
     Raises
     ------
@@ -110,13 +123,13 @@ def load_ratings(
         file = find_file(source, "ratings")
         if file.name.endswith(_PARQUET):
             frame = _read_parquet(file, named, wanted)
-            ratings = frames.check_ratings(frame, rating_scale=rating_scale, source=str(file))
+            ratings = check_ratings(frame, rating_scale=rating_scale, source=str(file))
             return ratings.astype({USER: "str", ITEM: "str"}) if text_ids else ratings
         wanted = {name: sorted(map(str, values)) for name, values in wanted.items()}
         read = partial(_read_text, file, named, text_ids, rating_scale, wanted)
         ratings = _cached(file, [named, text_ids, scale, wanted], read) if cache else read()
     if scale:
-        ratings.attrs[frames.SCALE] = tuple(scale)
+        ratings.attrs[SCALE] = tuple(scale)
     return ratings
 
 
@@ -143,7 +156,7 @@ def load_items(
     Returns
     -------
     pandas.DataFrame
-        As from `recsys.data.frames.check_items`; the year is taken off the titles.
+        As from `recsys.data.frames.items.check_items`; the year is taken off the titles.
 
     Raises
     ------
@@ -156,15 +169,15 @@ def load_items(
         place: Any = {"source": str(file)}
         if file.name.endswith(_PARQUET):
             with _parquet(file) as stored:
-                items = frames.rename_item_columns(_to_pandas(stored.read()), named, **place)
+                items = rename_item_columns(_to_pandas(stored.read()), named, **place)
         else:
             lines, items = _read_items(file, named)
             place["line_of"] = lines.__getitem__
             if not text_ids:
-                items[ITEM] = frames.ids_from_text(items[ITEM], **place)
+                items[ITEM] = ids_from_text(items[ITEM], **place)
         if TITLE in items and YEAR not in items and is_string_dtype(items[TITLE].dtype):
-            items[TITLE], items[YEAR] = frames.split_title(items[TITLE])
-        items = frames.check_items(items, **place)
+            items[TITLE], items[YEAR] = split_title(items[TITLE])
+        items = check_items(items, **place)
     logger.info("%s: %s items", escape(source), f"{len(items):,}")
     return items.astype({ITEM: "str"}) if text_ids else items
 
@@ -182,7 +195,7 @@ def _read_items(file: File, named: _Named) -> tuple[list[int], pd.DataFrame]:
     else:
         (_, *lines), (names, *rows) = read_rows(file)
         table = pd.DataFrame(rows, columns=names)
-        items = frames.rename_item_columns(table, named, source=str(file))
+        items = rename_item_columns(table, named, source=str(file))
     if file.name.endswith(".item") and GENRES in items:  # RecBole's
         items[GENRES] = items[GENRES].str.replace(" ", "|")
     return lines, items
@@ -204,11 +217,11 @@ def _to_pandas(table: pa.Table) -> pd.DataFrame:
 def _read_parquet(file: File, named: _Named, only: _Only) -> pd.DataFrame:
     with _parquet(file) as stored:
         names = list(stored.schema_arrow.names)
-        positions = frames.find_columns(names, named, str(file))
+        positions = find_columns(names, named, str(file))
         wanted = [names[at] for at in {*positions.values(), *_places(only, names, file).values()}]
         table = _to_pandas(stored.read(columns=wanted))
     if TIMESTAMP not in positions:
-        frames.tell_no_times(str(file), [name for name in names if name not in wanted])
+        tell_no_times(str(file), [name for name in names if name not in wanted])
     mask = _rows_of({name: table[name] for name in only}, only, file)
     frame = table[[names[at] for at in positions.values()]].set_axis(list(positions), axis=1)
     return frame if mask is None else frame[mask]
@@ -217,7 +230,7 @@ def _read_parquet(file: File, named: _Named, only: _Only) -> pd.DataFrame:
 def _places(only: _Only, names: Sequence[str], file: File) -> dict[str, int]:
     """Find the positions of the columns that choose rows."""
     wanted: dict[str, str | None] = {name: name for name in only}
-    return frames.find_columns(names, wanted, str(file), "only= (--only)")
+    return find_columns(names, wanted, str(file), "only= (--only)")
 
 
 def _written(values: pd.Series) -> pd.Series:
@@ -263,7 +276,7 @@ def _read_text(
     only: _Only,
 ) -> pd.DataFrame:
     layout = sniff(file)
-    positions = frames.find_columns(layout.names, named, str(file))
+    positions = find_columns(layout.names, named, str(file))
     places = _places(only, layout.names, file)
     # Without a header, what stands third may be a time, of which a float32 would lose digits.
     kinds = {RATING: pa.float32() if layout.n_skip else pa.float64(), TIMESTAMP: pa.int64()}
@@ -284,11 +297,11 @@ def _read_text(
     if TIMESTAMP not in frame:
         at = {*positions.values(), *places.values()}
         further = [name for n, name in enumerate(layout.names) if n not in at and name.strip()]
-        frames.tell_no_times(str(file), further)
+        tell_no_times(str(file), further)
     for name in (USER, ITEM):
         if not text_ids and not is_integer_dtype(frame[name].dtype):
-            frame[name] = frames.ids_from_text(frame[name], **place)
-    return frames.check_ratings(frame, rating_scale=rating_scale, **place)
+            frame[name] = ids_from_text(frame[name], **place)
+    return check_ratings(frame, rating_scale=rating_scale, **place)
 
 
 def _without_header(frame: pd.DataFrame, file: File) -> pd.DataFrame:

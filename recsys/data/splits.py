@@ -119,7 +119,8 @@ def split_by_time(ratings: pd.DataFrame, *, validation_fraction: float = 0.2) ->
     """
     import pandas as pd
 
-    from recsys.data.frames import TIMESTAMP, check_ratings
+    from recsys.data.frames.names import TIMESTAMP
+    from recsys.data.frames.ratings import check_ratings
 
     ratings = ratings if isinstance(ratings, pd.DataFrame) else check_ratings(ratings)
     times = seconds_of(ratings) if TIMESTAMP in ratings else None

@@ -23,8 +23,8 @@ import pyarrow.compute as pa_compute
 import pyarrow.csv as pa_csv
 
 from recsys.data.files import File
-from recsys.data.frames import ITEM, RATING, TIMESTAMP, USER
-from recsys.data.times import ISO_DATE
+from recsys.data.frames.names import ITEM, RATING, TIMESTAMP, USER
+from recsys.data.frames.times import ISO_DATE
 from recsys.errors import DataError, escape, tell
 
 _DELIMITERS = ("\t", "::", ";", "|", ",")

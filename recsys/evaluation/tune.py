@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recsys.data.events import Events
-from recsys.data.frames import check_ratings
+from recsys.data.frames.ratings import check_ratings
 from recsys.data.splits import last_out, split_events
 from recsys.errors import DataError
 from recsys.progress import each, part, whole

@@ -39,7 +39,7 @@ class Catalogue:
     @classmethod
     def of(cls, items: pd.DataFrame, item_ids: npt.NDArray[Any]) -> Catalogue:
         """Lay out a table of items, as `check_items` gives it, for the items of these ids."""
-        from recsys.data.frames import ITEM
+        from recsys.data.frames.names import ITEM
 
         aligned = items.set_index(ITEM).reindex(item_ids)
         return cls({str(name): _column(aligned[name]) for name in aligned})
@@ -73,7 +73,8 @@ class Catalogue:
         """Return a frame in the form of `check_items`, one row an item, for ids in this order."""
         import pandas as pd
 
-        from recsys.data.frames import ITEM, check_items
+        from recsys.data.frames.items import check_items
+        from recsys.data.frames.names import ITEM
 
         plain = {
             name: column if isinstance(column, np.ndarray) else pd.Series(column[:], dtype=object)

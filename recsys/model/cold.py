@@ -51,7 +51,7 @@ def item_features(items: pd.DataFrame) -> list[dict[str, float]]:
     >>> list(item_features(items)[0])
     ['title=star', 'title=wars', 'genres=War', 'year=1970', 'year=1980']
     """
-    from recsys.data.frames import ITEM, YEAR
+    from recsys.data.frames.names import ITEM, YEAR
 
     described: list[dict[str, float]] = [{} for _ in range(len(items))]
     for name in items.columns.drop(ITEM):
@@ -165,7 +165,8 @@ def add_cold_items(tables: Tables, items: pd.DataFrame, params: Mapping[str, Any
     """
     import pandas as pd
 
-    from recsys.data.frames import ITEM, check_items
+    from recsys.data.frames.items import check_items
+    from recsys.data.frames.names import ITEM
 
     if tables.catalogue is None:
         raise DataError("nothing is known of the model's items: fit(ratings, items) first")

@@ -50,7 +50,7 @@ def fit_model(
     ----------
     events : Events
     items : DataFrame or None
-        As from `recsys.data.frames.check_items`.
+        As from `recsys.data.frames.items.check_items`.
     params : dict
         Settings of `recsys.Recommender`; those that are None are chosen (`vectors.calibrate`) or
         get their defaults.

@@ -245,7 +245,7 @@ class Tables:
         """Return the tables with more items, which nobody has watched.
 
         Their ids are new ones of the same kind, `predicted` holds their `numbers`, and `items` what
-        is known of all items, old and new (`recsys.data.frames.check_items`).
+        is known of all items, old and new (`recsys.data.frames.items.check_items`).
         """
         everything = np.concatenate([take(self.item_ids), item_ids])
         order = np.argsort(everything, kind="stable")

@@ -16,7 +16,9 @@ import numpy as np
 
 from recsys.data.columns import rows_of, take
 from recsys.data.events import order_events
-from recsys.data.frames import ITEM, RATING, TIMESTAMP, USER, check_items, check_ratings
+from recsys.data.frames.items import check_items
+from recsys.data.frames.names import ITEM, RATING, TIMESTAMP, USER
+from recsys.data.frames.ratings import check_ratings
 from recsys.data.splits import draw
 from recsys.errors import DataError
 from recsys.model import storage

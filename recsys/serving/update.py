@@ -12,7 +12,7 @@ import pandas as pd
 
 from recsys.data.columns import take
 from recsys.data.events import order_events, seconds_of
-from recsys.data.frames import ITEM, RATING, TIMESTAMP, USER
+from recsys.data.frames.names import ITEM, RATING, TIMESTAMP, USER
 from recsys.data.splits import MAX_USERS, cutoff_of, draw, time_cases
 from recsys.errors import DataError
 from recsys.evaluation.measure import contender_of_model, recall_of

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys.commands import common
-from recsys.data.frames import ITEM, RATING, TIMESTAMP, USER
+from recsys.data.frames.names import ITEM, RATING, TIMESTAMP, USER
 from recsys.errors import DataError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from recsys.data.columns import find_all, take
-from recsys.data.frames import ITEM, USER
+from recsys.data.frames.names import ITEM, USER
 from recsys.errors import DataError, UnknownUserError
 from recsys.model import storage
 from recsys.model.ask import NO_ROWS, Model, check_count

@@ -17,7 +17,7 @@ import pyarrow.parquet as pa_parquet
 
 from recsys.data.columns import rows_of, take, to_column
 from recsys.data.events import DAY, Events
-from recsys.data.frames import ITEM, RATING, TIMESTAMP, USER
+from recsys.data.frames.names import ITEM, RATING, TIMESTAMP, USER
 from recsys.data.sequences import Sequences
 from recsys.model.fit import with_index
 from recsys.search.approximate import usable_index

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from recsys.data.events import DAY
-from recsys.data.frames import TIMESTAMP
+from recsys.data.frames.names import TIMESTAMP
 from recsys.data.splits import time_cases
 from recsys.errors import DataError
 from recsys.evaluation import metrics

@@ -21,9 +21,9 @@ import pyarrow.fs as pa_fs
 import pyarrow.parquet as pa_parquet
 
 from recsys.data.events import Events, tie_hash
-from recsys.data.frames import ITEM, RATING, TIMESTAMP, USER, find_columns
+from recsys.data.frames.names import ITEM, RATING, TIMESTAMP, USER, find_columns
+from recsys.data.frames.times import written_dates
 from recsys.data.sequences import Sequences, offsets_from
-from recsys.data.times import written_dates
 from recsys.errors import DataError, warn
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def check(
     text_ids: bool = False,
     drop_bad: bool = False,
 ) -> Checked:
-    """Check events as `recsys.data.frames.check_ratings` does, counting what is refused.
+    """Check events as `recsys.data.frames.ratings.check_ratings` does, counting what is refused.
 
     Parameters
     ----------

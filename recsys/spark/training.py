@@ -18,7 +18,8 @@ import pyarrow.compute as pa_compute
 import pyarrow.parquet as pa_parquet
 
 from recsys.data.events import Events
-from recsys.data.frames import ITEM, USER, check_items
+from recsys.data.frames.items import check_items
+from recsys.data.frames.names import ITEM, USER
 from recsys.data.sequences import Sequences
 from recsys.errors import DataError
 from recsys.model.fit import fit_model

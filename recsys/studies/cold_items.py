@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recsys.data.columns import id_array, rows_of, take
-from recsys.data.frames import GENRES, ITEM
+from recsys.data.frames.names import GENRES, ITEM
 from recsys.errors import DataError
 from recsys.evaluation import metrics
 from recsys.evaluation.baselines import user_item_matrix

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recsys.data.columns import rows_of, take
-from recsys.data.frames import ITEM, TITLE
+from recsys.data.frames.names import ITEM, TITLE
 from recsys.data.splits import draw
 from recsys.evaluation.baselines import user_item_matrix
 from recsys.evaluation.measure import MODEL, column_means

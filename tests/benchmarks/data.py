@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 
 from recsys import load_ratings
 from recsys.data.events import build_sequences, seconds_of
-from recsys.data.frames import check_ratings
+from recsys.data.frames.ratings import check_ratings
 from recsys.data.sequences import Sequences
 from recsys.vectors.users import history_weights, user_vectors
 from tests.benchmarks.generator import generate, write

@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_limits
 
 from recsys import Recommender, load_ratings
 from recsys.data.events import Events
-from recsys.data.frames import check_ratings
+from recsys.data.frames.ratings import check_ratings
 from recsys.data.splits import Split, calibration_split
 from recsys.evaluation.baselines import Opponent, ease
 from recsys.evaluation.measure import (
