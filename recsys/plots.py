@@ -178,7 +178,7 @@ def ann_tradeoff(table: pd.DataFrame, *, title: str = "") -> Axes:
     """Draw what an approximate index finds against what it costs, one line per n_trees.
 
     Each row of the table has n_trees, search_k, and microseconds_per_query and recall_vs_exact
-    from `recsys.search.approximate.measure_index`.
+    from `recsys.search.choose.measure_index`.
     """
     ax = _axes(title, "microseconds per query", "share of the exact answer found", grid="both")
     named = []

@@ -128,8 +128,7 @@ class Recommender:
         """Train on all of the ratings and return itself; if that fails, nothing changes.
 
         The same ratings in any row order, with the same parameters, give the same model to the
-        byte (on one machine, with one set of versions and `workers=1`). A bar shows what is left
-        after two seconds, where there is no terminal a line a minute, with TQDM_DISABLE=1 nothing.
+        byte (on one machine, one set of versions, `workers=1`). TQDM_DISABLE=1 hides the bar.
 
         Parameters
         ----------

@@ -157,3 +157,16 @@ def test_cosines_are_never_mixed_with_popularity_and_other_training_is_taken(eve
     assert {row["popularity_weight"] for row in choice["tried"]} == {0}
     assert {row["stale_popularity_weight"] for row in choice["tried"]} == {0}
     assert seen == [(9, 9)]  # once, with numbers
+
+
+def test_the_rule_looks_at_the_events_that_are_trained_on(sample):
+    given = {"vector_size": 4, "calibrate": False, "index": "exact", "min_rating": 5}
+    events = Events.of(sample)
+    liked = events.where(events.liked(5))
+    wanted = complete_training({"epochs": None, "negative": None}, liked.compact().sequences)
+    params = Recommender(**given).fit(sample).params
+    assert {name: params[name] for name in wanted} == wanted
+    everything = complete_training(dict.fromkeys(wanted), events.sequences)
+    assert everything != wanted
+    rare = complete_training({**dict.fromkeys(wanted), "min_count": 40}, liked.sequences)
+    assert rare["epochs"] < wanted["epochs"]

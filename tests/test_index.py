@@ -15,9 +15,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recsys.search import approximate as index_module
+from recsys.search import choose as choose_module
 from recsys.search import exact as exact_module
 from recsys.search.annoy_file import check_annoy_file
-from recsys.search.approximate import AnnoyIndex, best_of, build_index, measure_index, open_index
+from recsys.search.approximate import AnnoyIndex, best_of, open_index
+from recsys.search.choose import build_index, measure_index
 from recsys.search.exact import ExactIndex, exact_scores, top_k, unit_length
 
 has_annoy = index_module.usable_index("annoy") == "annoy"
@@ -311,8 +313,8 @@ def test_an_index_is_chosen_that_finds_enough_for_other_queries_too(spread: floa
 
 @needs_annoy
 def test_what_is_chosen_grows_until_it_finds_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_module, "SEARCH_K", 50)
-    monkeypatch.setattr(index_module, "CHEAPER", 1)
+    monkeypatch.setattr(choose_module, "SEARCH_K", 50)
+    monkeypatch.setattr(choose_module, "CHEAPER", 1)
     vectors, queries = normal(10_000, 24, seed=1), normal(200, 24, seed=2)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     _, chosen = build_index("annoy", vectors, queries, as_csr([[]] * 200), seed=1)
@@ -320,7 +322,7 @@ def test_what_is_chosen_grows_until_it_finds_enough(monkeypatch: pytest.MonkeyPa
     assert np.log2(chosen["search_k"] / 50) % 1 > 0  # lessened after it has doubled
     assert 0.98 <= chosen["overlap"] < 0.99
     assert build_index("annoy", vectors, queries[:0], as_csr([]), seed=1)[1]["n_queries"] == 0
-    monkeypatch.setattr(index_module, "LONGEST", 50)
+    monkeypatch.setattr(choose_module, "LONGEST", 50)
     vectors = normal(10_000, 24, seed=1, spread=1)
     _, chosen = build_index("annoy", vectors, queries, as_csr([[]] * 200), seed=1)
     assert chosen["n_longest"] > 50

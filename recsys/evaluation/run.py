@@ -14,7 +14,7 @@ from recsys.evaluation.measure import MODEL, averaged, contender_of_model, measu
 from recsys.evaluation.opponents import fit_opponents
 from recsys.progress import part
 from recsys.recommender import Recommender, fitted
-from recsys.search.approximate import measure_index
+from recsys.search.choose import measure_index
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,8 @@ from recsys.model import storage
 from recsys.model.ask import Model
 from recsys.model.tables import Tables
 from recsys.progress import part, whole
-from recsys.search.approximate import build_index, usable_index
+from recsys.search.approximate import usable_index
+from recsys.search.choose import build_index
 from recsys.search.threads import one_blas_thread
 from recsys.vectors.audience import audience_vectors
 from recsys.vectors.item2vec import complete_training, train_vectors

@@ -1,9 +1,9 @@
 """Find the items with the largest inner product, exactly or with Annoy.
 
 To add a backend, write a class with the members of `Index`, `save` and `columns` in
-`approximate.py`, let `usable_index`, `build_index` and `open_index` there know it, and name it in
-`recsys.settings`. `build_index` chooses how hard Annoy searches; `recsys.model.ask.Model.recommend`
-which index answers.
+`approximate.py`, let `usable_index` and `open_index` there and `build_index` in `choose.py` know
+it, and name it in `recsys.settings`. `build_index` chooses how hard Annoy searches;
+`recsys.model.ask.Model.recommend` which index answers.
 """
 
 from __future__ import annotations
